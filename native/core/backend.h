@@ -1,0 +1,159 @@
+// The table of functions between core and a backend.
+//
+// Core owns handles, reference counts, validation, memory accounting and (for host backends) graphs. A backend owns
+// raw memory, the order of work, and kernels. Everything that reaches a backend is already validated and resolved: raw
+// pointers, sizes and strides. A backend fills `jd_error` only for what it alone can know (out of memory, driver errors).
+//
+// The cpu backend is linked into libjindou.so. libjindou_cuda.so and libjindou_simt.so export one symbol,
+// `jd_backend_table`, of type `const jd_backend *(*)(void)`.
+#ifndef JINDOU_CORE_BACKEND_H
+#define JINDOU_CORE_BACKEND_H
+
+#include <jindou/jindou.h>
+#include <stddef.h>
+
+extern "C" {
+
+// Raised with any change below; core refuses a plug-in of another version.
+#define JDB_VERSION 1
+
+// A resolved tensor. `data` is null only when the tensor is absent (optional argument) or has no elements.
+typedef struct jdb_tensor {
+  void *data;
+  int32_t dtype;
+  int32_t rank;
+  int64_t shape[JD_MAX_RANK];
+  int64_t strides[JD_MAX_RANK];  // elements
+} jdb_tensor;
+
+// What kernels found since the last synchronisation of a stream.
+typedef struct jdb_report {
+  int32_t has_error;  // 1: a STRICT operator met a bad value; the fields below name the first (launch order, then position)
+  int32_t fault;      // JDB_FAULT_*
+  int32_t op;         // JDB_OP_*
+  int32_t table;      // embedding table, else -1
+  int64_t position;   // index in ids (ids), or the sequence (offsets, lengths, targets)
+  int64_t value;      // the id, offset, length or number of targets met
+  int64_t limit;      // rows of the table, declared maximum...
+  int64_t skipped;    // ids or sequences skipped by JD_BOUNDS_ZERO operators
+} jdb_report;
+
+enum {
+  JDB_FAULT_NONE = 0,
+  JDB_FAULT_ID = 1,             // id < 0 or >= rows (limit = rows)
+  JDB_FAULT_OFFSET_START = 2,   // offsets[0] != 0
+  JDB_FAULT_OFFSET_ORDER = 3,   // offsets[position+1] < offsets[position]
+  JDB_FAULT_OFFSET_OVERRUN = 4, // offsets[position+1] > rows of the values (limit = rows)
+  JDB_FAULT_LENGTH = 5,         // sequence `position` longer than the declared maximum (limit)
+  JDB_FAULT_TARGETS = 6         // num_targets[position] < 0 or > rows of the sequence (limit)
+};
+
+enum {
+  JDB_OP_EMBEDDING_BAG = 1,
+  JDB_OP_TARGET_ATTENTION = 2,
+  JDB_OP_HSTU_ATTENTION = 3,
+  JDB_OP_LINEAR = 4,
+  JDB_OP_LAYER_NORM = 5,
+  JDB_OP_L2_NORMALIZE = 6
+};
+
+// Descriptions as a plan gets them: the public desc with defaults filled in (out_dtype, num_kv_heads, num_latest =
+// INT64_MAX for "all"), embedding tables resolved.
+typedef struct jdb_embedding_bag_desc {
+  jd_embedding_bag_desc d;      // d.tables and d.table_pooling are replaced by:
+  const jdb_tensor *tables;     // [T] valid as long as the plan lives (core keeps the tensors)
+  const int32_t *table_pooling; // [T], valid during plan_create only
+  int64_t sum_dims;             // columns of out
+} jdb_embedding_bag_desc;
+
+typedef struct jdb_embedding_bag_args {
+  jdb_tensor ids, offsets, weights, out;
+  int64_t batch;
+} jdb_embedding_bag_args;
+
+typedef struct jdb_target_attention_args {
+  jdb_tensor candidates, candidate_offsets, keys, values, history_offsets, candidate_keys, candidate_values, out;
+  int64_t batch;
+} jdb_target_attention_args;
+
+typedef struct jdb_hstu_attention_args {
+  jdb_tensor queries, keys, values, offsets, num_targets, attn_scale, out;
+  int64_t batch;
+} jdb_hstu_attention_args;
+
+typedef struct jdb_linear_args {
+  int32_t activation;
+  jdb_tensor x, weight, bias, residual, out;
+} jdb_linear_args;
+
+typedef struct jdb_layer_norm_args {
+  float eps;
+  jdb_tensor x, weight, bias, multiplier, out;
+} jdb_layer_norm_args;
+
+typedef struct jdb_l2_normalize_args {
+  float eps;
+  jdb_tensor x, out;
+} jdb_l2_normalize_args;
+
+// Allocation that a plan makes for itself goes through core, so that it is counted against the device's limit.
+typedef struct jdb_allocator {
+  void *context;
+  jd_status (*alloc)(void *context, size_t bytes, void **ptr, jd_error *error);  // device memory, 256-byte aligned
+  void (*free)(void *context, void *ptr, size_t bytes);
+} jdb_allocator;
+
+enum { JDB_HOST_TO_DEVICE = 1, JDB_DEVICE_TO_HOST = 2, JDB_DEVICE_TO_DEVICE = 3 };
+
+typedef struct jd_backend {
+  uint32_t version;   // JDB_VERSION
+  const char *name;   // "cpu", "cuda", "simt"
+  int32_t host_memory;     // device memory may be read by the host directly: core validates offsets before a run
+  int32_t native_capture;  // 1: capture_* below; 0: streams are synchronous, core records and replays run/copy/fill itself
+
+  // Every function may be called from any thread; calls on one stream are serialised by core.
+  jd_status (*device_count)(int32_t *count, jd_error *error);
+  jd_status (*device_open)(int32_t ordinal, const jd_device_options *options, void **device, jd_error *error);
+  void (*device_close)(void *device);
+  jd_status (*device_info)(void *device, jd_device_info *info, jd_error *error);
+  jd_status (*device_synchronize)(void *device, jd_error *error);
+
+  jd_status (*alloc)(void *device, size_t bytes, void **ptr, jd_error *error);  // 256-byte aligned; JD_OUT_OF_MEMORY
+  void (*free)(void *device, void *ptr, size_t bytes);  // after all work enqueued so far on any stream of the device
+
+  jd_status (*stream_create)(void *device, void *external, void **stream, jd_error *error);  // external: cudaStream_t
+  void (*stream_destroy)(void *stream);
+  jd_status (*stream_synchronize)(void *stream, jdb_report *report, jd_error *error);  // gives and clears the report
+  void *(*stream_native)(void *stream);
+
+  jd_status (*copy)(void *stream, void *target, const void *source, size_t bytes, int32_t direction, jd_error *error);
+  jd_status (*fill)(void *stream, void *target, int32_t byte, size_t bytes, jd_error *error);
+
+  jd_status (*event_create)(void *device, void **event, jd_error *error);
+  void (*event_destroy)(void *event);
+  jd_status (*event_record)(void *event, void *stream, jd_error *error);
+  jd_status (*event_wait)(void *event, void *stream, jd_error *error);
+  jd_status (*event_synchronize)(void *event, jd_error *error);
+  jd_status (*event_query)(void *event, int32_t *done, jd_error *error);
+  jd_status (*event_elapsed)(void *start, void *end, double *milliseconds, jd_error *error);
+
+  // native_capture only; null otherwise.
+  jd_status (*capture_begin)(void *stream, jd_error *error);
+  jd_status (*capture_end)(void *stream, void **graph, jd_error *error);
+  jd_status (*graph_launch)(void *graph, void *stream, jd_error *error);
+  void (*graph_destroy)(void *graph);
+
+  // Operators. `desc` is the jdb_/jd_ description of `op`: jdb_embedding_bag_desc, jd_target_attention_desc,
+  // jd_hstu_attention_desc. `describe` writes one line. `run` gets the jdb_*_args of `op`; plan is null for the
+  // operators without one (linear, layer_norm, l2_normalize).
+  jd_status (*plan_create)(void *device, int32_t op, const void *desc, const jdb_allocator *allocator, void **plan,
+                           jd_error *error);
+  void (*plan_destroy)(void *plan);
+  int64_t (*plan_memory)(void *plan);
+  void (*plan_describe)(void *plan, char *text, size_t capacity);
+  jd_status (*run)(void *stream, void *plan, int32_t op, const void *args, jd_error *error);
+} jd_backend;
+
+}  // extern "C"
+
+#endif

@@ -1,0 +1,113 @@
+/* Attention over long user histories: target_attention and hstu_attention.
+ *
+ * Tensors are jagged: values [total, heads, headDim] with offsets [batch + 1] (int32 or int64; first 0, non-decreasing,
+ * last = total). Token and head strides are free multiples of 16 bytes, the last dimension is contiguous, data is 16-byte
+ * aligned. Inputs are f32 or bf16, head dims 32, 64, 96 or 128; accumulation is f32 and the output has the inputs'
+ * dtype or f32. Declared maxima (max_batch, max_candidates...) size the plan; a longer sequence is refused: before
+ * anything runs where the host can see the offsets (cpu), else by the kernel under the call's `bounds` mode: STRICT
+ * reports the sequence at the next synchronisation, ZERO skips and counts it. The rows of a refused sequence are unspecified. */
+#ifndef JINDOU_ATTENTION_H
+#define JINDOU_ATTENTION_H
+
+#include <jindou/base.h>
+
+#ifdef __cplusplus
+extern "C" {
+#endif
+
+enum { JD_ACTIVATION_SOFTMAX = 0, JD_ACTIVATION_SILU = 1 };
+
+/* target_attention: every candidate of a user attends to the whole history of that user and, with self_key, to its own
+ * key/value row; never to another candidate.
+ *   out_i = sum_j softmax_j(scale * q_i . k_j) v_j ,  j over the history (its last num_latest events) and i's own row
+ * Query head h reads key/value head h / (num_heads / num_kv_heads). A candidate with no key at all gives zeros.
+ * (STCA, "Make It Long, Keep It Fast"; M-FALCON, arXiv 2402.17152.) */
+typedef struct jd_target_attention_desc {
+  uint32_t struct_size;
+  int32_t dtype;          /* JD_F32 or JD_BF16: candidates, keys, values */
+  int32_t out_dtype;      /* dtype or JD_F32; 0 = dtype */
+  int32_t offset_dtype;   /* JD_I32 or JD_I64: both offsets */
+  int32_t num_heads;      /* H, 1..256 */
+  int32_t num_kv_heads;   /* Hkv, divides H; 0 = H */
+  int32_t head_dim_qk;    /* 32, 64, 96, 128 */
+  int32_t head_dim_v;     /* = head_dim_qk */
+  float scale;            /* finite */
+  int32_t activation;     /* JD_ACTIVATION_SOFTMAX */
+  float scaling_seqlen;   /* JD_ACTIVATION_SILU only */
+  int32_t self_key;       /* 1: args.candidate_keys and candidate_values are required */
+  int32_t bounds;         /* JD_BOUNDS_STRICT or JD_BOUNDS_ZERO, for offsets and lengths seen on the device */
+  int32_t reserved;
+  int64_t num_latest;     /* only the last n events of each history; 0 = all */
+  int64_t max_batch;      /* users a run */
+  int64_t max_candidates; /* candidates a user, <= 4096 */
+  int64_t max_history;    /* events a user, <= 131072 */
+} jd_target_attention_desc;
+
+typedef struct jd_target_attention_args {
+  uint32_t struct_size;
+  uint32_t reserved;
+  jd_tensor candidates;        /* [sum nc, H, dqk] */
+  jd_tensor candidate_offsets; /* [B + 1] */
+  jd_tensor keys;              /* [sum nk, Hkv, dqk] */
+  jd_tensor values;            /* [sum nk, Hkv, dv] */
+  jd_tensor history_offsets;   /* [B + 1] */
+  jd_tensor candidate_keys;    /* [sum nc, Hkv, dqk], or 0 */
+  jd_tensor candidate_values;  /* [sum nc, Hkv, dv], or 0 */
+  jd_tensor out;               /* [sum nc, H, dv] */
+} jd_target_attention_args;
+
+JD_API jd_status jd_target_attention_plan(jd_device device, const jd_target_attention_desc *desc, jd_plan *plan,
+                                          jd_error *error);
+JD_API jd_status jd_target_attention_run(jd_plan plan, jd_stream stream, const jd_target_attention_args *args,
+                                         jd_error *error);
+
+/* hstu_attention: pointwise (SiLU) attention with HSTU's mask over jagged sequences.
+ *   a_ij = SiLU(alpha * q_i . k_j) * norm_i * m_ij ,  out_i = sum_j a_ij v_j ,  SiLU(x) = x * sigmoid(x)
+ * norm_i is 1/scaling_seqlen, or attn_scale[i] where that tensor is given. The mask m of a sequence of n rows with t targets
+ * and c contextual rows (generative-recommenders, _get_valid_attn_mask):
+ *   id(i) = c > 0 ? max(i - c + 1, 0) : i ;  max_id = (c > 0 ? n - c + 1 : n) - t ;  id(i) = min(id(i), max_id)
+ *   allowed(i, j) = i == j  or  id(i) > id(j)          (causal = 0: id(i) != id(j))
+ *       and, with max_attn_len w > 0:  id(i) - id(j) <= w  or, with min_full_attn_seq_len f > 0, id(i) >= max_id - f
+ *       (causal = 0: |id(i) - id(j)| <= w)
+ *   or  c > 0 and id(i) == 0 and id(j) < max_id
+ * (HSTU, arXiv 2402.17152.) */
+typedef struct jd_hstu_attention_desc {
+  uint32_t struct_size;
+  int32_t dtype;                 /* JD_F32 or JD_BF16: queries, keys, values */
+  int32_t out_dtype;             /* dtype or JD_F32; 0 = dtype */
+  int32_t offset_dtype;          /* JD_I32 or JD_I64 */
+  int32_t num_heads;             /* H, 1..256 */
+  int32_t head_dim_qk;           /* 32, 64, 96, 128 */
+  int32_t head_dim_v;            /* = head_dim_qk */
+  float alpha;                   /* finite */
+  float scaling_seqlen;          /* finite, > 0; the training constant, not the row's length */
+  int32_t causal;                /* 1 */
+  int32_t contextual_seq_len;    /* c >= 0 */
+  int32_t max_attn_len;          /* w >= 0; 0 = no window */
+  int32_t min_full_attn_seq_len; /* f >= 0 */
+  int32_t bounds;                /* JD_BOUNDS_STRICT or JD_BOUNDS_ZERO */
+  int64_t max_batch;             /* sequences a run */
+  int64_t max_seq_len;           /* rows a sequence, <= 131072 */
+} jd_hstu_attention_desc;
+
+typedef struct jd_hstu_attention_args {
+  uint32_t struct_size;
+  uint32_t reserved;
+  jd_tensor queries;     /* [total, H, dqk] */
+  jd_tensor keys;        /* [total, H, dqk] */
+  jd_tensor values;      /* [total, H, dv] */
+  jd_tensor offsets;     /* [B + 1] */
+  jd_tensor num_targets; /* [B] i32, 0 <= t <= rows of the sequence, or 0 */
+  jd_tensor attn_scale;  /* [total] f32, or 0 */
+  jd_tensor out;         /* [total, H, dv] */
+} jd_hstu_attention_args;
+
+JD_API jd_status jd_hstu_attention_plan(jd_device device, const jd_hstu_attention_desc *desc, jd_plan *plan,
+                                        jd_error *error);
+JD_API jd_status jd_hstu_attention_run(jd_plan plan, jd_stream stream, const jd_hstu_attention_args *args,
+                                       jd_error *error);
+
+#ifdef __cplusplus
+}
+#endif
+#endif

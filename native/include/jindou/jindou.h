@@ -1,0 +1,14 @@
+/* Jindou: inference kernels for large recommendation models. The whole C ABI. */
+#ifndef JINDOU_JINDOU_H
+#define JINDOU_JINDOU_H
+
+#include <jindou/attention.h>
+#include <jindou/base.h>
+#include <jindou/blocks.h>
+#include <jindou/device.h>
+#include <jindou/embedding.h>
+#include <jindou/plan.h>
+#include <jindou/stream.h>
+#include <jindou/tensor.h>
+
+#endif
