@@ -1,0 +1,96 @@
+// embedding_bag in float64, straight from the specification (jindou/embedding.h).
+#ifndef JINDOU_TESTS_REFERENCE_EMBEDDING_BAG_H
+#define JINDOU_TESTS_REFERENCE_EMBEDDING_BAG_H
+
+#include <jindou/embedding.h>
+
+#include <algorithm>
+#include <cstdint>
+#include <optional>
+#include <vector>
+
+namespace jindou::reference {
+
+struct EmbeddingTable {
+  int64_t rows = 0;
+  int64_t dim = 0;
+  std::vector<double> values;  // [rows, dim], already rounded to the table's dtype
+  int32_t pooling = JD_POOL_SUM;
+};
+
+struct EmbeddingBagCase {
+  std::vector<EmbeddingTable> tables;
+  int64_t batch = 0;
+  std::vector<int64_t> ids;
+  std::vector<int64_t> offsets;  // [T*B + 1]
+  std::vector<double> weights;   // [total] or empty
+  int32_t mean_denominator = JD_MEAN_VALID;
+  std::optional<int64_t> padding_id;
+};
+
+struct EmbeddingBagResult {
+  std::vector<double> out;     // [B, sum dims]; pooling none: [total, dim]
+  std::vector<double> terms;   // same shape: sum of |w * row| that went into each output, for error bounds
+  int64_t skipped = 0;         // ids out of range
+  int64_t first_position = -1; // of the first id out of range
+};
+
+inline EmbeddingBagResult embedding_bag(const EmbeddingBagCase &c) {
+  const int64_t tables = static_cast<int64_t>(c.tables.size());
+  const bool none = tables > 0 && c.tables[0].pooling == JD_POOL_NONE;
+  int64_t columns = 0;
+  for (const EmbeddingTable &t : c.tables) columns += t.dim;
+  if (none) columns = c.tables[0].dim;
+  const int64_t rows = none ? static_cast<int64_t>(c.ids.size()) : c.batch;
+
+  EmbeddingBagResult r;
+  r.out.assign(rows * columns, 0.0);
+  r.terms.assign(rows * columns, 0.0);
+  int64_t column = 0;
+  for (int64_t t = 0; t < tables; ++t) {
+    const EmbeddingTable &table = c.tables[t];
+    for (int64_t b = 0; b < c.batch; ++b) {
+      const int64_t begin = c.offsets[t * c.batch + b];
+      const int64_t end = c.offsets[t * c.batch + b + 1];
+      double denominator = 0;
+      bool first = true;
+      for (int64_t i = begin; i < end; ++i) {
+        const int64_t id = c.ids[i];
+        if (c.padding_id && id == *c.padding_id) continue;
+        if (id < 0 || id >= table.rows) {
+          ++r.skipped;
+          if (r.first_position < 0 || i < r.first_position) r.first_position = i;
+          continue;
+        }
+        const double w = c.weights.empty() ? 1.0 : c.weights[i];
+        denominator += w;
+        const int64_t base = none ? i * columns : b * columns + column;
+        for (int64_t d = 0; d < table.dim; ++d) {
+          const double x = w * table.values[id * table.dim + d];
+          double &out = r.out[base + d];
+          r.terms[base + d] += x < 0 ? -x : x;
+          if (table.pooling == JD_POOL_MAX) {
+            out = first ? x : std::max(out, x);
+          } else {
+            out += x;
+          }
+        }
+        first = false;
+      }
+      if (table.pooling == JD_POOL_MEAN) {
+        if (c.mean_denominator == JD_MEAN_LENGTH) denominator = static_cast<double>(end - begin);
+        for (int64_t d = 0; d < table.dim; ++d) {
+          const int64_t at = b * columns + column + d;
+          r.out[at] = denominator == 0 ? 0.0 : r.out[at] / denominator;
+          r.terms[at] = denominator == 0 ? 0.0 : r.terms[at] / (denominator < 0 ? -denominator : denominator);
+        }
+      }
+    }
+    if (!none) column += table.dim;
+  }
+  return r;
+}
+
+}  // namespace jindou::reference
+
+#endif

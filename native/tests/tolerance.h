@@ -1,0 +1,65 @@
+// How far a result may lie from its float64 reference: stated once, from the rounding of the dtypes involved.
+//
+// u(dtype) is the unit roundoff: f32 2^-24, f16 2^-11, bf16 2^-8. Kernels accumulate in f32, so a sum of n terms whose absolute
+// values add up to `terms` is off by at most about n*u(f32)*terms in the worst case and sqrt(n)*u(f32)*terms as a rule; the
+// bounds below use a small multiple of the latter and are checked against adversarial shapes. exp2/rcp approximations of
+// the GPU are good to 2^-22 relative.
+//
+// embedding_bag  : at most n f32 additions and the rounding of the output:   4*sqrt(n)*u32*terms + u(out)*|ref|
+// softmax weights: p has relative error |s|*u32*few (score error times exp'), v is averaged with weights that sum to 1, so the
+//                  absolute error is bounded by max|v| times that; bf16 kernels round p to bf16: + u(bf16)*max|v| / sqrt(n_eff)
+//                  as a rule, u(bf16)*max|v| at worst.
+// hstu           : a_ij rounded likewise to bf16 before the second product: u(bf16)*terms.
+#ifndef JINDOU_TESTS_TOLERANCE_H
+#define JINDOU_TESTS_TOLERANCE_H
+
+#include <jindou/base.h>
+
+#include <cmath>
+#include <cstdint>
+
+namespace jindou::tolerance {
+
+inline double unit_roundoff(int32_t dtype) {
+  switch (dtype) {
+    case JD_F64: return std::ldexp(1.0, -53);
+    case JD_F32: return std::ldexp(1.0, -24);
+    case JD_F16: return std::ldexp(1.0, -11);
+    case JD_BF16: return std::ldexp(1.0, -8);
+    default: return 0.0;
+  }
+}
+
+// A pooled sum of n products whose absolute values add up to `terms`.
+inline double sum(int64_t n, double terms, double reference, int32_t out_dtype) {
+  const double accumulate = 4.0 * std::sqrt(static_cast<double>(n) + 1.0) * unit_roundoff(JD_F32) * terms;
+  return accumulate + 1.001 * unit_roundoff(out_dtype) * std::fabs(reference) + 1e-30;
+}
+
+// Softmax attention: scores are sums of `dqk` products with |scale * q . k| <= `score`, values are at most `value` in magnitude.
+inline double softmax_attention(int64_t dqk, double score, double value, double reference, int32_t dtype,
+                                int32_t out_dtype) {
+  const double weights = 4.0 * (std::sqrt(static_cast<double>(dqk)) + 4.0) * unit_roundoff(JD_F32) * (score + 1.0);
+  const double probabilities = dtype == JD_F32 ? 0.0 : unit_roundoff(dtype);
+  return value * (weights + probabilities) + 1.001 * unit_roundoff(out_dtype) * std::fabs(reference) + 1e-30;
+}
+
+// HSTU attention: `terms` = sum_j |a_ij v_j| over n keys, `score` bounds |alpha * q . k|.
+inline double hstu_attention(int64_t n, int64_t dqk, double score, double terms, double reference, int32_t dtype,
+                             int32_t out_dtype) {
+  const double weights = 4.0 * (std::sqrt(static_cast<double>(dqk)) + 4.0) * unit_roundoff(JD_F32) * (score + 1.0);
+  const double second = 4.0 * std::sqrt(static_cast<double>(n) + 1.0) * unit_roundoff(JD_F32);
+  const double rounded = dtype == JD_F32 ? 0.0 : unit_roundoff(dtype);
+  // SiLU near zero is x/2: an absolute score error e gives an absolute weight error of about e, hence the additive term.
+  return terms * (weights + second + rounded) + weights * second * std::sqrt(static_cast<double>(n) + 1.0) +
+         1.001 * unit_roundoff(out_dtype) * std::fabs(reference) + 1e-30;
+}
+
+// A f32 inner product of length k with |terms| = sum |x w|.
+inline double linear(int64_t k, double terms) {
+  return 4.0 * (std::sqrt(static_cast<double>(k)) + 4.0) * unit_roundoff(JD_F32) * (terms + 1e-6);
+}
+
+}  // namespace jindou::tolerance
+
+#endif
