@@ -1,0 +1,80 @@
+// From an operator's number to its launch header: written once, used by the cuda and the simt backend.
+//
+// A backend brings an executor, made for each call of `run`:
+//
+//   struct Exec {
+//     // Enqueues kernel K; K::kThreads threads a block, K::shared_bytes() of dynamic shared memory. An empty grid is not
+//     // launched. On failure fills the jd_error the executor was made with.
+//     template <class K> jd_status launch(prim::Grid grid, const typename K::Params &params);
+//     // The stream's fault record (kernels/faults.h), in device memory.
+//     FaultRecord *faults() const;
+//     // Number of this run among the runs of the stream since its record was last cleared: the order of first offenders.
+//     uint32_t launch_number() const;
+//     // Multiprocessors of the device (simt: threads), for sizing grids.
+//     int32_t multiprocessors() const;
+//   };
+//
+// and, for plans, `PlanResources` (plan.h). An operator's launch header offers
+//
+//   struct <Operator>Plan : KernelPlan {
+//     static jd_status create(const PlanResources &, const <desc> &, KernelPlan **plan, jd_error *);
+//     void describe(char *text, size_t capacity) const override;
+//   };
+//   template <class Exec> jd_status launch_<operator>(Exec &exec, const <Operator>Plan &plan, const jdb_<operator>_args &);
+//
+// Operators without a plan: `template <class Exec> jd_status launch_<operator>(Exec &exec, const jdb_<operator>_args &)`.
+#ifndef JINDOU_KERNELS_DISPATCH_H
+#define JINDOU_KERNELS_DISPATCH_H
+
+#include <new>
+
+#include "attention/hstu_attention_launch.h"
+#include "attention/target_attention_launch.h"
+#include "blocks/blocks_launch.h"
+#include "embedding/embedding_bag_launch.h"
+#include "plan.h"
+
+namespace jindou {
+
+// Makes the plan of `op` from its description (see jd_backend::plan_create). On failure nothing stays allocated.
+inline jd_status create_plan(const PlanResources &resources, int32_t op, const void *desc, KernelPlan **plan,
+                             jd_error *error) {
+  *plan = nullptr;
+  try {
+    switch (op) {
+      case JDB_OP_EMBEDDING_BAG:
+        return EmbeddingBagPlan::create(resources, *static_cast<const jdb_embedding_bag_desc *>(desc), plan, error);
+      case JDB_OP_TARGET_ATTENTION:
+        return TargetAttentionPlan::create(resources, *static_cast<const jd_target_attention_desc *>(desc), plan, error);
+      case JDB_OP_HSTU_ATTENTION:
+        return HstuAttentionPlan::create(resources, *static_cast<const jd_hstu_attention_desc *>(desc), plan, error);
+      default: return fail(error, JD_UNSUPPORTED, "operator %d has no plan in this backend", op);
+    }
+  } catch (const std::bad_alloc &) {
+    return fail(error, JD_OUT_OF_MEMORY, "host memory exhausted while making a plan");
+  }
+}
+
+// Enqueues one run of `op` (see jd_backend::run). `plan` is null for the operators without one.
+template <class Exec>
+jd_status run(Exec &exec, const KernelPlan *plan, int32_t op, const void *args, jd_error *error) {
+  switch (op) {
+    case JDB_OP_EMBEDDING_BAG:
+      return launch_embedding_bag(exec, static_cast<const EmbeddingBagPlan &>(*plan),
+                                  *static_cast<const jdb_embedding_bag_args *>(args));
+    case JDB_OP_TARGET_ATTENTION:
+      return launch_target_attention(exec, static_cast<const TargetAttentionPlan &>(*plan),
+                                     *static_cast<const jdb_target_attention_args *>(args));
+    case JDB_OP_HSTU_ATTENTION:
+      return launch_hstu_attention(exec, static_cast<const HstuAttentionPlan &>(*plan),
+                                   *static_cast<const jdb_hstu_attention_args *>(args));
+    case JDB_OP_LINEAR: return launch_linear(exec, *static_cast<const jdb_linear_args *>(args));
+    case JDB_OP_LAYER_NORM: return launch_layer_norm(exec, *static_cast<const jdb_layer_norm_args *>(args));
+    case JDB_OP_L2_NORMALIZE: return launch_l2_normalize(exec, *static_cast<const jdb_l2_normalize_args *>(args));
+    default: return fail(error, JD_UNSUPPORTED, "operator %d is not in this backend", op);
+  }
+}
+
+}  // namespace jindou
+
+#endif
