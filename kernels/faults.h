@@ -44,6 +44,15 @@ struct Fault {
   int64_t limit;
 };
 
+// Volatile: another multiprocessor may have written the record last.
+JD_DEVICE inline bool is_first_offender(const volatile FaultRecord *record, uint32_t launch, int64_t position) {
+  if (record->has_error == 0) return true;
+  prim::threadfence();
+  const uint32_t known = record->launch;
+  prim::threadfence();
+  return launch != known ? launch < known : position < record->position;
+}
+
 // Reports one offender. To be called once for each, by one thread.
 JD_DEVICE inline void report_fault(const FaultSink &sink, const Fault &f) {
   FaultRecord *record = sink.record;
@@ -51,21 +60,22 @@ JD_DEVICE inline void report_fault(const FaultSink &sink, const Fault &f) {
     prim::atomic_add(&record->skipped, 1ull);
     return;
   }
-  for (bool done = false; !done;) {
+  // Asked once without the lock, so that a million bad ids do not queue for it. Safe because the record is written in the
+  // order position, launch, has_error, and during one launch its position only falls.
+  for (bool done = !is_first_offender(record, sink.launch, f.position); !done;) {
     if (prim::atomic_cas(&record->lock, 0u, 1u) != 0u) continue;
     prim::threadfence();
-    // Volatile: an earlier owner of the lock may have written on another multiprocessor.
-    volatile FaultRecord *first = record;
-    const bool earlier = first->has_error == 0 || sink.launch < first->launch ||
-                         (sink.launch == first->launch && f.position < first->position);
-    if (earlier) {
+    if (is_first_offender(record, sink.launch, f.position)) {
+      volatile FaultRecord *first = record;
+      first->position = f.position;
       first->fault = f.fault;
       first->op = sink.op;
       first->table = f.table;
-      first->launch = sink.launch;
-      first->position = f.position;
       first->value = f.value;
       first->limit = f.limit;
+      prim::threadfence();
+      first->launch = sink.launch;
+      prim::threadfence();
       first->has_error = 1;
     }
     prim::threadfence();
