@@ -1,0 +1,277 @@
+// embedding_bag, pooled: many tables, many bags, one launch.
+//
+//   sum   out[b, columns of t] = sum_i w_i * row_t(ids[i]),  i over bag b of table t
+//   mean  the same over the number of valid ids, the sum of their weights, or the bag's length
+//   max   elementwise maximum of w_i * row_t(ids[i])
+//
+// Layouts: ids, weights [total]; offsets [T*B + 1], bag b of table t at t*B + b; rows of table t `row_bytes` apart, read in
+// vectors of 16 bytes (8 for narrow rows, table.h); out [B, sum dims].
+//
+// Work: a group of 8, 16 or 32 lanes owns a run of 1..8 consecutive bags of one table and one chunk of their columns, one vector
+// a lane: 32 lanes x 16 bytes = 512 bytes of a row; wider rows are cut into chunks. The ids of a run are consecutive in memory, so the
+// group walks them as one stream: it keeps the next `lanes` ids in registers (one a lane, prefetched while rows of
+// the current ones arrive), issues kRowsInFlight row loads before it uses the first, and moves on to the next bag in the
+// middle of such a batch. So bags of one id keep as many loads in flight as long bags do. A thread block is
+// 256 / lanes groups on one table. The groups of a warp take the same number of steps (the longest), so that shuffles and votes
+// are always made by whole warps.
+//
+// Order: a bag is summed by one accumulator a column, id after id, with one fused multiply-add each: the bits depend neither on
+// the batch nor on the length of runs.
+//
+// Floor: bytes = sum over bags of (length * (row bytes + id [+ weight])) + T*B offsets + output; no reuse but the cache's. Two
+// FLOPs an element: bandwidth bound. In flight per multiprocessor: 24 warps x 8 rows x 512 bytes = 96 KiB, about three
+// times what latency x bandwidth of an H200 asks for (4.8 TB/s x 1 us / 132 = 36 KB).
+#ifndef JINDOU_KERNELS_EMBEDDING_EMBEDDING_BAG_H
+#define JINDOU_KERNELS_EMBEDDING_EMBEDDING_BAG_H
+
+#include "embedding/bags.h"
+#include "embedding/table.h"
+
+namespace jindou::embedding {
+
+template <class IndexT>
+struct EmbeddingBagTraits {
+  using Index = IndexT;  // int32_t or int64_t: dtype of ids
+};
+
+// Tables of one launch geometry; their blocks are consecutive.
+struct BagClass {
+  uint32_t first_block;
+  uint32_t blocks_per_table;
+  int32_t first_table;     // in the plan's sorted array
+  int32_t lanes_log2;      // 3, 4, 5: lanes of a group
+  int32_t chunks;          // groups that share a row
+  int32_t bags_per_group;  // 1, 2, 4, 8
+};
+
+// lanes_log2 3 and 4 with one chunk, 5 with 1..16 chunks (dim 2048 of f32).
+constexpr int kMaxBagClasses = 18;
+
+template <class Traits>
+struct EmbeddingBagKernel {
+  using Index = typename Traits::Index;
+  static constexpr int kThreads = 256;
+  static constexpr int kMinBlocks = 3;  // 80 registers a thread
+  static constexpr int kRowsInFlight = 8;
+  static constexpr int kMaxBags = 8;
+  static constexpr size_t shared_bytes() { return 0; }
+
+  struct Params {
+    Jagged in;
+    const TableMeta *tables;  // [T], sorted by class
+    void *out;
+    int64_t out_stride;  // elements
+    int32_t out_dtype;   // JD_F32, JD_F16, JD_BF16
+    int32_t mean_length;  // 1: mean divides by the bag's length
+    int32_t num_classes;
+    BagClass classes[kMaxBagClasses];
+  };
+
+  // A group of lanes and the run of bags it owns.
+  struct Group {
+    int lanes, base, lane;  // lanes, warp lane of the first, own lane in the group
+    int bags_per_group, bags;  // capacity of a run; bags in this run, 0 past the end of the table
+    int64_t first_bag;         // 0..B-1
+    int chunk, chunks;
+  };
+
+  JD_DEVICE static void run(const Params &p, char *) {
+    const uint32_t block = prim::block_idx().x;
+    int c = 0;
+    while (c + 1 < p.num_classes && block >= p.classes[c + 1].first_block) ++c;
+    const BagClass &geometry = p.classes[c];
+    const uint32_t local = block - geometry.first_block;
+    const TableMeta &table = p.tables[geometry.first_table + local / geometry.blocks_per_table];
+
+    Group g;
+    g.lanes = 1 << geometry.lanes_log2;
+    g.lane = prim::lane_id() & (g.lanes - 1);
+    g.base = prim::lane_id() - g.lane;
+    g.chunks = geometry.chunks;
+    g.bags_per_group = geometry.bags_per_group;
+    const int64_t unit = static_cast<int64_t>(local % geometry.blocks_per_table) * (kThreads >> geometry.lanes_log2) +
+                         (prim::thread_idx().x >> geometry.lanes_log2);
+    g.chunk = static_cast<int>(unit % g.chunks);
+    g.first_bag = unit / g.chunks * g.bags_per_group;
+    const int64_t left = p.in.batch - g.first_bag;
+    g.bags = left <= 0 ? 0 : left < g.bags_per_group ? static_cast<int>(left) : g.bags_per_group;
+
+    switch (table.kind) {
+      case kRowF32: pool<RowF32>(p, table, g); break;
+      case kRowF16: pool<Row16<prim::f16>>(p, table, g); break;
+      case kRowBF16: pool<Row16<prim::bf16>>(p, table, g); break;
+      case kRowF16Narrow: pool<Row16Narrow<prim::f16>>(p, table, g); break;
+      default: pool<Row16Narrow<prim::bf16>>(p, table, g); break;
+    }
+  }
+
+ private:
+  template <class Row>
+  JD_DEVICE static void pool(const Params &p, const TableMeta &table, const Group &g) {
+    if (table.pooling == JD_POOL_MAX) {
+      pool_run<Row, true>(p, table, g);
+    } else {
+      pool_run<Row, false>(p, table, g);
+    }
+  }
+
+  // The stream of a run: position s holds ids[s + shift of its bag].
+  struct Stream {
+    int64_t start;  // lane j < bags: position where bag j begins
+    int64_t shift;  // lane j < bags: index in ids minus position
+    int64_t total;  // positions of the run
+  };
+
+  // One id a lane.
+  struct Fetched {
+    int64_t index;  // in ids
+    Index id;
+    float weight;
+    bool exists;  // the position is inside the run
+    bool head;    // first id of its bag
+  };
+
+  JD_DEVICE static Fetched fetch(const Params &p, const Group &g, const Stream &s, int64_t first) {
+    Fetched f;
+    const int64_t position = first + g.lane;
+    f.exists = position < s.total;
+    int slot = 0;
+    int64_t bag_start = 0;
+    for (int j = 1; j < g.bags_per_group; ++j) {
+      const int64_t start = prim::shfl(s.start, g.base + j);
+      if (position >= start) {
+        slot = j;
+        bag_start = start;
+      }
+    }
+    f.index = position + prim::shfl(s.shift, g.base + slot);
+    f.head = f.exists && position == bag_start;
+    f.id = 0;
+    f.weight = 1.0f;
+    if (f.exists) {
+      f.id = static_cast<const Index *>(p.in.ids)[f.index];
+      if (p.in.weights) f.weight = p.in.weights[f.index];
+    }
+    return f;
+  }
+
+  JD_DEVICE static uint32_t group_mask(const Group &g, bool predicate) { return prim::ballot(predicate) >> g.base; }
+
+  template <class Row, bool kMax>
+  JD_DEVICE static void pool_run(const Params &p, const TableMeta &table, const Group &g) {
+    constexpr int kElements = Row::kElements;
+    Faults faults;
+    const bool reports = g.chunk == 0;  // the chunks of a row meet the same ids: one of them reports
+
+    // Offsets: lane j reads bag j of the run; an exclusive sum of lengths gives the stream.
+    Stream stream;
+    int64_t begin = 0, length = 0;
+    if (g.lane < g.bags) {
+      read_bag(p.in, table.table * p.in.batch + g.first_bag + g.lane, table.table, reports, faults, begin, length);
+    }
+    stream.start = length;
+    for (int step = 1; step < g.bags_per_group; step *= 2) {
+      const int64_t before = prim::shfl(stream.start, g.lane >= step ? prim::lane_id() - step : prim::lane_id());
+      if (g.lane >= step) stream.start += before;
+    }
+    stream.total = prim::shfl(stream.start, g.base + g.bags_per_group - 1);
+    stream.start -= length;
+    stream.shift = begin - stream.start;
+    const uint32_t occupied = group_mask(g, length > 0) & ((1u << g.bags_per_group) - 1u);
+
+    // Columns: one vector a lane.
+    const int vectors_per_chunk = (table.vectors + g.chunks - 1) / g.chunks;
+    const int vector = g.chunk * vectors_per_chunk + g.lane;
+    const bool active = g.lane < vectors_per_chunk && vector < table.vectors;
+    const char *column = static_cast<const char *>(table.data) + vector * sizeof(typename Row::Vector);
+    const int64_t out_base = g.first_bag * p.out_stride + table.out_column + vector * kElements;
+
+    float sum[kElements] = {};
+    bool fresh = true;        // max: no row seen yet
+    uint32_t count = 0;       // mean: what it divides by...
+    float weight_sum = 0.0f;  // ...when weighted
+    const bool mean_weights = p.in.weights && !p.mean_length;
+    int slot = -1;
+
+    auto write = [&] {
+      if (!active) return;
+      if (!kMax && table.pooling == JD_POOL_MEAN) {
+        const float denominator = mean_weights ? weight_sum : static_cast<float>(count);
+        const float factor = denominator != 0.0f ? 1.0f / denominator : 0.0f;
+#pragma unroll
+        for (int e = 0; e < kElements; ++e) sum[e] *= factor;
+      }
+      store_row(p.out, p.out_dtype, out_base + slot * p.out_stride, sum);
+    };
+
+    // Empty bags give zeros.
+    for (slot = 0; slot < g.bags; ++slot) {
+      if (!(occupied >> slot & 1u)) write();
+    }
+    slot = -1;
+
+    Fetched next = fetch(p, g, stream, 0);
+    for (int64_t first = 0; prim::any(first < stream.total); first += g.lanes) {
+      const Fetched now = next;
+      next.exists = false;
+      if (prim::any(first + g.lanes < stream.total)) next = fetch(p, g, stream, first + g.lanes);
+
+      const bool valid = now.exists && check_id(p.in, table, now.id, now.index, reports, faults);
+      const uint32_t valid_mask = group_mask(g, valid);
+      const uint32_t head_mask = group_mask(g, now.head);
+      const uint32_t count_mask = group_mask(g, p.mean_length ? now.exists : valid);
+
+      for (int batch = 0; batch < g.lanes; batch += kRowsInFlight) {
+        if (!prim::any(first + batch < stream.total)) break;
+
+        // Issue the loads of kRowsInFlight rows...
+        typename Row::Vector rows[kRowsInFlight];
+#pragma unroll
+        for (int u = 0; u < kRowsInFlight; ++u) {
+          const int64_t row = static_cast<int64_t>(prim::shfl(now.id, g.base + batch + u));
+          if (active && (valid_mask >> (batch + u) & 1u)) rows[u] = Row::load(column + row * table.row_bytes);
+        }
+
+        // ...then add them in order, writing a bag when the next begins.
+#pragma unroll
+        for (int u = 0; u < kRowsInFlight; ++u) {
+          const uint32_t bit = 1u << (batch + u);
+          float weight = 1.0f;
+          if (p.in.weights) weight = prim::shfl(now.weight, g.base + batch + u);
+          if (head_mask & bit) {
+            if (slot >= 0) write();
+            do ++slot;
+            while (!(occupied >> slot & 1u));
+#pragma unroll
+            for (int e = 0; e < kElements; ++e) sum[e] = 0.0f;
+            fresh = true;
+            count = 0;
+            weight_sum = 0.0f;
+          }
+          if (count_mask & bit) ++count;
+          if (valid_mask & bit) {
+            weight_sum += weight;
+            float x[kElements];
+            Row::widen(rows[u], x);
+#pragma unroll
+            for (int e = 0; e < kElements; ++e) {
+              if (kMax) {
+                const float y = weight * x[e];
+                sum[e] = fresh || sum[e] < y ? y : sum[e];
+              } else {
+                sum[e] = prim::fma(weight, x[e], sum[e]);
+              }
+            }
+            fresh = false;
+          }
+        }
+      }
+    }
+    if (slot >= 0) write();
+    faults.settle(p.in);
+  }
+};
+
+}  // namespace jindou::embedding
+
+#endif

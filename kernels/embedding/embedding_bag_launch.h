@@ -1,0 +1,245 @@
+// embedding_bag: from a description to table metadata and launch geometry, and from a run to a kernel launch.
+//
+// Run-time values to traits:  ids int32 / int64 -> Traits::Index.  Everything else is read at run time where it costs one
+// uniform branch a row or less: row dtype and width, pooling (a table each), output and offset dtype, weights, bounds.
+#ifndef JINDOU_KERNELS_EMBEDDING_EMBEDDING_BAG_LAUNCH_H
+#define JINDOU_KERNELS_EMBEDDING_EMBEDDING_BAG_LAUNCH_H
+
+#include <algorithm>
+#include <cstdio>
+#include <memory>
+#include <vector>
+
+#include "embedding/embedding_bag.h"
+#include "embedding/embedding_rows.h"
+#include "plan.h"
+
+namespace jindou {
+
+struct EmbeddingBagPlan : KernelPlan {
+  explicit EmbeddingBagPlan(const PlanResources &resources) : KernelPlan(JDB_OP_EMBEDDING_BAG, resources) {}
+
+  // Geometry of one table: groups of 2^lanes_log2 lanes, `chunks` groups a row.
+  struct Geometry {
+    int32_t lanes_log2;
+    int32_t chunks;
+    bool operator==(const Geometry &o) const { return lanes_log2 == o.lanes_log2 && chunks == o.chunks; }
+  };
+
+  // Consecutive tables of the sorted array that share a geometry.
+  struct Class {
+    Geometry geometry;
+    int32_t first_table;
+    int32_t tables;
+  };
+
+  static Geometry geometry_of(int32_t vectors) {
+    if (vectors <= 8) return {3, 1};
+    if (vectors <= 16) return {4, 1};
+    return {5, (vectors + 31) / 32};
+  }
+
+  static embedding::RowKind kind_of(const jdb_tensor &table, bool narrow) {
+    switch (table.dtype) {
+      case JD_F16: return narrow ? embedding::kRowF16Narrow : embedding::kRowF16;
+      case JD_BF16: return narrow ? embedding::kRowBF16Narrow : embedding::kRowBF16;
+      default: return embedding::kRowF32;
+    }
+  }
+
+  // 16-bit rows whose vectors of 8 elements would not all be whole and 16-byte aligned.
+  static bool needs_narrow(const jdb_tensor &table) {
+    return table.dtype != JD_F32 && (table.shape[1] % 8 != 0 || table.strides[0] % 8 != 0 ||
+                                     reinterpret_cast<uintptr_t>(table.data) % 16 != 0);
+  }
+
+  static jd_status create(const PlanResources &resources, const jdb_embedding_bag_desc &desc, KernelPlan **plan,
+                          jd_error *error) {
+    auto made = std::make_unique<EmbeddingBagPlan>(resources);
+    const int32_t num_tables = desc.d.num_tables;
+    const auto pooling_of = [&](int32_t t) { return desc.table_pooling ? desc.table_pooling[t] : desc.d.pooling; };
+    made->desc = desc.d;
+    made->desc.tables = nullptr;
+    made->desc.table_pooling = nullptr;
+    made->sum_dims = desc.sum_dims;
+    made->unpooled = pooling_of(0) == JD_POOL_NONE;
+
+    // Without pooling the tables share one geometry: narrow rows anywhere, or f32 beside 16-bit ones, make all lanes read 4 elements.
+    bool all_narrow = false;
+    if (made->unpooled) {
+      for (int32_t t = 0; t < num_tables; ++t) {
+        all_narrow |= needs_narrow(desc.tables[t]) || desc.tables[t].dtype == JD_F32;
+      }
+    }
+
+    std::vector<embedding::TableMeta> tables(num_tables);
+    int64_t column = 0;
+    for (int32_t t = 0; t < num_tables; ++t) {
+      const jdb_tensor &tensor = desc.tables[t];
+      embedding::TableMeta &table = tables[t];
+      table.kind = kind_of(tensor, all_narrow || needs_narrow(tensor));
+      const int64_t elements = table.kind == embedding::kRowF16 || table.kind == embedding::kRowBF16 ? 8 : 4;
+      table.data = tensor.data;
+      table.rows = tensor.shape[0];
+      table.row_bytes = tensor.strides[0] * (tensor.dtype == JD_F32 ? 4 : 2);
+      table.out_column = made->unpooled ? 0 : column;
+      table.vectors = static_cast<int32_t>(tensor.shape[1] / elements);
+      table.table = t;
+      table.pooling = pooling_of(t);
+      made->kinds |= 1 << table.kind;
+      column += tensor.shape[1];
+    }
+
+    if (made->unpooled) {
+      made->classes.push_back({geometry_of(tables[0].vectors), 0, num_tables});
+      made->vectors = tables[0].vectors;
+    } else {
+      // Wide rows first: the blocks that move most bytes do not start last.
+      std::stable_sort(tables.begin(), tables.end(),
+                       [](const auto &a, const auto &b) { return class_order(a) > class_order(b); });
+      for (int32_t t = 0; t < num_tables; ++t) {
+        const Geometry geometry = geometry_of(tables[t].vectors);
+        if (made->classes.empty() || !(made->classes.back().geometry == geometry)) {
+          made->classes.push_back({geometry, t, 0});
+        }
+        ++made->classes.back().tables;
+      }
+    }
+
+    const size_t bytes = tables.size() * sizeof(embedding::TableMeta);
+    void *device = nullptr;
+    jd_status status = made->buffers.alloc(bytes, &device, error);
+    if (status == JD_OK) status = resources.upload(resources.upload_context, device, tables.data(), bytes, error);
+    if (status != JD_OK) return status;
+    made->tables = static_cast<const embedding::TableMeta *>(device);
+    *plan = made.release();
+    return JD_OK;
+  }
+
+  void describe(char *text, size_t capacity) const override {
+    const int written =
+        snprintf(text, capacity, "embedding_bag: %d tables, %s, ids %s, lanes x chunks a row:", desc.num_tables,
+                 unpooled ? "one row an id" : "pooled", jd_dtype_name_of(desc.index_dtype));
+    size_t at = std::min(static_cast<size_t>(std::max(written, 0)), capacity);
+    for (const Class &c : classes) {
+      const int more = snprintf(text + at, capacity - at, " %dx%d (%d tables)", 1 << c.geometry.lanes_log2,
+                                c.geometry.chunks, c.tables);
+      at = std::min(at + static_cast<size_t>(std::max(more, 0)), capacity);
+    }
+  }
+
+  jd_embedding_bag_desc desc{};
+  int64_t sum_dims = 0;
+  bool unpooled = false;
+  int32_t kinds = 0;    // bit k: some table has RowKind k
+  int32_t vectors = 0;  // unpooled: of every table
+  std::vector<Class> classes;
+  const embedding::TableMeta *tables = nullptr;  // device memory
+
+ private:
+  static int32_t class_order(const embedding::TableMeta &table) {
+    const Geometry geometry = geometry_of(table.vectors);
+    return geometry.lanes_log2 * 64 + geometry.chunks;
+  }
+  static const char *jd_dtype_name_of(int32_t dtype) { return dtype == JD_I32 ? "i32" : "i64"; }
+};
+
+namespace embedding {
+
+inline Jagged jagged_of(const EmbeddingBagPlan &plan, const jdb_embedding_bag_args &args, FaultRecord *record,
+                        uint32_t launch) {
+  Jagged in{};
+  in.ids = args.ids.data;
+  in.offsets = args.offsets.data;
+  in.weights = plan.desc.weighted ? static_cast<const float *>(args.weights.data) : nullptr;
+  in.batch = args.batch;
+  in.bags = args.batch * plan.desc.num_tables;
+  in.total = args.ids.shape[0];
+  in.padding_id = plan.desc.padding_id;
+  in.offset_bytes = plan.desc.offset_dtype == JD_I32 ? 4 : 8;
+  in.has_padding_id = plan.desc.has_padding_id;
+  in.sink = FaultSink{record, launch, JDB_OP_EMBEDDING_BAG, plan.desc.bounds};
+  return in;
+}
+
+// Bags a group walks as one stream. Long bags fill the pipeline by themselves; short ones are strung together as long as
+// every multiprocessor keeps at least 8 warps.
+inline int32_t bags_per_group(const EmbeddingBagPlan &plan, const Jagged &in) {
+  if (in.bags == 0) return 1;
+  const int64_t mean = in.total / in.bags;
+  int64_t warps = 0;
+  for (const EmbeddingBagPlan::Class &c : plan.classes) {
+    warps += (in.batch * c.tables * c.geometry.chunks << c.geometry.lanes_log2) / 32;
+  }
+  int32_t bags = 8;
+  while (bags > 1 && (bags * mean > 8 || warps / bags < 8 * static_cast<int64_t>(plan.multiprocessors))) bags /= 2;
+  return bags;
+}
+
+template <class Traits, class Exec>
+jd_status launch_pooled(Exec &exec, const EmbeddingBagPlan &plan, const jdb_embedding_bag_args &args, const Jagged &in) {
+  using Kernel = EmbeddingBagKernel<Traits>;
+  typename Kernel::Params params{};
+  params.in = in;
+  params.tables = plan.tables;
+  params.out = args.out.data;
+  params.out_stride = args.out.strides[0];
+  params.out_dtype = plan.desc.out_dtype;
+  params.mean_length = plan.desc.mean_denominator == JD_MEAN_LENGTH;
+  const int32_t bags = bags_per_group(plan, in);
+  int64_t blocks = 0;
+  for (const EmbeddingBagPlan::Class &c : plan.classes) {
+    const int64_t groups = Kernel::kThreads >> c.geometry.lanes_log2;
+    const int64_t units = (in.batch + bags - 1) / bags * c.geometry.chunks;
+    BagClass &target = params.classes[params.num_classes++];
+    target.first_block = static_cast<uint32_t>(blocks);
+    target.blocks_per_table = static_cast<uint32_t>((units + groups - 1) / groups);
+    target.first_table = c.first_table;
+    target.lanes_log2 = c.geometry.lanes_log2;
+    target.chunks = c.geometry.chunks;
+    target.bags_per_group = bags;
+    blocks += static_cast<int64_t>(target.blocks_per_table) * c.tables;
+  }
+  return exec.template launch<Kernel>(prim::Grid{static_cast<uint32_t>(blocks), 1, 1}, params);
+}
+
+template <class Traits, class Exec>
+jd_status launch_rows(Exec &exec, const EmbeddingBagPlan &plan, const jdb_embedding_bag_args &args, const Jagged &in) {
+  using Kernel = EmbeddingRowsKernel<Traits>;
+  const EmbeddingBagPlan::Geometry geometry = plan.classes[0].geometry;
+  typename Kernel::Params params{};
+  params.in = in;
+  params.tables = plan.tables;
+  params.out = args.out.data;
+  params.out_stride = args.out.strides[0];
+  params.out_dtype = plan.desc.out_dtype;
+  params.num_tables = plan.desc.num_tables;
+  params.kinds = plan.kinds;
+  params.lanes_log2 = geometry.lanes_log2;
+  params.chunks = geometry.chunks;
+  params.vectors = plan.vectors;
+  const int64_t groups = Kernel::kThreads >> geometry.lanes_log2;
+  const int64_t units = (in.total + Kernel::kRows - 1) / Kernel::kRows * geometry.chunks;
+  // Without ids there may still be offsets to check.
+  const int64_t blocks = std::max<int64_t>((units + groups - 1) / groups, in.bags > 0 ? 1 : 0);
+  return exec.template launch<Kernel>(prim::Grid{static_cast<uint32_t>(blocks), 1, 1}, params);
+}
+
+}  // namespace embedding
+
+template <class Exec>
+jd_status launch_embedding_bag(Exec &exec, const EmbeddingBagPlan &plan, const jdb_embedding_bag_args &args) {
+  using namespace embedding;
+  const Jagged in = jagged_of(plan, args, exec.faults(), exec.launch_number());
+  const bool wide_ids = plan.desc.index_dtype == JD_I64;
+  if (plan.unpooled) {
+    return wide_ids ? launch_rows<EmbeddingRowsTraits<int64_t>>(exec, plan, args, in)
+                    : launch_rows<EmbeddingRowsTraits<int32_t>>(exec, plan, args, in);
+  }
+  return wide_ids ? launch_pooled<EmbeddingBagTraits<int64_t>>(exec, plan, args, in)
+                  : launch_pooled<EmbeddingBagTraits<int32_t>>(exec, plan, args, in);
+}
+
+}  // namespace jindou
+
+#endif

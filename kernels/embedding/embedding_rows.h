@@ -1,0 +1,167 @@
+// embedding_bag without pooling: one output row an id, many tables, one launch.
+//
+//   out[i, :] = w_i * row_t(ids[i]),  t the table whose bags hold position i;  zeros where ids[i] is skipped
+//
+// Layouts: ids, weights [total]; offsets [T*B + 1]: the ids of table t are offsets[t*B] .. offsets[(t+1)*B]; all tables have one dim; out [total, dim].
+//
+// Work: a group of 8, 16 or 32 lanes owns 8 consecutive positions and one chunk of their columns, one vector a lane (16 bytes,
+// or 8 for narrow rows; tables of different widths in one plan are all read 4 elements a lane). Lanes 0..7 each
+// resolve one id (its table by binary search among T + 1 offsets, its address); then all lanes load the eight rows before
+// they store the first. Work is cut by positions, not by bags: a bag of 10,000 ids keeps the whole GPU busy. The bags' offsets are checked
+// by all threads on the way; a position that no table holds, which only bad offsets can make, gives zeros.
+//
+// Floor: bytes = total * (row + id [+ weight] + output row); a copy. Bandwidth bound.
+#ifndef JINDOU_KERNELS_EMBEDDING_EMBEDDING_ROWS_H
+#define JINDOU_KERNELS_EMBEDDING_EMBEDDING_ROWS_H
+
+#include "embedding/bags.h"
+#include "embedding/table.h"
+
+namespace jindou::embedding {
+
+template <class IndexT>
+struct EmbeddingRowsTraits {
+  using Index = IndexT;  // int32_t or int64_t: dtype of ids
+};
+
+template <class Traits>
+struct EmbeddingRowsKernel {
+  using Index = typename Traits::Index;
+  static constexpr int kThreads = 256;
+  static constexpr int kMinBlocks = 3;
+  static constexpr int kRows = 8;  // positions a group
+  static constexpr size_t shared_bytes() { return 0; }
+
+  struct Params {
+    Jagged in;
+    const TableMeta *tables;  // [T], in the caller's order
+    void *out;
+    int64_t out_stride;   // elements
+    int32_t out_dtype;    // JD_F32, JD_F16, JD_BF16
+    int32_t num_tables;   // T
+    int32_t kinds;        // bit k: some table has RowKind k
+    int32_t lanes_log2;   // 3, 4, 5: lanes of a group
+    int32_t chunks;       // groups that share a row
+    int32_t vectors;      // vectors a row, of every table
+  };
+
+  struct Group {
+    int base, lane;
+    int64_t first, count;  // positions first .. first + count
+    int vector;            // column of this lane, in vectors
+    bool active;           // the lane has one
+  };
+
+  JD_DEVICE static void run(const Params &p, char *) {
+    Faults faults;
+    const int64_t block = prim::block_idx().x;
+    const int thread = prim::thread_idx().x;
+
+    // Every bag's offsets, spread over the grid.
+    const int64_t threads = static_cast<int64_t>(prim::grid_dim().x) * kThreads;
+    for (int64_t bag = block * kThreads + thread; bag < p.in.bags; bag += threads) {
+      int64_t begin, length;
+      read_bag(p.in, bag, static_cast<int32_t>(bag / p.in.batch), true, faults, begin, length);
+    }
+
+    Group g;
+    const int lanes = 1 << p.lanes_log2;
+    g.lane = prim::lane_id() & (lanes - 1);
+    g.base = prim::lane_id() - g.lane;
+    const int64_t unit = block * (kThreads >> p.lanes_log2) + (thread >> p.lanes_log2);
+    const int chunk = static_cast<int>(unit % p.chunks);
+    g.first = unit / p.chunks * kRows;
+    const int64_t left = p.in.total - g.first;
+    g.count = left <= 0 ? 0 : left < kRows ? left : kRows;
+    const int vectors_per_chunk = (p.vectors + p.chunks - 1) / p.chunks;
+    g.vector = chunk * vectors_per_chunk + g.lane;
+    g.active = g.lane < vectors_per_chunk && g.vector < p.vectors;
+
+    // Lane j resolves position first + j.
+    bool valid = false;
+    int kind = -1;
+    uint64_t address = 0;
+    float weight = 1.0f;
+    if (g.lane < g.count) {
+      const int64_t position = g.first + g.lane;
+      const int t = find_table(p, position);
+      if (t >= 0) {
+        const TableMeta &table = p.tables[t];
+        const Index id = static_cast<const Index *>(p.in.ids)[position];
+        if (p.in.weights) weight = p.in.weights[position];
+        valid = check_id(p.in, table, id, position, chunk == 0, faults);
+        kind = table.kind;
+        if (valid) address = reinterpret_cast<uint64_t>(table.data) + static_cast<int64_t>(id) * table.row_bytes;
+      }
+    }
+
+    // One pass a kind of row; more than one only where tables of one launch differ. The first also writes zeros.
+    const uint32_t zeros = prim::ballot(!valid) >> g.base;
+    uint32_t zeros_left = zeros;
+#pragma unroll 1
+    for (int k = 0; k < kRowKinds; ++k) {
+      if (!(p.kinds >> k & 1)) continue;
+      const uint32_t rows = prim::ballot(valid && kind == k) >> g.base;
+      switch (k) {
+        case kRowF32: copy<RowF32>(p, g, rows, zeros_left, address, weight); break;
+        case kRowF16: copy<Row16<prim::f16>>(p, g, rows, zeros_left, address, weight); break;
+        case kRowBF16: copy<Row16<prim::bf16>>(p, g, rows, zeros_left, address, weight); break;
+        case kRowF16Narrow: copy<Row16Narrow<prim::f16>>(p, g, rows, zeros_left, address, weight); break;
+        default: copy<Row16Narrow<prim::bf16>>(p, g, rows, zeros_left, address, weight); break;
+      }
+      zeros_left = 0;
+    }
+    faults.settle(p.in);
+  }
+
+ private:
+  // The table that holds `position`, or -1.
+  JD_DEVICE static int find_table(const Params &p, int64_t position) {
+    int low = 0, high = p.num_tables;  // low: the last table known to begin at or before position, if any does
+    while (high - low > 1) {
+      const int middle = low + (high - low) / 2;
+      if (load_offset(p.in, middle * p.in.batch) <= position) {
+        low = middle;
+      } else {
+        high = middle;
+      }
+    }
+    const bool inside = load_offset(p.in, low * p.in.batch) <= position &&
+                        position < load_offset(p.in, (low + 1) * p.in.batch);
+    return inside ? low : -1;
+  }
+
+  template <class Row>
+  JD_DEVICE static void copy(const Params &p, const Group &g, uint32_t rows_mask, uint32_t zeros, uint64_t address,
+                             float weight) {
+    constexpr int kElements = Row::kElements;
+    const uint64_t column = g.vector * sizeof(typename Row::Vector);
+    const int64_t out_base = g.first * p.out_stride + g.vector * kElements;
+
+    typename Row::Vector rows[kRows];
+#pragma unroll
+    for (int u = 0; u < kRows; ++u) {
+      const uint64_t row = prim::shfl(address, g.base + u);
+      if (g.active && (rows_mask >> u & 1u)) rows[u] = Row::load(reinterpret_cast<const char *>(row + column));
+    }
+#pragma unroll
+    for (int u = 0; u < kRows; ++u) {
+      float w = 1.0f;
+      if (p.in.weights) w = prim::shfl(weight, g.base + u);
+      if (!g.active || u >= g.count) continue;
+      float x[kElements] = {};
+      if (rows_mask >> u & 1u) {
+        Row::widen(rows[u], x);
+#pragma unroll
+        for (int e = 0; e < kElements; ++e) x[e] *= w;
+      } else if (!(zeros >> u & 1u)) {
+        continue;  // another kind's row
+      }
+      store_row(p.out, p.out_dtype, out_base + u * p.out_stride, x);
+    }
+  }
+};
+
+}  // namespace jindou::embedding
+
+#endif
