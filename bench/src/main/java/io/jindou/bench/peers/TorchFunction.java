@@ -1,0 +1,64 @@
+package io.jindou.bench.peers;
+
+import ai.djl.Model;
+import ai.djl.engine.Engine;
+import ai.djl.inference.Predictor;
+import ai.djl.ndarray.NDArray;
+import ai.djl.ndarray.NDList;
+import ai.djl.ndarray.NDManager;
+import ai.djl.ndarray.types.Shape;
+import ai.djl.translate.NoopTranslator;
+import ai.djl.translate.TranslateException;
+import java.io.IOException;
+
+/** A libtorch function called through DJL, with its inputs held ready. Not thread-safe. */
+public final class TorchFunction implements AutoCloseable {
+    private final Model model;
+    private final NDManager manager;
+    private final Predictor<NDList, NDList> predictor;
+
+    /**
+     * @param forward TorchScript, see {@link TorchScript#archive}
+     * @param threads threads libtorch may use within an operator
+     */
+    public TorchFunction(String forward, int threads) throws IOException {
+        System.setProperty("ai.djl.offline", "true");
+        System.setProperty("ai.djl.pytorch.num_threads", Integer.toString(threads));
+        System.setProperty("ai.djl.pytorch.num_interop_threads", "1");
+        Engine engine = Engine.getEngine("PyTorch");
+        model = engine.newModel("m", ai.djl.Device.cpu());
+        try {
+            model.load(TorchScript.archive(forward));
+        } catch (ai.djl.MalformedModelException malformed) {
+            throw new IOException(malformed);
+        }
+        manager = engine.newBaseManager(ai.djl.Device.cpu());
+        predictor = model.newPredictor(new NoopTranslator());
+    }
+
+    /** A tensor of this function's manager. */
+    public NDArray tensor(float[] values, long... shape) {
+        return manager.create(values, new Shape(shape));
+    }
+
+    /** A tensor of this function's manager. */
+    public NDArray tensor(long[] values, long... shape) {
+        return manager.create(values, new Shape(shape));
+    }
+
+    /** Runs the function. The caller closes the result. */
+    public NDList run(NDList inputs) {
+        try {
+            return predictor.predict(inputs);
+        } catch (TranslateException failed) {
+            throw new IllegalStateException(failed);
+        }
+    }
+
+    @Override
+    public void close() {
+        predictor.close();
+        manager.close();
+        model.close();
+    }
+}
