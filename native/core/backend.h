@@ -17,7 +17,8 @@ extern "C" {
 // Raised with any change below; core refuses a plug-in of another version.
 #define JDB_VERSION 1
 
-// A resolved tensor. `data` is null only when the tensor is absent (optional argument) or has no elements.
+// A resolved tensor. An absent one (optional argument) is all zero: test `dtype == 0`. `data` may be null when the tensor
+// has no elements. Strides of dimensions of size 1 mean nothing.
 typedef struct jdb_tensor {
   void *data;
   int32_t dtype;
@@ -31,7 +32,7 @@ typedef struct jdb_report {
   int32_t has_error;  // 1: a STRICT operator met a bad value; the fields below name the first (launch order, then position)
   int32_t fault;      // JDB_FAULT_*
   int32_t op;         // JDB_OP_*
-  int32_t table;      // embedding table, else -1
+  int32_t table;      // embedding table; target_attention: 0 = candidate_offsets, 1 = history_offsets; else -1
   int64_t position;   // index in ids (ids), or the sequence (offsets, lengths, targets)
   int64_t value;      // the id, offset, length or number of targets met
   int64_t limit;      // rows of the table, declared maximum...
@@ -126,6 +127,8 @@ typedef struct jd_backend {
   jd_status (*stream_synchronize)(void *stream, jdb_report *report, jd_error *error);  // gives and clears the report
   void *(*stream_native)(void *stream);
 
+  // When copy returns, a host source may be reused (pinned or not); a host target holds the data once the stream is
+  // synchronised. Under capture only device-to-device copies and fills come.
   jd_status (*copy)(void *stream, void *target, const void *source, size_t bytes, int32_t direction, jd_error *error);
   jd_status (*fill)(void *stream, void *target, int32_t byte, size_t bytes, jd_error *error);
 
@@ -137,7 +140,8 @@ typedef struct jd_backend {
   jd_status (*event_query)(void *event, int32_t *done, jd_error *error);
   jd_status (*event_elapsed)(void *start, void *end, double *milliseconds, jd_error *error);
 
-  // native_capture only; null otherwise.
+  // native_capture only; null otherwise. Begin and end may come from different threads; other streams of the device go on
+  // allocating and running meanwhile. capture_end is also called to drop a capture, its graph destroyed at once.
   jd_status (*capture_begin)(void *stream, jd_error *error);
   jd_status (*capture_end)(void *stream, void **graph, jd_error *error);
   jd_status (*graph_launch)(void *graph, void *stream, jd_error *error);

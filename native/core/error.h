@@ -8,8 +8,11 @@
 
 namespace jindou {
 
+// Whether the caller gave a struct to fill. One whose struct_size was not set is never written to.
+inline bool writable(const jd_error *error) { return error && error->struct_size >= sizeof(jd_error); }
+
 inline void clear(jd_error *error) {
-  if (!error) return;
+  if (!writable(error)) return;
   error->status = JD_OK;
   error->backend_code = 0;
   error->table = -1;
@@ -19,8 +22,9 @@ inline void clear(jd_error *error) {
 }
 
 // Fills `error` (which may be null) and returns `status`.
-__attribute__((format(printf, 3, 4))) inline jd_status fail(jd_error *error, jd_status status, const char *format, ...) {
-  if (error) {
+__attribute__((format(printf, 3, 4), cold, noinline)) inline jd_status fail(jd_error *error, jd_status status,
+                                                                            const char *format, ...) {
+  if (writable(error)) {
     clear(error);
     error->status = status;
     va_list arguments;

@@ -2,7 +2,9 @@
  *
  * Tensors are jagged: values [total, heads, headDim] with offsets [batch + 1] (int32 or int64; first 0, non-decreasing,
  * last = total). Token and head strides are free multiples of 16 bytes, the last dimension is contiguous, data is 16-byte
- * aligned. Inputs are f32 or bf16, head dims 32, 64, 96 or 128; accumulation is f32 and the output has the inputs'
+ * aligned; tensors of rank 1 (offsets, num_targets, attn_scale) are contiguous and aligned to their elements only. `out`
+ * has every element at an address of its own and shares none with an input; it may be a column range of a tensor whose
+ * other columns are inputs. Anything outside these rules is JD_INVALID_ARGUMENT, head dims and dtypes included. Inputs are f32 or bf16, head dims 32, 64, 96 or 128; accumulation is f32 and the output has the inputs'
  * dtype or f32. Declared maxima (max_batch, max_candidates...) size the plan; a longer sequence is refused: before
  * anything runs where the host can see the offsets (cpu), else by the kernel under the call's `bounds` mode: STRICT
  * reports the sequence at the next synchronisation, ZERO skips and counts it. The rows of a refused sequence are unspecified. */
@@ -32,15 +34,15 @@ typedef struct jd_target_attention_desc {
   int32_t head_dim_qk;    /* 32, 64, 96, 128 */
   int32_t head_dim_v;     /* = head_dim_qk */
   float scale;            /* finite */
-  int32_t activation;     /* JD_ACTIVATION_SOFTMAX */
-  float scaling_seqlen;   /* JD_ACTIVATION_SILU only */
-  int32_t self_key;       /* 1: args.candidate_keys and candidate_values are required */
+  int32_t activation;     /* JD_ACTIVATION_SOFTMAX; JD_ACTIVATION_SILU is JD_UNSUPPORTED */
+  float scaling_seqlen;   /* JD_ACTIVATION_SILU only, ignored else */
+  int32_t self_key;       /* 1: args.candidate_keys and candidate_values are required; 0: they must be 0 */
   int32_t bounds;         /* JD_BOUNDS_STRICT or JD_BOUNDS_ZERO, for offsets and lengths seen on the device */
   int32_t reserved;
   int64_t num_latest;     /* only the last n events of each history; 0 = all */
-  int64_t max_batch;      /* users a run */
-  int64_t max_candidates; /* candidates a user, <= 4096 */
-  int64_t max_history;    /* events a user, <= 131072 */
+  int64_t max_batch;      /* users a run, 1..1048576 */
+  int64_t max_candidates; /* candidates a user, 1..4096 */
+  int64_t max_history;    /* events a user, 1..131072 */
 } jd_target_attention_desc;
 
 typedef struct jd_target_attention_args {
@@ -81,13 +83,13 @@ typedef struct jd_hstu_attention_desc {
   int32_t head_dim_v;            /* = head_dim_qk */
   float alpha;                   /* finite */
   float scaling_seqlen;          /* finite, > 0; the training constant, not the row's length */
-  int32_t causal;                /* 1 */
-  int32_t contextual_seq_len;    /* c >= 0 */
-  int32_t max_attn_len;          /* w >= 0; 0 = no window */
-  int32_t min_full_attn_seq_len; /* f >= 0 */
+  int32_t causal;                /* 1 or 0 */
+  int32_t contextual_seq_len;    /* c, 0..131072 */
+  int32_t max_attn_len;          /* w, 0..131072; 0 = no window */
+  int32_t min_full_attn_seq_len; /* f, 0..131072 */
   int32_t bounds;                /* JD_BOUNDS_STRICT or JD_BOUNDS_ZERO */
-  int64_t max_batch;             /* sequences a run */
-  int64_t max_seq_len;           /* rows a sequence, <= 131072 */
+  int64_t max_batch;             /* sequences a run, 1..1048576 */
+  int64_t max_seq_len;           /* rows a sequence, 1..131072 */
 } jd_hstu_attention_desc;
 
 typedef struct jd_hstu_attention_args {

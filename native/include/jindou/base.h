@@ -2,9 +2,11 @@
  *
  * Rules of the whole C ABI
  *  - Every function returns a jd_status. Where it takes a `jd_error *error`, that may be NULL; when it is not, its
- *    `struct_size` must be set to sizeof(jd_error) and on failure the function fills the rest. Nothing is kept per thread.
+ *    `struct_size` must be set to sizeof(jd_error) and on failure the function fills the rest; one whose struct_size is
+ *    smaller is left as it is. Nothing is kept per thread.
  *  - Every struct that crosses the ABI begins with `uint32_t struct_size`, set by the caller to sizeof the struct it was
- *    compiled with. Older (smaller) structs are accepted; fields they lack count as zero.
+ *    compiled with. Those of older versions (smaller) are accepted, and fields they lack count as zero; one smaller than
+ *    in the first version, or larger than this library knows, is JD_INVALID_ARGUMENT. Fields named reserved must be 0.
  *  - Objects are named by 64-bit handles. 0 is the null handle. A handle is never reused: a closed handle, a handle of
  *    another kind, and a number that never was a handle are detected and refused (JD_CLOSED, JD_INVALID_HANDLE).
  *  - Every function may be called from any thread. Objects are reference counted inside: destroying one while another

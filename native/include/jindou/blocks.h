@@ -1,5 +1,5 @@
-/* Plain building blocks between the attention operators: linear, layer_norm, l2_normalize. All f32, rank 2, no plan. Row
- * strides are free multiples of 16 bytes, so that a block may read and write a column range of a wider tensor. `out` may be
+/* Plain building blocks between the attention operators: linear, layer_norm, l2_normalize. All f32, rank 2, no plan. Data
+ * is 16-byte aligned, the last dimension contiguous. Row strides are free multiples of 16 bytes, so that a block may read and write a column range of a wider tensor. `out` may be
  * the same tensor as an input of the same shape and strides where said so; no other overlap. */
 #ifndef JINDOU_BLOCKS_H
 #define JINDOU_BLOCKS_H
@@ -16,7 +16,7 @@ enum { JD_LINEAR_IDENTITY = 0, JD_LINEAR_SILU = 1 };
 typedef struct jd_linear_args {
   uint32_t struct_size;
   int32_t activation; /* JD_LINEAR_* */
-  jd_tensor x;        /* [n, in]; in and out multiples of 4 */
+  jd_tensor x;        /* [n, in]; in and out multiples of 4, at least 4 */
   jd_tensor weight;   /* [out, in] */
   jd_tensor bias;     /* [out], or 0 */
   jd_tensor residual; /* [n, out], or 0; may be `out` */

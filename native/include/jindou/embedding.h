@@ -1,7 +1,7 @@
 /* embedding_bag: many tables, many bags, one launch (after FBGEMM's table-batched embeddings).
  *
- * Table t has shape [rows_t, dim_t], dtype f32, f16 or bf16, dim_t a multiple of 4 in 4..2048, rows contiguous
- * (stride of dimension 0 may exceed dim_t). Bag b of table t holds
+ * Table t has shape [rows_t, dim_t], dtype f32, f16 or bf16, dim_t a multiple of 4 in 4..2048, data 16-byte aligned, rows
+ * contiguous (the stride of dimension 0 may exceed dim_t; it is a multiple of 4). Bag b of table t holds
  * ids[offsets[t*B + b] .. offsets[t*B + b + 1]); an id is a row of table t. Accumulation is f32, in id order.
  *   sum    out[b, cols of t] = sum_i w_i * row(id_i)
  *   mean   the same divided by the number of valid ids (weighted: by the sum of their weights), or, with
@@ -9,7 +9,8 @@
  *   max    elementwise maximum of w_i * row(id_i); an empty bag gives zeros
  *   none   out[i, :] = w_i * row(id_i): no pooling; all tables must use it and share one dim; out is [total ids, dim];
  *          a skipped id gives a row of zeros
- * Valid ids are those in range and not equal to the padding id. */
+ * Valid ids are those in range and not equal to the padding id. ids, offsets and weights are contiguous and aligned to their
+ * elements only; out shares no element with another argument or a table. */
 #ifndef JINDOU_EMBEDDING_H
 #define JINDOU_EMBEDDING_H
 
@@ -36,8 +37,8 @@ typedef struct jd_embedding_bag_desc {
   int32_t weighted;              /* 1: args.weights is required, 0: it must be 0 */
   int32_t has_padding_id;        /* 1: padding_id contributes nothing and is not counted */
   int64_t padding_id;
-  int64_t max_batch;             /* largest B of a run, >= 0 */
-  int64_t max_ids;               /* largest number of ids of a run, >= 0 */
+  int64_t max_batch;             /* largest B of a run, >= 0; T * max_batch < 2^31 */
+  int64_t max_ids;               /* largest number of ids of a run, >= 0; < 2^31 with JD_I32 offsets */
 } jd_embedding_bag_desc;
 
 typedef struct jd_embedding_bag_args {

@@ -12,10 +12,11 @@ extern "C" {
  * returns; on cuda it is a cudaStream_t. Work enqueued on one stream by several threads runs in the order of the calls. */
 JD_API jd_status jd_stream_create(jd_device device, jd_stream *stream, jd_error *error);
 
-/* Wraps a cudaStream_t that others own (cuda only). */
+/* Wraps a cudaStream_t that others own, not NULL (cuda only; JD_UNSUPPORTED elsewhere). */
 JD_API jd_status jd_stream_wrap(jd_device device, void *cuda_stream, jd_stream *stream, jd_error *error);
 
-/* Waits for the stream's work, then releases it (a wrapped cudaStream_t stays). */
+/* Waits for the stream's work, then releases it (a wrapped cudaStream_t stays). What an operator under JD_BOUNDS_STRICT met
+ * since the last synchronisation goes unreported; a capture not ended is dropped. */
 JD_API jd_status jd_stream_destroy(jd_stream stream, jd_error *error);
 
 /* Blocks until all work enqueued so far is done. JD_OUT_OF_BOUNDS when, since the last synchronisation, an operator under
@@ -37,11 +38,14 @@ JD_API jd_status jd_event_wait(jd_event event, jd_stream stream, jd_error *error
 JD_API jd_status jd_event_synchronize(jd_event event, jd_error *error);
 /* *done = 1 when the event has happened. Does not block. */
 JD_API jd_status jd_event_query(jd_event event, int32_t *done, jd_error *error);
-/* Milliseconds between two recorded events of one device. Blocks until both have happened. */
+/* Milliseconds between two recorded events of one device; JD_INVALID_ARGUMENT when one was never recorded. Blocks until both
+ * have happened. */
 JD_API jd_status jd_event_elapsed(jd_event start, jd_event end, double *milliseconds, jd_error *error);
 
 /* From begin to end, operators, copies and fills enqueued on the stream are recorded, not run. The graph keeps every
- * tensor and plan it uses alive. Synchronising, reading or writing a capturing stream is JD_INVALID_ARGUMENT. */
+ * tensor and plan it uses alive. Synchronising, reading or writing a capturing stream, recording or awaiting an event on it
+ * and launching a graph on it are JD_INVALID_ARGUMENT. Begin and end may come from different threads. On cpu, offsets,
+ * lengths and targets are checked when the graph runs: a launch that meets a bad one stops there and says so. */
 JD_API jd_status jd_stream_begin_capture(jd_stream stream, jd_error *error);
 JD_API jd_status jd_stream_end_capture(jd_stream stream, jd_graph *graph, jd_error *error);
 /* Enqueues the whole recording. */

@@ -29,7 +29,8 @@ JD_API jd_status jd_tensor_create(jd_device device, int32_t dtype, int32_t rank,
                                   jd_error *error);
 
 /* A tensor over memory that others own (at least as long as the tensor lives). `strides` NULL = contiguous. The memory
- * must be addressable by the device: any host memory for cpu, device memory of the same GPU for cuda. */
+ * must be addressable by the device: any host memory for cpu, device memory of the same GPU for cuda. It is aligned to
+ * the dtype's size; strides are >= 0. */
 JD_API jd_status jd_tensor_wrap(jd_device device, void *data, int32_t dtype, int32_t rank, const int64_t *shape,
                                 const int64_t *strides, jd_tensor *tensor, jd_error *error);
 
@@ -51,7 +52,7 @@ JD_API jd_status jd_tensor_write(jd_stream stream, jd_tensor tensor, const void 
  * reports (JD_OUT_OF_BOUNDS). Not allowed while the stream is capturing. */
 JD_API jd_status jd_tensor_read(jd_stream stream, jd_tensor tensor, void *target, int64_t bytes, jd_error *error);
 
-/* target = source: contiguous, same dtype and number of elements, both on the stream's device. */
+/* target = source: contiguous, same dtype and number of elements, both on the stream's device, no overlap. */
 JD_API jd_status jd_tensor_copy(jd_stream stream, jd_tensor target, jd_tensor source, jd_error *error);
 
 /* Sets every byte of a contiguous tensor. */

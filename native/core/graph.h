@@ -1,0 +1,73 @@
+// A recording of work on a stream, and the graph made from it.
+//
+// A backend with native capture (cuda) records the work itself; the recording then only keeps what the work uses alive.
+// For the others it holds the work as a list, with its resolved arguments, and replays it.
+#ifndef JINDOU_CORE_GRAPH_H
+#define JINDOU_CORE_GRAPH_H
+
+#include <cstdint>
+#include <mutex>
+#include <vector>
+
+#include "core/backend.h"
+#include "core/device.h"
+#include "core/handle_table.h"
+
+namespace jindou::core {
+
+class Plan;
+
+// Room for the arguments of any operator.
+union OperatorArgs {
+  jdb_embedding_bag_args embedding_bag;
+  jdb_target_attention_args target_attention;
+  jdb_hstu_attention_args hstu_attention;
+  jdb_linear_args linear;
+  jdb_layer_norm_args layer_norm;
+  jdb_l2_normalize_args l2_normalize;
+};
+
+class Recording {
+ public:
+  void keep(Ref<Object> object) { kept_.push_back(std::move(object)); }
+  void add_operator(int32_t op, Plan *plan, const void *args, size_t size);
+  void add_copy(void *target, const void *source, int64_t bytes);
+  void add_fill(void *target, uint8_t byte, int64_t bytes);
+
+  // Runs everything, in order, until something fails. The stream is locked.
+  jd_status replay(jd_error *error, Device &device, void *native_stream) const;
+
+ private:
+  struct Node {
+    enum { kOperator, kCopy, kFill } what;
+    int32_t op;
+    uint8_t byte;
+    Plan *plan;
+    void *target;
+    const void *source;
+    int64_t bytes;
+    OperatorArgs args;
+  };
+  std::vector<Node> nodes_;
+  std::vector<Ref<Object>> kept_;
+};
+
+class Graph final : public Object {
+ public:
+  static constexpr Kind kKind = Kind::graph;
+
+  Graph(Ref<Device> owner, Recording &&recorded, void *native_graph)
+      : Object(kKind), device(std::move(owner)), recording(std::move(recorded)), native(native_graph) {}
+  ~Graph() override {
+    if (native) device->backend.graph_destroy(native);
+  }
+
+  const Ref<Device> device;
+  const Recording recording;
+  void *const native;
+  std::mutex mutex;  // one launch at a time: its tensors and plans are the same in each; locked before the stream
+};
+
+}  // namespace jindou::core
+
+#endif

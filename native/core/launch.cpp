@@ -1,0 +1,44 @@
+#include "core/launch.h"
+
+#include "core/device.h"
+#include "core/host_checks.h"
+#include "core/plan.h"
+
+namespace jindou::core {
+
+const char *operator_name(int32_t op) {
+  switch (op) {
+    case JDB_OP_EMBEDDING_BAG: return "embedding_bag";
+    case JDB_OP_TARGET_ATTENTION: return "target_attention";
+    case JDB_OP_HSTU_ATTENTION: return "hstu_attention";
+    case JDB_OP_LINEAR: return "linear";
+    case JDB_OP_LAYER_NORM: return "layer_norm";
+    case JDB_OP_L2_NORMALIZE: return "l2_normalize";
+    default: return "unknown operator";
+  }
+}
+
+jd_status launch(const Context &context, const Device &device, void *native_stream, int32_t op, const Plan *plan,
+                 const void *args) {
+  if (device.backend.host_memory && plan) {
+    if (const jd_status status = check_on_host(context, *plan, args)) return status;
+  }
+  return backend_result(context.error,
+                        device.backend.run(native_stream, plan ? plan->native : nullptr, op, args, context.error), "run");
+}
+
+jd_status launch_copy(const Context &context, const Device &device, void *native_stream, void *target,
+                      const void *source, int64_t bytes) {
+  return backend_result(context.error,
+                        device.backend.copy(native_stream, target, source, static_cast<size_t>(bytes),
+                                            JDB_DEVICE_TO_DEVICE, context.error), "copy");
+}
+
+jd_status launch_fill(const Context &context, const Device &device, void *native_stream, void *target, uint8_t byte,
+                      int64_t bytes) {
+  return backend_result(context.error,
+                        device.backend.fill(native_stream, target, byte, static_cast<size_t>(bytes), context.error),
+                        "fill");
+}
+
+}  // namespace jindou::core

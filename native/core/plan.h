@@ -1,0 +1,54 @@
+// A plan: an operator's checked description, and what the backend made of it.
+#ifndef JINDOU_CORE_PLAN_H
+#define JINDOU_CORE_PLAN_H
+
+#include <cstdint>
+#include <vector>
+
+#include "core/backend.h"
+#include "core/device.h"
+#include "core/handle_table.h"
+#include "core/tensor.h"
+
+namespace jindou::core {
+
+class Stream;
+
+class Plan final : public Object {
+ public:
+  static constexpr Kind kKind = Kind::plan;
+
+  // The description with defaults filled in; which member is set follows from `op`.
+  union Description {
+    jdb_embedding_bag_desc embedding_bag;
+    jd_target_attention_desc target_attention;
+    jd_hstu_attention_desc hstu_attention;
+  };
+
+  Plan(Ref<Device> owner, int32_t operator_number)
+      : Object(kKind), device(std::move(owner)), op(operator_number), desc{} {}
+  ~Plan() override {
+    if (native) device->backend.plan_destroy(native);
+  }
+
+  const Ref<Device> device;
+  const int32_t op;  // JDB_OP_*
+  Description desc;
+  // embedding_bag: its tables, kept alive, resolved, and the range of addresses that holds them all.
+  std::vector<Ref<Tensor>> tables;
+  std::vector<jdb_tensor> resolved_tables;
+  const char *tables_begin = nullptr;
+  const char *tables_end = nullptr;
+  void *native = nullptr;
+};
+
+// Has the backend make `plan` from `desc` (a jdb_/jd_ description), and gives it its handle.
+jd_status finish_plan(const Context &context, std::unique_ptr<Plan> plan, const void *desc, jd_plan *handle);
+
+// Acquires the plan and the stream of a run and enters their device.
+jd_status use_plan(const Context &context, jd_plan plan_handle, int32_t op, jd_stream stream_handle, Ref<Plan> *plan,
+                   Ref<Stream> *stream, DeviceUse *use);
+
+}  // namespace jindou::core
+
+#endif

@@ -1,0 +1,59 @@
+#include "core/report.h"
+
+#include <cinttypes>
+
+#include "core/context.h"
+#include "core/launch.h"
+
+namespace jindou::core {
+namespace {
+
+const char *offsets_name(const jdb_report &report) {
+  if (report.op != JDB_OP_TARGET_ATTENTION) return "offsets";
+  if (report.table == 0) return "candidate_offsets";
+  return report.table == 1 ? "history_offsets" : "candidate_offsets or history_offsets";
+}
+
+void describe(const Context &context, const jdb_report &r) {
+  const auto fail_at = [&](const char *argument, const char *format, auto... values) {
+    char text[256];
+    snprintf(text, sizeof text, format, values...);
+    fail_argument(context, JD_OUT_OF_BOUNDS, argument, "%s", text);
+  };
+  switch (r.fault) {
+    case JDB_FAULT_ID:
+      return fail_at("ids", "expected an id in 0..%" PRId64 " (table %d has %" PRId64 " rows), got %" PRId64
+                     " at position %" PRId64, r.limit - 1, r.table, r.limit, r.value, r.position);
+    case JDB_FAULT_OFFSET_START:
+      return fail_at(offsets_name(r), "expected the first offset to be 0, got %" PRId64, r.value);
+    case JDB_FAULT_OFFSET_ORDER:
+      return fail_at(offsets_name(r), "expected non-decreasing offsets, got a smaller one (%" PRId64 ") at position %" PRId64
+                     ", the end of sequence %" PRId64, r.value, r.position + 1, r.position);
+    case JDB_FAULT_OFFSET_OVERRUN:
+      return fail_at(offsets_name(r), "expected offsets of at most %" PRId64 ", got %" PRId64 " at position %" PRId64
+                     ", the end of sequence %" PRId64, r.limit, r.value, r.position + 1, r.position);
+    case JDB_FAULT_LENGTH:
+      return fail_at(offsets_name(r), "expected sequences of at most %" PRId64 " rows as declared to the plan, got %" PRId64
+                     " in sequence %" PRId64, r.limit, r.value, r.position);
+    case JDB_FAULT_TARGETS:
+      return fail_at("num_targets", "expected 0..%" PRId64 " (the rows of its sequence), got %" PRId64 " at position %" PRId64,
+                     r.limit, r.value, r.position);
+    default:
+      fail_operation(context, JD_OUT_OF_BOUNDS, "fault %d at position %" PRId64 ": value %" PRId64 ", limit %" PRId64,
+                     r.fault, r.position, r.value, r.limit);
+  }
+}
+
+}  // namespace
+
+jd_status fail_report(jd_error *error, const jdb_report &report) {
+  describe(Context{error, operator_name(report.op)}, report);
+  if (writable(error)) {
+    error->table = report.op == JDB_OP_EMBEDDING_BAG ? report.table : -1;
+    error->position = report.position;
+    error->value = report.value;
+  }
+  return JD_OUT_OF_BOUNDS;
+}
+
+}  // namespace jindou::core

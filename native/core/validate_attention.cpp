@@ -1,0 +1,243 @@
+// target_attention and hstu_attention: the rules of jindou/attention.h and the entry points.
+#include "core/arguments.h"
+#include "core/plan.h"
+#include "core/rules.h"
+#include "core/stream.h"
+
+namespace jindou::core {
+namespace {
+
+constexpr int32_t kMaxHeads = 256;
+constexpr int64_t kMaxBatch = 1 << 20;
+constexpr int64_t kMaxCandidates = 4096;
+constexpr int64_t kMaxLength = 131072;
+
+
+// -- descriptions ------------------------------------------------------------------------------------------------------
+
+void check_dtypes(Rules &rules, int32_t dtype, int32_t out_dtype, int32_t offset_dtype) {
+  rules.dtype("dtype", dtype, {JD_F32, JD_BF16});
+  if (dtype == JD_BF16) {
+    rules.dtype("out_dtype", out_dtype, {JD_BF16, JD_F32});
+  } else {
+    rules.dtype("out_dtype", out_dtype, {JD_F32});
+  }
+  rules.dtype("offset_dtype", offset_dtype, {JD_I32, JD_I64});
+}
+
+jd_status check_description(const Context &context, jd_target_attention_desc &d) {
+  if (d.out_dtype == 0) d.out_dtype = d.dtype;
+  if (d.num_kv_heads == 0) d.num_kv_heads = d.num_heads;
+  if (d.activation == JD_ACTIVATION_SILU) {
+    return fail_operation(context, JD_UNSUPPORTED, "activation silu is not supported; supported: softmax");
+  }
+  Rules rules(context);
+  rules.integer("activation", d.activation, JD_ACTIVATION_SOFTMAX, JD_ACTIVATION_SILU);
+  check_dtypes(rules, d.dtype, d.out_dtype, d.offset_dtype);
+  rules.integer("num_heads", d.num_heads, 1, kMaxHeads);
+  rules.integer("num_kv_heads", d.num_kv_heads, 1, d.num_heads);
+  if (!rules.broken() && d.num_heads % d.num_kv_heads != 0) {
+    rules.fail(JD_INVALID_ARGUMENT, "num_kv_heads", "expected a divisor of num_heads = %d, got %d", d.num_heads, d.num_kv_heads);
+  }
+  rules.head_dim("head_dim_qk", d.head_dim_qk);
+  rules.equal("head_dim_v", d.head_dim_v, "head_dim_qk", d.head_dim_qk);
+  rules.finite("scale", d.scale);
+  rules.flag("self_key", d.self_key);
+  rules.integer("bounds", d.bounds, JD_BOUNDS_STRICT, JD_BOUNDS_ZERO);
+  rules.zero("reserved", d.reserved);
+  rules.integer("num_latest", d.num_latest, 0, INT64_MAX);
+  rules.integer("max_batch", d.max_batch, 1, kMaxBatch);
+  rules.integer("max_candidates", d.max_candidates, 1, kMaxCandidates);
+  rules.integer("max_history", d.max_history, 1, kMaxLength);
+  if (d.num_latest == 0) d.num_latest = INT64_MAX;
+  return rules.status();
+}
+
+jd_status check_description(const Context &context, jd_hstu_attention_desc &d) {
+  if (d.out_dtype == 0) d.out_dtype = d.dtype;
+  Rules rules(context);
+  check_dtypes(rules, d.dtype, d.out_dtype, d.offset_dtype);
+  rules.integer("num_heads", d.num_heads, 1, kMaxHeads);
+  rules.head_dim("head_dim_qk", d.head_dim_qk);
+  rules.equal("head_dim_v", d.head_dim_v, "head_dim_qk", d.head_dim_qk);
+  rules.finite("alpha", d.alpha);
+  rules.finite_above_zero("scaling_seqlen", d.scaling_seqlen);
+  rules.flag("causal", d.causal);
+  rules.integer("contextual_seq_len", d.contextual_seq_len, 0, kMaxLength);
+  rules.integer("max_attn_len", d.max_attn_len, 0, kMaxLength);
+  rules.integer("min_full_attn_seq_len", d.min_full_attn_seq_len, 0, kMaxLength);
+  rules.integer("bounds", d.bounds, JD_BOUNDS_STRICT, JD_BOUNDS_ZERO);
+  rules.integer("max_batch", d.max_batch, 1, kMaxBatch);
+  rules.integer("max_seq_len", d.max_seq_len, 1, kMaxLength);
+  return rules.status();
+}
+
+// -- arguments ---------------------------------------------------------------------------------------------------------
+
+// Offsets of at most max_batch sequences; gives their number.
+void check_offsets(Rules &rules, const char *name, const jdb_tensor &offsets, int32_t dtype, int64_t max_batch, int64_t *batch) {
+  rules.tensor(name, offsets, dtype, {kAny});
+  rules.contiguous_last(name, offsets);
+  if (rules.broken()) return;
+  *batch = offsets.shape[0] - 1;
+  if (*batch < 0 || *batch > max_batch) {
+    rules.fail(JD_INVALID_ARGUMENT, name, "expected B + 1 offsets with B in 0..%" PRId64 " (max_batch of the plan), got %" PRId64,
+               max_batch, offsets.shape[0]);
+  }
+}
+
+// A jagged tensor [rows, heads, dim].
+void check_rows(Rules &rules, const char *name, const jdb_tensor &t, int32_t dtype, int64_t rows, int64_t heads, int64_t dim) {
+  rules.tensor(name, t, dtype, {rows, heads, dim});
+  rules.aligned_rows(name, t);
+}
+
+void check_arguments(Rules &rules, const Plan &plan, jdb_target_attention_args &a) {
+  const jd_target_attention_desc &d = plan.desc.target_attention;
+  const int64_t heads = d.num_heads, kv_heads = d.num_kv_heads, dqk = d.head_dim_qk, dv = d.head_dim_v;
+  check_rows(rules, "candidates", a.candidates, d.dtype, kAny, heads, dqk);
+  check_rows(rules, "keys", a.keys, d.dtype, kAny, kv_heads, dqk);
+  if (rules.broken()) return;
+  const int64_t candidates = a.candidates.shape[0], history = a.keys.shape[0];
+  check_rows(rules, "values", a.values, d.dtype, history, kv_heads, dv);
+  check_offsets(rules, "candidate_offsets", a.candidate_offsets, d.offset_dtype, d.max_batch, &a.batch);
+  rules.tensor("history_offsets", a.history_offsets, d.offset_dtype, {a.candidate_offsets.shape[0]});
+  rules.contiguous_last("history_offsets", a.history_offsets);
+  const char *reason = d.self_key ? "the plan has self_key" : "the plan has no self_key";
+  rules.presence("candidate_keys", a.candidate_keys, d.self_key, reason);
+  rules.presence("candidate_values", a.candidate_values, d.self_key, reason);
+  check_rows(rules, "candidate_keys", a.candidate_keys, d.dtype, candidates, kv_heads, dqk);
+  check_rows(rules, "candidate_values", a.candidate_values, d.dtype, candidates, kv_heads, dv);
+  check_rows(rules, "out", a.out, d.out_dtype, candidates, heads, dv);
+  rules.separate_elements("out", a.out);
+  rules.apart("out", a.out, "candidates", a.candidates);
+  rules.apart("out", a.out, "keys", a.keys);
+  rules.apart("out", a.out, "values", a.values);
+  rules.apart("out", a.out, "candidate_keys", a.candidate_keys);
+  rules.apart("out", a.out, "candidate_values", a.candidate_values);
+  rules.apart("out", a.out, "candidate_offsets", a.candidate_offsets);
+  rules.apart("out", a.out, "history_offsets", a.history_offsets);
+}
+
+void check_arguments(Rules &rules, const Plan &plan, jdb_hstu_attention_args &a) {
+  const jd_hstu_attention_desc &d = plan.desc.hstu_attention;
+  const int64_t heads = d.num_heads, dqk = d.head_dim_qk, dv = d.head_dim_v;
+  check_rows(rules, "queries", a.queries, d.dtype, kAny, heads, dqk);
+  if (rules.broken()) return;
+  const int64_t total = a.queries.shape[0];
+  check_rows(rules, "keys", a.keys, d.dtype, total, heads, dqk);
+  check_rows(rules, "values", a.values, d.dtype, total, heads, dv);
+  check_offsets(rules, "offsets", a.offsets, d.offset_dtype, d.max_batch, &a.batch);
+  rules.tensor("num_targets", a.num_targets, JD_I32, {a.batch});
+  rules.contiguous_last("num_targets", a.num_targets);
+  rules.tensor("attn_scale", a.attn_scale, JD_F32, {total});
+  rules.contiguous_last("attn_scale", a.attn_scale);
+  check_rows(rules, "out", a.out, d.out_dtype, total, heads, dv);
+  rules.separate_elements("out", a.out);
+  rules.apart("out", a.out, "queries", a.queries);
+  rules.apart("out", a.out, "keys", a.keys);
+  rules.apart("out", a.out, "values", a.values);
+  rules.apart("out", a.out, "offsets", a.offsets);
+  rules.apart("out", a.out, "num_targets", a.num_targets);
+  rules.apart("out", a.out, "attn_scale", a.attn_scale);
+}
+
+// -- entry points ------------------------------------------------------------------------------------------------------
+
+template <class Desc>
+jd_status make_plan(const Context &context, int32_t op, jd_device handle, const Desc *given, Desc Plan::Description::*member,
+                    jd_plan *plan_handle) {
+  if (const jd_status status = expect_pointer(context, "plan", plan_handle)) return status;
+  *plan_handle = 0;
+  Ref<Device> device;
+  DeviceUse use;
+  if (const jd_status status = acquire(context, "device", handle, &device)) return status;
+  if (const jd_status status = use.enter(context, "device", *device)) return status;
+  Desc desc;
+  if (const jd_status status = read_struct(context, "desc", given, &desc)) return status;
+  if (const jd_status status = check_description(context, desc)) return status;
+  auto plan = std::make_unique<Plan>(device, op);
+  plan->desc.*member = desc;
+  return finish_plan(context, std::move(plan), &desc, plan_handle);
+}
+
+}  // namespace
+}  // namespace jindou::core
+
+using namespace jindou::core;
+
+extern "C" {
+
+jd_status jd_target_attention_plan(jd_device device, const jd_target_attention_desc *desc, jd_plan *plan,
+                                   jd_error *error) {
+  return guarded(error, [&]() -> jd_status {
+    return make_plan({error, "target_attention"}, JDB_OP_TARGET_ATTENTION, device, desc,
+                     &Plan::Description::target_attention, plan);
+  });
+}
+
+jd_status jd_target_attention_run(jd_plan plan_handle, jd_stream stream_handle, const jd_target_attention_args *given,
+                                  jd_error *error) {
+  return guarded(error, [&]() -> jd_status {
+    const Context context{error, "target_attention"};
+    Ref<Plan> plan;
+    Ref<Stream> stream;
+    DeviceUse use;
+    if (const jd_status status = use_plan(context, plan_handle, JDB_OP_TARGET_ATTENTION, stream_handle, &plan, &stream, &use)) return status;
+    jd_target_attention_args args;
+    if (const jd_status status = read_struct(context, "args", given, &args)) return status;
+    jdb_target_attention_args a;
+    Arguments<8> tensors(context, *stream->device);
+    tensors.required("candidates", args.candidates, &a.candidates);
+    tensors.required("candidate_offsets", args.candidate_offsets, &a.candidate_offsets);
+    tensors.required("keys", args.keys, &a.keys);
+    tensors.required("values", args.values, &a.values);
+    tensors.required("history_offsets", args.history_offsets, &a.history_offsets);
+    tensors.optional("candidate_keys", args.candidate_keys, &a.candidate_keys);
+    tensors.optional("candidate_values", args.candidate_values, &a.candidate_values);
+    tensors.required("out", args.out, &a.out);
+    if (tensors.status() != JD_OK) return tensors.status();
+    Rules rules(context);
+    rules.zero("reserved", args.reserved);
+    check_arguments(rules, *plan, a);
+    if (rules.broken()) return rules.status();
+    return stream->run(context, JDB_OP_TARGET_ATTENTION, plan.get(), a, tensors.used);
+  });
+}
+
+jd_status jd_hstu_attention_plan(jd_device device, const jd_hstu_attention_desc *desc, jd_plan *plan, jd_error *error) {
+  return guarded(error, [&]() -> jd_status {
+    return make_plan({error, "hstu_attention"}, JDB_OP_HSTU_ATTENTION, device, desc, &Plan::Description::hstu_attention,
+                     plan);
+  });
+}
+
+jd_status jd_hstu_attention_run(jd_plan plan_handle, jd_stream stream_handle, const jd_hstu_attention_args *given,
+                                jd_error *error) {
+  return guarded(error, [&]() -> jd_status {
+    const Context context{error, "hstu_attention"};
+    Ref<Plan> plan;
+    Ref<Stream> stream;
+    DeviceUse use;
+    if (const jd_status status = use_plan(context, plan_handle, JDB_OP_HSTU_ATTENTION, stream_handle, &plan, &stream, &use)) return status;
+    jd_hstu_attention_args args;
+    if (const jd_status status = read_struct(context, "args", given, &args)) return status;
+    jdb_hstu_attention_args a;
+    Arguments<7> tensors(context, *stream->device);
+    tensors.required("queries", args.queries, &a.queries);
+    tensors.required("keys", args.keys, &a.keys);
+    tensors.required("values", args.values, &a.values);
+    tensors.required("offsets", args.offsets, &a.offsets);
+    tensors.optional("num_targets", args.num_targets, &a.num_targets);
+    tensors.optional("attn_scale", args.attn_scale, &a.attn_scale);
+    tensors.required("out", args.out, &a.out);
+    if (tensors.status() != JD_OK) return tensors.status();
+    Rules rules(context);
+    rules.zero("reserved", args.reserved);
+    check_arguments(rules, *plan, a);
+    if (rules.broken()) return rules.status();
+    return stream->run(context, JDB_OP_HSTU_ATTENTION, plan.get(), a, tensors.used);
+  });
+}
+
+}  // extern "C"
