@@ -1,8 +1,9 @@
 // The table of functions between core and a backend.
 //
-// Core owns handles, reference counts, validation, memory accounting and (for host backends) graphs. A backend owns
-// raw memory, the order of work, and kernels. Everything that reaches a backend is already validated and resolved: raw
-// pointers, sizes and strides. A backend fills `jd_error` only for what it alone can know (out of memory, driver errors).
+// Core owns handles, reference counts, validation, memory accounting and (for host backends) graphs. A backend owns raw
+// memory, the order of work, and kernels. Everything that reaches a backend is already validated and resolved: raw
+// pointers, sizes and strides. A backend fills `jd_error` only for what it alone can know (out of memory, driver
+// errors).
 //
 // The cpu backend is linked into libjindou.so. libjindou_cuda.so and libjindou_simt.so export one symbol,
 // `jd_backend_table`, of type `const jd_backend *(*)(void)`.
@@ -17,8 +18,8 @@ extern "C" {
 // Raised with any change below; core refuses a plug-in of another version.
 #define JDB_VERSION 1
 
-// A resolved tensor. An absent one (optional argument) is all zero: test `dtype == 0`. `data` may be null when the tensor
-// has no elements. Strides of dimensions of size 1 mean nothing.
+// A resolved tensor. An absent one (optional argument) is all zero: test `dtype == 0`. `data` may be null when the
+// tensor has no elements. Strides of dimensions of size 1 mean nothing.
 typedef struct jdb_tensor {
   void *data;
   int32_t dtype;
@@ -140,8 +141,8 @@ typedef struct jd_backend {
   jd_status (*event_query)(void *event, int32_t *done, jd_error *error);
   jd_status (*event_elapsed)(void *start, void *end, double *milliseconds, jd_error *error);
 
-  // native_capture only; null otherwise. Begin and end may come from different threads; other streams of the device go on
-  // allocating and running meanwhile. capture_end is also called to drop a capture, its graph destroyed at once.
+  // native_capture only; null otherwise. Begin and end may come from different threads; other streams of the device go
+  // on allocating and running meanwhile. capture_end is also called to drop a capture, its graph destroyed at once.
   jd_status (*capture_begin)(void *stream, jd_error *error);
   jd_status (*capture_end)(void *stream, void **graph, jd_error *error);
   jd_status (*graph_launch)(void *graph, void *stream, jd_error *error);

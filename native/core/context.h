@@ -31,8 +31,8 @@ jd_status expect_pointer(const Context &context, const char *argument, const T *
   return JD_OK;
 }
 
-// The size of a struct in the first version of the ABI that had it. A struct that grows later keeps its first size here:
-// add a specialisation when a field is appended.
+// The size of a struct in the first version of the ABI that had it. A struct that grows later keeps its first size
+// here: add a specialisation when a field is appended.
 template <class T>
 constexpr uint32_t kFirstSize = sizeof(T);
 

@@ -76,7 +76,8 @@ jd_status jd_event_record(jd_event event_handle, jd_stream stream_handle, jd_err
     Ref<Event> event;
     Ref<Stream> stream;
     DeviceUse use;
-    if (const jd_status status = use_event_on_stream(context, event_handle, stream_handle, &event, &stream, &use)) return status;
+    if (const jd_status status = use_event_on_stream(context, event_handle, stream_handle, &event, &stream, &use))
+      return status;
     std::lock_guard<std::mutex> lock_stream(stream->mutex);
     if (const jd_status status = stream->expect_not_capturing(context)) return status;
     std::lock_guard<std::mutex> lock_event(event->mutex);
@@ -93,12 +94,14 @@ jd_status jd_event_wait(jd_event event_handle, jd_stream stream_handle, jd_error
     Ref<Event> event;
     Ref<Stream> stream;
     DeviceUse use;
-    if (const jd_status status = use_event_on_stream(context, event_handle, stream_handle, &event, &stream, &use)) return status;
+    if (const jd_status status = use_event_on_stream(context, event_handle, stream_handle, &event, &stream, &use))
+      return status;
     std::lock_guard<std::mutex> lock_stream(stream->mutex);
     if (const jd_status status = stream->expect_not_capturing(context)) return status;
     std::lock_guard<std::mutex> lock_event(event->mutex);
     if (!event->recorded.load(std::memory_order_acquire)) return JD_OK;
-    return backend_result(error, stream->device->backend.event_wait(event->native, stream->native, error), "event_wait");
+    return backend_result(error, stream->device->backend.event_wait(event->native, stream->native, error),
+                          "event_wait");
   });
 }
 

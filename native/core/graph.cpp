@@ -45,9 +45,7 @@ jd_status Recording::replay(jd_error *error, Device &device, void *native_stream
       case Node::kCopy:
         status = launch_copy({error}, device, native_stream, node.target, node.source, node.bytes);
         break;
-      case Node::kFill:
-        status = launch_fill({error}, device, native_stream, node.target, node.byte, node.bytes);
-        break;
+      case Node::kFill: status = launch_fill({error}, device, native_stream, node.target, node.byte, node.bytes); break;
     }
     if (status != JD_OK) return status;
   }

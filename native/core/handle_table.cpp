@@ -10,7 +10,7 @@ struct alignas(64) Slot {
   Object *object = nullptr;      // read only by who holds a reference
   std::atomic<uint8_t> kind{0};  // of that object
   uint32_t index = 0;
-  uint32_t next_free = 0;        // guarded by the table's mutex
+  uint32_t next_free = 0;  // guarded by the table's mutex
 };
 
 namespace {
@@ -135,7 +135,7 @@ Object *close_object(uint64_t handle, Kind kind) {
   if (!object) return nullptr;
   Slot *slot = find(handle);
   const uint64_t before = slot->state.fetch_and(~kOpen, std::memory_order_acq_rel);
-  release(object);  // what acquire_object added; the handle's own reference is still counted
+  release(object);                             // what acquire_object added; the handle's own reference is still counted
   return (before & kOpen) ? object : nullptr;  // null: another thread closed it first
 }
 

@@ -2,14 +2,14 @@
 //
 //   handle = kind (8 bits) | generation (32) | slot (24)
 //
-// A slot holds one object at a time; its generation goes up when the object is gone, so a number is never issued twice. All
-// that a call needs to know about a slot is one atomic word,
+// A slot holds one object at a time; its generation goes up when the object is gone, so a number is never issued twice.
+// All that a call needs to know about a slot is one atomic word,
 //
 //   state = generation (32) | open (1) | issued (1) | references (30)
 //
-// so that looking an object up and keeping it alive is a single compare-and-swap, and a handle closed by another thread at
-// that moment is either still open (the object lives until the call ends) or seen to be closed. `open` is the user's own
-// reference; the objects that use this one (a plan its tables, a tensor its device) count as further references.
+// so that looking an object up and keeping it alive is a single compare-and-swap, and a handle closed by another thread
+// at that moment is either still open (the object lives until the call ends) or seen to be closed. `open` is the user's
+// own reference; the objects that use this one (a plan its tables, a tensor its device) count as further references.
 #ifndef JINDOU_CORE_HANDLE_TABLE_H
 #define JINDOU_CORE_HANDLE_TABLE_H
 

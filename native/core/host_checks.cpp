@@ -9,16 +9,16 @@ namespace {
 
 // The jagged structure of one tensor: `count` sequences over `total` rows.
 struct Jagged {
-  const char *name;      // of the offsets
-  const char *of;        // the tensor the offsets cut
+  const char *name;  // of the offsets
+  const char *of;    // the tensor the offsets cut
   int64_t count;
   int64_t total;
   int64_t longest;       // declared maximum of a sequence
   const char *declared;  // the field that declared it
 };
 
-// One pass without branches: the sign bit of `signs` collects every negative offset, every decrease and every sequence too
-// long. Differences are exact whenever no offset is negative, and a negative offset has set the bit by itself.
+// One pass without branches: the sign bit of `signs` collects every negative offset, every decrease and every sequence
+// too long. Differences are exact whenever no offset is negative, and a negative offset has set the bit by itself.
 template <class T>
 bool well_formed(const T *offsets, const Jagged &j) {
   uint64_t signs = 0;
@@ -39,21 +39,27 @@ __attribute__((cold, noinline)) jd_status explain(const Context &context, const 
   for (int64_t i = 0; i < j.count; ++i) {
     const int64_t begin = offsets[i], end = offsets[i + 1];
     if (end < begin) {
-      return fail_argument(context, JD_INVALID_ARGUMENT, j.name, "expected non-decreasing offsets, got %" PRId64
-                           " after %" PRId64 " at position %" PRId64, end, begin, i + 1);
+      return fail_argument(context, JD_INVALID_ARGUMENT, j.name,
+                           "expected non-decreasing offsets, got %" PRId64 " after %" PRId64 " at position %" PRId64,
+                           end, begin, i + 1);
     }
     if (end > j.total) {
-      return fail_argument(context, JD_INVALID_ARGUMENT, j.name, "expected offsets of at most %" PRId64 " (rows of '%s'), got %"
-                           PRId64 " at position %" PRId64, j.total, j.of, end, i + 1);
+      return fail_argument(context, JD_INVALID_ARGUMENT, j.name,
+                           "expected offsets of at most %" PRId64 " (rows of '%s'), got %" PRId64
+                           " at position %" PRId64,
+                           j.total, j.of, end, i + 1);
     }
     if (end - begin > j.longest) {
-      return fail_argument(context, JD_INVALID_ARGUMENT, j.name, "expected sequences of at most %" PRId64
-                           " rows (%s of the plan), got %" PRId64 " in sequence %" PRId64, j.longest, j.declared,
-                           end - begin, i);
+      return fail_argument(context, JD_INVALID_ARGUMENT, j.name,
+                           "expected sequences of at most %" PRId64 " rows (%s of the plan), got %" PRId64
+                           " in sequence %" PRId64,
+                           j.longest, j.declared, end - begin, i);
     }
   }
-  return fail_argument(context, JD_INVALID_ARGUMENT, j.name, "expected the last offset to be %" PRId64 " (rows of '%s'), got %"
-                       PRId64 " at position %" PRId64, j.total, j.of, static_cast<int64_t>(offsets[j.count]), j.count);
+  return fail_argument(context, JD_INVALID_ARGUMENT, j.name,
+                       "expected the last offset to be %" PRId64 " (rows of '%s'), got %" PRId64
+                       " at position %" PRId64,
+                       j.total, j.of, static_cast<int64_t>(offsets[j.count]), j.count);
 }
 
 template <class T>
@@ -67,14 +73,16 @@ jd_status check_offsets(const Context &context, const jdb_tensor &offsets, const
 }
 
 template <class T>
-jd_status check_targets(const Context &context, const jdb_tensor &offsets, const jdb_tensor &num_targets, int64_t batch) {
+jd_status check_targets(const Context &context, const jdb_tensor &offsets, const jdb_tensor &num_targets,
+                        int64_t batch) {
   const T *begin = static_cast<const T *>(offsets.data);
   const int32_t *targets = static_cast<const int32_t *>(num_targets.data);
   for (int64_t b = 0; b < batch; ++b) {
     const int64_t rows = static_cast<int64_t>(begin[b + 1]) - begin[b];
     if (targets[b] >= 0 && targets[b] <= rows) continue;
-    return fail_argument(context, JD_INVALID_ARGUMENT, "num_targets", "expected 0..%" PRId64
-                         " (the rows of its sequence), got %d at position %" PRId64, rows, targets[b], b);
+    return fail_argument(context, JD_INVALID_ARGUMENT, "num_targets",
+                         "expected 0..%" PRId64 " (the rows of its sequence), got %d at position %" PRId64, rows,
+                         targets[b], b);
   }
   return JD_OK;
 }
@@ -87,7 +95,8 @@ jd_status check(const Context &context, const Plan &plan, const jdb_embedding_ba
 
 jd_status check(const Context &context, const Plan &plan, const jdb_target_attention_args &a) {
   const jd_target_attention_desc &d = plan.desc.target_attention;
-  const Jagged candidates = {"candidate_offsets", "candidates", a.batch, a.candidates.shape[0], d.max_candidates, "max_candidates"};
+  const Jagged candidates = {"candidate_offsets",   "candidates",     a.batch,
+                             a.candidates.shape[0], d.max_candidates, "max_candidates"};
   if (const jd_status status = check_offsets(context, a.candidate_offsets, candidates)) return status;
   const Jagged history = {"history_offsets", "keys", a.batch, a.keys.shape[0], d.max_history, "max_history"};
   return check_offsets(context, a.history_offsets, history);

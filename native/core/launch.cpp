@@ -23,15 +23,16 @@ jd_status launch(const Context &context, const Device &device, void *native_stre
   if (device.backend.host_memory && plan) {
     if (const jd_status status = check_on_host(context, *plan, args)) return status;
   }
-  return backend_result(context.error,
-                        device.backend.run(native_stream, plan ? plan->native : nullptr, op, args, context.error), "run");
+  return backend_result(
+      context.error, device.backend.run(native_stream, plan ? plan->native : nullptr, op, args, context.error), "run");
 }
 
 jd_status launch_copy(const Context &context, const Device &device, void *native_stream, void *target,
                       const void *source, int64_t bytes) {
   return backend_result(context.error,
                         device.backend.copy(native_stream, target, source, static_cast<size_t>(bytes),
-                                            JDB_DEVICE_TO_DEVICE, context.error), "copy");
+                                            JDB_DEVICE_TO_DEVICE, context.error),
+                        "copy");
 }
 
 jd_status launch_fill(const Context &context, const Device &device, void *native_stream, void *target, uint8_t byte,

@@ -12,8 +12,9 @@ jd_status out_of_memory(Device &device, int64_t bytes, const char *cause, jd_err
   const MemoryAccount &memory = device.memory;
   char limit[32] = "none";
   if (memory.limit() > 0) snprintf(limit, sizeof limit, "%" PRId64 " bytes", memory.limit());
-  return fail(error, JD_OUT_OF_MEMORY, "out of memory on device %s: requested %" PRId64 " bytes, used %" PRId64
-              " bytes, limit %s%s%s", device.label(), bytes, memory.used(), limit, *cause ? "; " : "", cause);
+  return fail(error, JD_OUT_OF_MEMORY,
+              "out of memory on device %s: requested %" PRId64 " bytes, used %" PRId64 " bytes, limit %s%s%s",
+              device.label(), bytes, memory.used(), limit, *cause ? "; " : "", cause);
 }
 
 jd_status plan_alloc(void *context, size_t bytes, void **data, jd_error *error) {

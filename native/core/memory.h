@@ -29,7 +29,8 @@ class MemoryAccount {
   std::atomic<int64_t> peak_{0};
 };
 
-// Memory of the device, counted. 0 bytes give a null pointer. JD_OUT_OF_MEMORY names what was asked for, used and the limit.
+// Memory of the device, counted. 0 bytes give a null pointer. JD_OUT_OF_MEMORY names what was asked for, used and the
+// limit.
 jd_status allocate(Device &device, int64_t bytes, void **data, jd_error *error);
 void deallocate(Device &device, void *data, int64_t bytes);
 

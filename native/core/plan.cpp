@@ -22,8 +22,8 @@ jd_status use_plan(const Context &context, jd_plan plan_handle, int32_t op, jd_s
                    Ref<Stream> *stream, DeviceUse *use) {
   if (const jd_status status = acquire(context, "plan", plan_handle, plan)) return status;
   if (__builtin_expect((*plan)->op != op, 0)) {
-    return fail_argument(context, JD_INVALID_HANDLE, "plan", "expected a plan of %s, got a plan of %s", operator_name(op),
-                         operator_name((*plan)->op));
+    return fail_argument(context, JD_INVALID_HANDLE, "plan", "expected a plan of %s, got a plan of %s",
+                         operator_name(op), operator_name((*plan)->op));
   }
   if (const jd_status status = acquire(context, "stream", stream_handle, stream)) return status;
   Device &device = *(*stream)->device;

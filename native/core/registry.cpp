@@ -61,8 +61,8 @@ const jd_backend *load_plugin(const char *name, std::string *reason) {
   if (!table) {
     *reason = path + " is no plug-in of Jindou: it has no symbol jd_backend_table";
   } else if (!backend || backend->version != JDB_VERSION) {
-    *reason = path + " is of another version: its table has version " +
-              std::to_string(backend ? backend->version : 0) + ", this library needs " + std::to_string(JDB_VERSION);
+    *reason = path + " is of another version: its table has version " + std::to_string(backend ? backend->version : 0) +
+              ", this library needs " + std::to_string(JDB_VERSION);
   } else if (strcmp(backend->name, name) != 0) {
     *reason = path + " holds the backend '" + backend->name + "', not '" + name + "'";
   } else {

@@ -18,8 +18,8 @@ struct DeviceName {
 // "cpu", "simt", "cuda" (= "cuda:0"), "cuda:<n>"; anything else is JD_INVALID_ARGUMENT.
 jd_status parse_device_name(const Context &context, const char *name, DeviceName *parsed);
 
-// The table of a backend; a plug-in is loaded by the first call that asks for it. JD_NO_DEVICE says why there is none; the
-// first answer stays for the life of the process.
+// The table of a backend; a plug-in is loaded by the first call that asks for it. JD_NO_DEVICE says why there is none;
+// the first answer stays for the life of the process.
 jd_status find_backend(const Context &context, const char *name, const jd_backend **backend);
 
 // At least 1, or JD_NO_DEVICE with the backend's reason.

@@ -22,21 +22,30 @@ void describe(const Context &context, const jdb_report &r) {
   };
   switch (r.fault) {
     case JDB_FAULT_ID:
-      return fail_at("ids", "expected an id in 0..%" PRId64 " (table %d has %" PRId64 " rows), got %" PRId64
-                     " at position %" PRId64, r.limit - 1, r.table, r.limit, r.value, r.position);
+      return fail_at("ids",
+                     "expected an id in 0..%" PRId64 " (table %d has %" PRId64 " rows), got %" PRId64
+                     " at position %" PRId64,
+                     r.limit - 1, r.table, r.limit, r.value, r.position);
     case JDB_FAULT_OFFSET_START:
       return fail_at(offsets_name(r), "expected the first offset to be 0, got %" PRId64, r.value);
     case JDB_FAULT_OFFSET_ORDER:
-      return fail_at(offsets_name(r), "expected non-decreasing offsets, got a smaller one (%" PRId64 ") at position %" PRId64
-                     ", the end of sequence %" PRId64, r.value, r.position + 1, r.position);
+      return fail_at(offsets_name(r),
+                     "expected non-decreasing offsets, got a smaller one (%" PRId64 ") at position %" PRId64
+                     ", the end of sequence %" PRId64,
+                     r.value, r.position + 1, r.position);
     case JDB_FAULT_OFFSET_OVERRUN:
-      return fail_at(offsets_name(r), "expected offsets of at most %" PRId64 ", got %" PRId64 " at position %" PRId64
-                     ", the end of sequence %" PRId64, r.limit, r.value, r.position + 1, r.position);
+      return fail_at(offsets_name(r),
+                     "expected offsets of at most %" PRId64 ", got %" PRId64 " at position %" PRId64
+                     ", the end of sequence %" PRId64,
+                     r.limit, r.value, r.position + 1, r.position);
     case JDB_FAULT_LENGTH:
-      return fail_at(offsets_name(r), "expected sequences of at most %" PRId64 " rows as declared to the plan, got %" PRId64
-                     " in sequence %" PRId64, r.limit, r.value, r.position);
+      return fail_at(offsets_name(r),
+                     "expected sequences of at most %" PRId64 " rows as declared to the plan, got %" PRId64
+                     " in sequence %" PRId64,
+                     r.limit, r.value, r.position);
     case JDB_FAULT_TARGETS:
-      return fail_at("num_targets", "expected 0..%" PRId64 " (the rows of its sequence), got %" PRId64 " at position %" PRId64,
+      return fail_at("num_targets",
+                     "expected 0..%" PRId64 " (the rows of its sequence), got %" PRId64 " at position %" PRId64,
                      r.limit, r.value, r.position);
     default:
       fail_operation(context, JD_OUT_OF_BOUNDS, "fault %d at position %" PRId64 ": value %" PRId64 ", limit %" PRId64,

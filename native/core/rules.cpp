@@ -38,7 +38,8 @@ void Rules::fail(jd_status status, const char *name, const char *format, ...) {
 
 void Rules::integer(const char *name, int64_t value, int64_t least, int64_t most) {
   if (value >= least && value <= most) return;
-  if (most == INT64_MAX) return fail(JD_INVALID_ARGUMENT, name, "expected at least %" PRId64 ", got %" PRId64, least, value);
+  if (most == INT64_MAX)
+    return fail(JD_INVALID_ARGUMENT, name, "expected at least %" PRId64 ", got %" PRId64, least, value);
   fail(JD_INVALID_ARGUMENT, name, "expected %" PRId64 "..%" PRId64 ", got %" PRId64, least, most, value);
 }
 
@@ -111,11 +112,13 @@ void Rules::column_multiple(const char *name, const jdb_tensor &t, int64_t multi
   const int64_t columns = t.shape[t.rank - 1];
   if (columns >= least && columns <= most && columns % multiple == 0) return;
   if (most == INT64_MAX) {
-    return fail(JD_INVALID_ARGUMENT, name, "expected a multiple of %" PRId64 " columns, at least %" PRId64 ", got shape %s",
-                multiple, least, ShapeText(t.shape, t.rank).text);
+    return fail(JD_INVALID_ARGUMENT, name,
+                "expected a multiple of %" PRId64 " columns, at least %" PRId64 ", got shape %s", multiple, least,
+                ShapeText(t.shape, t.rank).text);
   }
-  fail(JD_INVALID_ARGUMENT, name, "expected a multiple of %" PRId64 " columns in %" PRId64 "..%" PRId64 ", got shape %s",
-       multiple, least, most, ShapeText(t.shape, t.rank).text);
+  fail(JD_INVALID_ARGUMENT, name,
+       "expected a multiple of %" PRId64 " columns in %" PRId64 "..%" PRId64 ", got shape %s", multiple, least, most,
+       ShapeText(t.shape, t.rank).text);
 }
 
 void Rules::contiguous_last(const char *name, const jdb_tensor &t) {
@@ -127,7 +130,8 @@ void Rules::contiguous_last(const char *name, const jdb_tensor &t) {
 
 void Rules::aligned_data(const char *name, const jdb_tensor &t) {
   if (reinterpret_cast<uintptr_t>(t.data) % kAlignment == 0 || spanned_bytes(t) == 0) return;
-  fail(JD_INVALID_ARGUMENT, name, "expected data aligned to %d bytes, got address %p", static_cast<int>(kAlignment), t.data);
+  fail(JD_INVALID_ARGUMENT, name, "expected data aligned to %d bytes, got address %p", static_cast<int>(kAlignment),
+       t.data);
 }
 
 void Rules::aligned_rows(const char *name, const jdb_tensor &t) {
@@ -137,7 +141,8 @@ void Rules::aligned_rows(const char *name, const jdb_tensor &t) {
   const int64_t size = jd_dtype_size(t.dtype);
   for (int i = 0; i + 1 < t.rank; ++i) {
     if (t.shape[i] <= 1 || t.strides[i] * size % kAlignment == 0) continue;
-    return fail(JD_INVALID_ARGUMENT, name, "expected strides that are multiples of %d bytes (%d elements of %s), got strides %s",
+    return fail(JD_INVALID_ARGUMENT, name,
+                "expected strides that are multiples of %d bytes (%d elements of %s), got strides %s",
                 static_cast<int>(kAlignment), static_cast<int>(kAlignment / size), jd_dtype_name(t.dtype),
                 ShapeText(t.strides, t.rank).text);
   }
@@ -159,7 +164,8 @@ void Rules::separate_elements(const char *name, const jdb_tensor &t) {
   for (int i = 0; i < count; ++i) {
     const int d = order[i];
     if (t.strides[d] < spanned) {
-      return fail(JD_INVALID_ARGUMENT, name, "expected every element at an address of its own, got shape %s, strides %s",
+      return fail(JD_INVALID_ARGUMENT, name,
+                  "expected every element at an address of its own, got shape %s, strides %s",
                   ShapeText(t.shape, t.rank).text, ShapeText(t.strides, t.rank).text);
     }
     spanned += (t.shape[d] - 1) * t.strides[d];
@@ -180,7 +186,8 @@ void Rules::apart(const char *out_name, const jdb_tensor &out, const char *name,
 
 void Rules::apart_or_same(const char *out_name, const jdb_tensor &out, const char *name, const jdb_tensor &in) {
   if (broken() || !may_overlap(out, in) || same_layout(out, in)) return;
-  fail(JD_INVALID_ARGUMENT, out_name, "expected memory apart from '%s' or exactly the same tensor, got an overlap", name);
+  fail(JD_INVALID_ARGUMENT, out_name, "expected memory apart from '%s' or exactly the same tensor, got an overlap",
+       name);
 }
 
 int64_t spanned_bytes(const jdb_tensor &t) {

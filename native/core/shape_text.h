@@ -16,7 +16,7 @@ struct ShapeText {
     for (int32_t i = 0; i < rank; ++i) {
       const char *separator = i == 0 ? "" : ", ";
       at += values[i] == kAny ? snprintf(text + at, sizeof text - at, "%s*", separator)
-                            : snprintf(text + at, sizeof text - at, "%s%" PRId64, separator, values[i]);
+                              : snprintf(text + at, sizeof text - at, "%s%" PRId64, separator, values[i]);
     }
     snprintf(text + at, sizeof text - at, "]");
   }

@@ -59,7 +59,8 @@ void Stream::abandon() {
 
 jd_status Stream::expect_not_capturing(const Context &context) const {
   if (__builtin_expect(!recording_, 1)) return JD_OK;
-  return fail_argument(context, JD_INVALID_ARGUMENT, "stream", "is capturing: only operators, copies and fills may be "
+  return fail_argument(context, JD_INVALID_ARGUMENT, "stream",
+                       "is capturing: only operators, copies and fills may be "
                        "enqueued until the capture ends");
 }
 
@@ -130,8 +131,8 @@ jd_status create(const Context &context, jd_device handle, void *external, jd_st
   if (const jd_status status = acquire(context, "device", handle, &device)) return status;
   if (const jd_status status = use.enter(context, "device", *device)) return status;
   if (external && !device->backend.native_capture) {
-    return fail_argument(context, JD_UNSUPPORTED, "device", "streams of %s cannot wrap a cudaStream_t; those of cuda can",
-                         device->label());
+    return fail_argument(context, JD_UNSUPPORTED, "device",
+                         "streams of %s cannot wrap a cudaStream_t; those of cuda can", device->label());
   }
   void *native = nullptr;
   if (const jd_status status = device->backend.stream_create(device->native, external, &native, context.error)) {

@@ -31,8 +31,9 @@ jd_status read_layout(const Context &context, int32_t dtype, int32_t rank, const
     empty |= shape[i] == 0;
   }
   const auto too_large = [&](const char *argument, const int64_t *values) {
-    return fail_argument(context, JD_INVALID_ARGUMENT, argument, "expected a tensor of less than 2^63 bytes, got %s %s of %s",
-                         argument, ShapeText(values, rank).text, jd_dtype_name(dtype));
+    return fail_argument(context, JD_INVALID_ARGUMENT, argument,
+                         "expected a tensor of less than 2^63 bytes, got %s %s of %s", argument,
+                         ShapeText(values, rank).text, jd_dtype_name(dtype));
   };
   if (strides) {
     for (int i = 0; i < rank; ++i) {
@@ -49,7 +50,8 @@ jd_status read_layout(const Context &context, int32_t dtype, int32_t rank, const
       if (__builtin_mul_overflow(stride, shape[i] > 0 ? shape[i] : 1, &stride)) return too_large("shape", shape);
     }
   }
-  // The last element's distance from the first; everything past 2^63 bytes is refused, so that no later product overflows.
+  // The last element's distance from the first; everything past 2^63 bytes is refused, so that no later product
+  // overflows.
   int64_t last = 0, bytes = 0;
   for (int i = 0; i < rank; ++i) {
     int64_t extent = 0;
@@ -95,8 +97,8 @@ jd_status expect_contiguous(const Context &context, const char *argument, const 
 
 jd_status expect_bytes(const Context &context, const Tensor &tensor, int64_t bytes) {
   if (bytes >= 0 && bytes <= tensor.bytes_spanned()) return JD_OK;
-  return fail_argument(context, JD_INVALID_ARGUMENT, "bytes", "expected 0..%" PRId64 " (the size of the tensor), got %" PRId64,
-                       tensor.bytes_spanned(), bytes);
+  return fail_argument(context, JD_INVALID_ARGUMENT, "bytes",
+                       "expected 0..%" PRId64 " (the size of the tensor), got %" PRId64, tensor.bytes_spanned(), bytes);
 }
 
 }  // namespace
@@ -127,8 +129,8 @@ using namespace jindou::core;
 
 extern "C" {
 
-jd_status jd_tensor_create(jd_device device_handle, int32_t dtype, int32_t rank, const int64_t *shape, jd_tensor *tensor,
-                           jd_error *error) {
+jd_status jd_tensor_create(jd_device device_handle, int32_t dtype, int32_t rank, const int64_t *shape,
+                           jd_tensor *tensor, jd_error *error) {
   return guarded(error, [&]() -> jd_status {
     const Context context{error};
     if (const jd_status status = expect_pointer(context, "tensor", tensor)) return status;
@@ -176,8 +178,10 @@ jd_status jd_tensor_wrap(jd_device device_handle, void *data, int32_t dtype, int
     uintptr_t end = 0;
     if (address % static_cast<uintptr_t>(size) != 0 ||
         __builtin_add_overflow(address, static_cast<uintptr_t>(span * size), &end)) {
-      return fail_argument(context, JD_INVALID_ARGUMENT, "data", "expected an address aligned to %" PRId64
-                           " bytes (%s) with %" PRId64 " bytes behind it, got %p", size, jd_dtype_name(dtype), span * size, data);
+      return fail_argument(context, JD_INVALID_ARGUMENT, "data",
+                           "expected an address aligned to %" PRId64 " bytes (%s) with %" PRId64
+                           " bytes behind it, got %p",
+                           size, jd_dtype_name(dtype), span * size, data);
     }
     t.data = data;
     auto storage = std::make_shared<Storage>(device, data, 0);
@@ -200,9 +204,10 @@ jd_status jd_tensor_view(jd_tensor parent_handle, int64_t offset, int32_t rank, 
     int64_t span = 0;
     if (const jd_status status = read_layout(context, parent->t.dtype, rank, shape, strides, &t, &span)) return status;
     if (offset < 0 || offset > parent->span || span > parent->span - offset) {
-      return fail_argument(context, JD_INVALID_ARGUMENT, "offset", "expected a view inside the %" PRId64
-                           " elements of its parent, got elements %" PRId64 "..%" PRId64, parent->span, offset,
-                           span > INT64_MAX - (offset > 0 ? offset : 0) ? INT64_MAX : offset + span);
+      return fail_argument(
+          context, JD_INVALID_ARGUMENT, "offset",
+          "expected a view inside the %" PRId64 " elements of its parent, got elements %" PRId64 "..%" PRId64,
+          parent->span, offset, span > INT64_MAX - (offset > 0 ? offset : 0) ? INT64_MAX : offset + span);
     }
     t.data = span == 0 ? nullptr : static_cast<char *>(parent->t.data) + offset * jd_dtype_size(t.dtype);
     *tensor = publish(std::make_unique<Tensor>(parent->device, parent->storage, parent->owned, t, span));
@@ -247,15 +252,18 @@ jd_status jd_tensor_write(jd_stream stream_handle, jd_tensor handle, const void 
     DeviceUse use;
     if (const jd_status status = use_stream(context, stream_handle, &stream, &use)) return status;
     Device &device = *stream->device;
-    if (const jd_status status = acquire_tensor(context, "tensor", handle, device, "the stream", &tensor)) return status;
+    if (const jd_status status = acquire_tensor(context, "tensor", handle, device, "the stream", &tensor))
+      return status;
     if (const jd_status status = expect_contiguous(context, "tensor", *tensor)) return status;
     if (const jd_status status = expect_bytes(context, *tensor, bytes)) return status;
     std::lock_guard<std::mutex> lock(stream->mutex);
     if (const jd_status status = stream->expect_not_capturing(context)) return status;
     if (bytes == 0) return JD_OK;
     if (const jd_status status = expect_pointer(context, "source", source)) return status;
-    return backend_result(error, device.backend.copy(stream->native, tensor->t.data, source, static_cast<size_t>(bytes),
-                                                     JDB_HOST_TO_DEVICE, error), "copy");
+    return backend_result(error,
+                          device.backend.copy(stream->native, tensor->t.data, source, static_cast<size_t>(bytes),
+                                              JDB_HOST_TO_DEVICE, error),
+                          "copy");
   });
 }
 
@@ -267,7 +275,8 @@ jd_status jd_tensor_read(jd_stream stream_handle, jd_tensor handle, void *target
     DeviceUse use;
     if (const jd_status status = use_stream(context, stream_handle, &stream, &use)) return status;
     Device &device = *stream->device;
-    if (const jd_status status = acquire_tensor(context, "tensor", handle, device, "the stream", &tensor)) return status;
+    if (const jd_status status = acquire_tensor(context, "tensor", handle, device, "the stream", &tensor))
+      return status;
     if (const jd_status status = expect_contiguous(context, "tensor", *tensor)) return status;
     if (const jd_status status = expect_bytes(context, *tensor, bytes)) return status;
     std::lock_guard<std::mutex> lock(stream->mutex);
@@ -290,8 +299,10 @@ jd_status jd_tensor_copy(jd_stream stream_handle, jd_tensor target_handle, jd_te
     DeviceUse use;
     if (const jd_status status = use_stream(context, stream_handle, &stream, &use)) return status;
     Device &device = *stream->device;
-    if (const jd_status status = acquire_tensor(context, "target", target_handle, device, "the stream", &target)) return status;
-    if (const jd_status status = acquire_tensor(context, "source", source_handle, device, "the stream", &source)) return status;
+    if (const jd_status status = acquire_tensor(context, "target", target_handle, device, "the stream", &target))
+      return status;
+    if (const jd_status status = acquire_tensor(context, "source", source_handle, device, "the stream", &source))
+      return status;
     if (const jd_status status = expect_contiguous(context, "target", *target)) return status;
     if (const jd_status status = expect_contiguous(context, "source", *source)) return status;
     if (target->t.dtype != source->t.dtype) {
@@ -299,14 +310,16 @@ jd_status jd_tensor_copy(jd_stream stream_handle, jd_tensor target_handle, jd_te
                            jd_dtype_name(target->t.dtype), jd_dtype_name(source->t.dtype));
     }
     if (target->elements != source->elements) {
-      return fail_argument(context, JD_INVALID_ARGUMENT, "source", "expected %" PRId64 " elements as the target's, got %" PRId64,
-                           target->elements, source->elements);
+      return fail_argument(context, JD_INVALID_ARGUMENT, "source",
+                           "expected %" PRId64 " elements as the target's, got %" PRId64, target->elements,
+                           source->elements);
     }
     const int64_t bytes = target->bytes_spanned();
     if (bytes == 0) return JD_OK;
     const char *to = static_cast<const char *>(target->t.data), *from = static_cast<const char *>(source->t.data);
     if (to < from + bytes && from < to + bytes) {
-      return fail_argument(context, JD_INVALID_ARGUMENT, "target", "expected memory apart from the source's, got an overlap of %lld bytes",
+      return fail_argument(context, JD_INVALID_ARGUMENT, "target",
+                           "expected memory apart from the source's, got an overlap of %lld bytes",
                            static_cast<long long>(bytes - (to > from ? to - from : from - to)));
     }
     const Ref<Tensor> used[] = {target, source};
@@ -321,7 +334,8 @@ jd_status jd_tensor_fill(jd_stream stream_handle, jd_tensor handle, uint8_t byte
     Ref<Tensor> tensor;
     DeviceUse use;
     if (const jd_status status = use_stream(context, stream_handle, &stream, &use)) return status;
-    if (const jd_status status = acquire_tensor(context, "tensor", handle, *stream->device, "the stream", &tensor)) return status;
+    if (const jd_status status = acquire_tensor(context, "tensor", handle, *stream->device, "the stream", &tensor))
+      return status;
     if (const jd_status status = expect_contiguous(context, "tensor", *tensor)) return status;
     const int64_t bytes = tensor->bytes_spanned();
     if (bytes == 0) return JD_OK;

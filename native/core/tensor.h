@@ -33,9 +33,9 @@ class Tensor final : public Object {
   const Ref<Device> device;
   const std::shared_ptr<Storage> storage;
   const jdb_tensor t;
-  const int64_t span;      // elements from the first to the last, 0 when there are none
+  const int64_t span;  // elements from the first to the last, 0 when there are none
   const int64_t elements;
-  const bool contiguous;   // row-major without gaps
+  const bool contiguous;  // row-major without gaps
   const bool owned;
 };
 

@@ -12,8 +12,7 @@ constexpr int64_t kMaxBatch = 1 << 20;
 constexpr int64_t kMaxCandidates = 4096;
 constexpr int64_t kMaxLength = 131072;
 
-
-// -- descriptions ------------------------------------------------------------------------------------------------------
+// -- descriptions ---------------------------------------------------------------------------------------------------
 
 void check_dtypes(Rules &rules, int32_t dtype, int32_t out_dtype, int32_t offset_dtype) {
   rules.dtype("dtype", dtype, {JD_F32, JD_BF16});
@@ -37,7 +36,8 @@ jd_status check_description(const Context &context, jd_target_attention_desc &d)
   rules.integer("num_heads", d.num_heads, 1, kMaxHeads);
   rules.integer("num_kv_heads", d.num_kv_heads, 1, d.num_heads);
   if (!rules.broken() && d.num_heads % d.num_kv_heads != 0) {
-    rules.fail(JD_INVALID_ARGUMENT, "num_kv_heads", "expected a divisor of num_heads = %d, got %d", d.num_heads, d.num_kv_heads);
+    rules.fail(JD_INVALID_ARGUMENT, "num_kv_heads", "expected a divisor of num_heads = %d, got %d", d.num_heads,
+               d.num_kv_heads);
   }
   rules.head_dim("head_dim_qk", d.head_dim_qk);
   rules.equal("head_dim_v", d.head_dim_v, "head_dim_qk", d.head_dim_qk);
@@ -72,22 +72,25 @@ jd_status check_description(const Context &context, jd_hstu_attention_desc &d) {
   return rules.status();
 }
 
-// -- arguments ---------------------------------------------------------------------------------------------------------
+// -- arguments ------------------------------------------------------------------------------------------------------
 
 // Offsets of at most max_batch sequences; gives their number.
-void check_offsets(Rules &rules, const char *name, const jdb_tensor &offsets, int32_t dtype, int64_t max_batch, int64_t *batch) {
+void check_offsets(Rules &rules, const char *name, const jdb_tensor &offsets, int32_t dtype, int64_t max_batch,
+                   int64_t *batch) {
   rules.tensor(name, offsets, dtype, {kAny});
   rules.contiguous_last(name, offsets);
   if (rules.broken()) return;
   *batch = offsets.shape[0] - 1;
   if (*batch < 0 || *batch > max_batch) {
-    rules.fail(JD_INVALID_ARGUMENT, name, "expected B + 1 offsets with B in 0..%" PRId64 " (max_batch of the plan), got %" PRId64,
-               max_batch, offsets.shape[0]);
+    rules.fail(JD_INVALID_ARGUMENT, name,
+               "expected B + 1 offsets with B in 0..%" PRId64 " (max_batch of the plan), got %" PRId64, max_batch,
+               offsets.shape[0]);
   }
 }
 
 // A jagged tensor [rows, heads, dim].
-void check_rows(Rules &rules, const char *name, const jdb_tensor &t, int32_t dtype, int64_t rows, int64_t heads, int64_t dim) {
+void check_rows(Rules &rules, const char *name, const jdb_tensor &t, int32_t dtype, int64_t rows, int64_t heads,
+                int64_t dim) {
   rules.tensor(name, t, dtype, {rows, heads, dim});
   rules.aligned_rows(name, t);
 }
@@ -142,11 +145,11 @@ void check_arguments(Rules &rules, const Plan &plan, jdb_hstu_attention_args &a)
   rules.apart("out", a.out, "attn_scale", a.attn_scale);
 }
 
-// -- entry points ------------------------------------------------------------------------------------------------------
+// -- entry points ---------------------------------------------------------------------------------------------------
 
 template <class Desc>
-jd_status make_plan(const Context &context, int32_t op, jd_device handle, const Desc *given, Desc Plan::Description::*member,
-                    jd_plan *plan_handle) {
+jd_status make_plan(const Context &context, int32_t op, jd_device handle, const Desc *given,
+                    Desc Plan::Description::*member, jd_plan *plan_handle) {
   if (const jd_status status = expect_pointer(context, "plan", plan_handle)) return status;
   *plan_handle = 0;
   Ref<Device> device;
@@ -183,7 +186,9 @@ jd_status jd_target_attention_run(jd_plan plan_handle, jd_stream stream_handle, 
     Ref<Plan> plan;
     Ref<Stream> stream;
     DeviceUse use;
-    if (const jd_status status = use_plan(context, plan_handle, JDB_OP_TARGET_ATTENTION, stream_handle, &plan, &stream, &use)) return status;
+    if (const jd_status status =
+            use_plan(context, plan_handle, JDB_OP_TARGET_ATTENTION, stream_handle, &plan, &stream, &use))
+      return status;
     jd_target_attention_args args;
     if (const jd_status status = read_struct(context, "args", given, &args)) return status;
     jdb_target_attention_args a;
@@ -219,7 +224,9 @@ jd_status jd_hstu_attention_run(jd_plan plan_handle, jd_stream stream_handle, co
     Ref<Plan> plan;
     Ref<Stream> stream;
     DeviceUse use;
-    if (const jd_status status = use_plan(context, plan_handle, JDB_OP_HSTU_ATTENTION, stream_handle, &plan, &stream, &use)) return status;
+    if (const jd_status status =
+            use_plan(context, plan_handle, JDB_OP_HSTU_ATTENTION, stream_handle, &plan, &stream, &use))
+      return status;
     jd_hstu_attention_args args;
     if (const jd_status status = read_struct(context, "args", given, &args)) return status;
     jdb_hstu_attention_args a;

@@ -49,8 +49,9 @@ void check_tables(Rules &rules, const Context &context, const jd_embedding_bag_d
     rules.contiguous_last(name, t);
     if (rules.broken()) return;
     if (t.shape[0] > 1 && (t.strides[0] < t.shape[1] || t.strides[0] % 4 != 0)) {
-      return rules.fail(JD_INVALID_ARGUMENT, name, "expected a row stride of at least %" PRId64
-                        " elements and a multiple of 4, got strides %s", t.shape[1], ShapeText(t.strides, t.rank).text);
+      return rules.fail(JD_INVALID_ARGUMENT, name,
+                        "expected a row stride of at least %" PRId64 " elements and a multiple of 4, got strides %s",
+                        t.shape[1], ShapeText(t.strides, t.rank).text);
     }
     snprintf(name, sizeof name, "table_pooling[%d]", i);
     pooling[i] = d.table_pooling ? d.table_pooling[i] : d.pooling;
@@ -87,7 +88,8 @@ void check_arguments(Rules &rules, const Plan &plan, jdb_embedding_bag_args &a) 
 
   const int64_t total = a.ids.shape[0];
   if (total > d.max_ids) {
-    rules.fail(JD_INVALID_ARGUMENT, "ids", "expected at most %" PRId64 " ids (max_ids of the plan), got %" PRId64, d.max_ids, total);
+    rules.fail(JD_INVALID_ARGUMENT, "ids", "expected at most %" PRId64 " ids (max_ids of the plan), got %" PRId64,
+               d.max_ids, total);
   }
   const int64_t bags = a.offsets.shape[0] - 1;
   if (bags < 0 || bags % d.num_tables != 0) {
@@ -96,8 +98,8 @@ void check_arguments(Rules &rules, const Plan &plan, jdb_embedding_bag_args &a) 
   }
   a.batch = bags / d.num_tables;
   if (a.batch > d.max_batch) {
-    rules.fail(JD_INVALID_ARGUMENT, "offsets", "expected a batch of at most %" PRId64 " (max_batch of the plan), got %" PRId64,
-               d.max_batch, a.batch);
+    rules.fail(JD_INVALID_ARGUMENT, "offsets",
+               "expected a batch of at most %" PRId64 " (max_batch of the plan), got %" PRId64, d.max_batch, a.batch);
   }
   rules.presence("weights", a.weights, d.weighted, d.weighted ? "the plan is weighted" : "the plan is not weighted");
   rules.tensor("weights", a.weights, JD_F32, {total});
@@ -116,11 +118,13 @@ void check_arguments(Rules &rules, const Plan &plan, jdb_embedding_bag_args &a) 
   if (begin == end || end <= plan.tables_begin || begin >= plan.tables_end) return;
   for (size_t i = 0; i < plan.resolved_tables.size(); ++i) {
     if (!may_overlap(a.out, plan.resolved_tables[i])) continue;
-    return rules.fail(JD_INVALID_ARGUMENT, "out", "expected memory apart from the tables, got an overlap with tables[%zu]", i);
+    return rules.fail(JD_INVALID_ARGUMENT, "out",
+                      "expected memory apart from the tables, got an overlap with tables[%zu]", i);
   }
 }
 
-jd_status make_plan(const Context &context, jd_device handle, const jd_embedding_bag_desc *given, jd_plan *plan_handle) {
+jd_status make_plan(const Context &context, jd_device handle, const jd_embedding_bag_desc *given,
+                    jd_plan *plan_handle) {
   if (const jd_status status = expect_pointer(context, "plan", plan_handle)) return status;
   *plan_handle = 0;
   Ref<Device> device;
@@ -174,7 +178,9 @@ jd_status jd_embedding_bag_run(jd_plan plan_handle, jd_stream stream_handle, con
     Ref<Plan> plan;
     Ref<Stream> stream;
     DeviceUse use;
-    if (const jd_status status = use_plan(context, plan_handle, JDB_OP_EMBEDDING_BAG, stream_handle, &plan, &stream, &use)) return status;
+    if (const jd_status status =
+            use_plan(context, plan_handle, JDB_OP_EMBEDDING_BAG, stream_handle, &plan, &stream, &use))
+      return status;
     jd_embedding_bag_args args;
     if (const jd_status status = read_struct(context, "args", given, &args)) return status;
     jdb_embedding_bag_args a;

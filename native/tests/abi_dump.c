@@ -1,0 +1,265 @@
+/* Prints the C ABI as this compiler sees it, as one JSON object: sizes and offsets of every struct, the value of every
+ * constant, the signature of every function. The tests of the bindings compare it with what Java believes.
+ *
+ * Stands alone: it includes the headers and links with nothing of Jindou: `cc -std=c11 -I native/include` will do.
+ * Signatures are checked by the compiler against the headers; that nothing is missing is checked by abi_test. */
+#include <jindou/jindou.h>
+
+#include <stddef.h>
+#include <stdio.h>
+
+/* -- structs ------------------------------------------------------------------------------------------------- */
+
+static const char *struct_separator = "";
+static const char *field_separator = "";
+
+static void begin_struct(const char *name, size_t size, size_t align) {
+  printf("%s\n    \"%s\": {\"size\": %zu, \"align\": %zu, \"fields\": {", struct_separator, name, size, align);
+  struct_separator = ",";
+  field_separator = "";
+}
+
+static void field(const char *name, size_t offset, size_t size) {
+  printf("%s\n      \"%s\": {\"offset\": %zu, \"size\": %zu}", field_separator, name, offset, size);
+  field_separator = ",";
+}
+
+static void end_struct(void) { printf("}}"); }
+
+#define FIELD(type, name) field(#name, offsetof(type, name), sizeof(((type *)0)->name))
+
+/* -- constants ----------------------------------------------------------------------------------------------- */
+
+static const char *constant_separator = "";
+
+static void constant(const char *name, long long value) {
+  printf("%s\n    \"%s\": %lld", constant_separator, name, value);
+  constant_separator = ",";
+}
+
+#define CONSTANT(name) constant(#name, name)
+
+/* -- functions ----------------------------------------------------------------------------------------------- */
+
+/* The type's name as a foreign-function interface needs it. */
+#define TYPE(type)               \
+  _Generic(*(type *)0,           \
+      uint8_t: "u8",             \
+      int32_t: "i32",            \
+      uint32_t: "u32",           \
+      int64_t: "i64",            \
+      uint64_t: "u64",           \
+      float: "f32",              \
+      double: "f64",             \
+      default: "pointer")
+
+/* TYPES(a, b, c) = TYPE(a), TYPE(b), TYPE(c) */
+#define TYPES_1(a) TYPE(a)
+#define TYPES_2(a, ...) TYPE(a), TYPES_1(__VA_ARGS__)
+#define TYPES_3(a, ...) TYPE(a), TYPES_2(__VA_ARGS__)
+#define TYPES_4(a, ...) TYPE(a), TYPES_3(__VA_ARGS__)
+#define TYPES_5(a, ...) TYPE(a), TYPES_4(__VA_ARGS__)
+#define TYPES_6(a, ...) TYPE(a), TYPES_5(__VA_ARGS__)
+#define TYPES_7(a, ...) TYPE(a), TYPES_6(__VA_ARGS__)
+#define TYPES_8(a, ...) TYPE(a), TYPES_7(__VA_ARGS__)
+#define TYPES_PICK(a, b, c, d, e, f, g, h, pick, ...) pick
+#define TYPES(...)                                                                                              \
+  TYPES_PICK(__VA_ARGS__, TYPES_8, TYPES_7, TYPES_6, TYPES_5, TYPES_4, TYPES_3, TYPES_2, TYPES_1, unused)       \
+  (__VA_ARGS__)
+
+static const char *function_separator = "";
+
+static void function(const char *name, const char *returns, const char *const *parameters) {
+  printf("%s\n    \"%s\": {\"returns\": \"%s\", \"parameters\": [", function_separator, name, returns);
+  function_separator = ",";
+  for (const char *separator = ""; *parameters; ++parameters, separator = ", ") {
+    printf("%s\"%s\"", separator, *parameters);
+  }
+  printf("]}");
+}
+
+#define FUNCTION(result, name, ...)                                                                   \
+  do {                                                                                                \
+    _Static_assert(__builtin_types_compatible_p(__typeof__(&name), result (*)(__VA_ARGS__)), #name);  \
+    static const char *const parameters[] = {TYPES(__VA_ARGS__), NULL};                               \
+    function(#name, TYPE(result), parameters);                                                        \
+  } while (0)
+
+#define FUNCTION_OF_NOTHING(result, name)                                                      \
+  do {                                                                                         \
+    _Static_assert(__builtin_types_compatible_p(__typeof__(&name), result (*)(void)), #name);  \
+    static const char *const parameters[] = {NULL};                                            \
+    function(#name, TYPE(result), parameters);                                                 \
+  } while (0)
+
+/* -- the ABI ------------------------------------------------------------------------------------------------- */
+
+static void structs(void) {
+  begin_struct("jd_error", sizeof(jd_error), _Alignof(jd_error));
+  FIELD(jd_error, struct_size); FIELD(jd_error, status); FIELD(jd_error, backend_code); FIELD(jd_error, table);
+  FIELD(jd_error, position); FIELD(jd_error, value); FIELD(jd_error, message);
+  end_struct();
+  begin_struct("jd_device_options", sizeof(jd_device_options), _Alignof(jd_device_options));
+  FIELD(jd_device_options, struct_size); FIELD(jd_device_options, num_threads);
+  FIELD(jd_device_options, memory_limit_bytes); FIELD(jd_device_options, simt_seed);
+  end_struct();
+  begin_struct("jd_device_info", sizeof(jd_device_info), _Alignof(jd_device_info));
+  FIELD(jd_device_info, struct_size); FIELD(jd_device_info, ordinal); FIELD(jd_device_info, num_threads);
+  FIELD(jd_device_info, compute_capability); FIELD(jd_device_info, total_memory_bytes);
+  FIELD(jd_device_info, host_memory); FIELD(jd_device_info, driver_version); FIELD(jd_device_info, backend);
+  FIELD(jd_device_info, name); FIELD(jd_device_info, isa);
+  end_struct();
+  begin_struct("jd_memory_info", sizeof(jd_memory_info), _Alignof(jd_memory_info));
+  FIELD(jd_memory_info, struct_size); FIELD(jd_memory_info, reserved); FIELD(jd_memory_info, used_bytes);
+  FIELD(jd_memory_info, peak_bytes); FIELD(jd_memory_info, limit_bytes);
+  end_struct();
+  begin_struct("jd_tensor_info", sizeof(jd_tensor_info), _Alignof(jd_tensor_info));
+  FIELD(jd_tensor_info, struct_size); FIELD(jd_tensor_info, dtype); FIELD(jd_tensor_info, rank);
+  FIELD(jd_tensor_info, owned); FIELD(jd_tensor_info, shape); FIELD(jd_tensor_info, strides);
+  FIELD(jd_tensor_info, data); FIELD(jd_tensor_info, size_bytes);
+  end_struct();
+  begin_struct("jd_embedding_bag_desc", sizeof(jd_embedding_bag_desc), _Alignof(jd_embedding_bag_desc));
+  FIELD(jd_embedding_bag_desc, struct_size); FIELD(jd_embedding_bag_desc, num_tables);
+  FIELD(jd_embedding_bag_desc, tables); FIELD(jd_embedding_bag_desc, table_pooling);
+  FIELD(jd_embedding_bag_desc, pooling); FIELD(jd_embedding_bag_desc, bounds);
+  FIELD(jd_embedding_bag_desc, mean_denominator); FIELD(jd_embedding_bag_desc, index_dtype);
+  FIELD(jd_embedding_bag_desc, offset_dtype); FIELD(jd_embedding_bag_desc, out_dtype);
+  FIELD(jd_embedding_bag_desc, weighted); FIELD(jd_embedding_bag_desc, has_padding_id);
+  FIELD(jd_embedding_bag_desc, padding_id); FIELD(jd_embedding_bag_desc, max_batch);
+  FIELD(jd_embedding_bag_desc, max_ids);
+  end_struct();
+  begin_struct("jd_embedding_bag_args", sizeof(jd_embedding_bag_args), _Alignof(jd_embedding_bag_args));
+  FIELD(jd_embedding_bag_args, struct_size); FIELD(jd_embedding_bag_args, reserved);
+  FIELD(jd_embedding_bag_args, ids); FIELD(jd_embedding_bag_args, offsets); FIELD(jd_embedding_bag_args, weights);
+  FIELD(jd_embedding_bag_args, out);
+  end_struct();
+  begin_struct("jd_target_attention_desc", sizeof(jd_target_attention_desc), _Alignof(jd_target_attention_desc));
+  FIELD(jd_target_attention_desc, struct_size); FIELD(jd_target_attention_desc, dtype);
+  FIELD(jd_target_attention_desc, out_dtype); FIELD(jd_target_attention_desc, offset_dtype);
+  FIELD(jd_target_attention_desc, num_heads); FIELD(jd_target_attention_desc, num_kv_heads);
+  FIELD(jd_target_attention_desc, head_dim_qk); FIELD(jd_target_attention_desc, head_dim_v);
+  FIELD(jd_target_attention_desc, scale); FIELD(jd_target_attention_desc, activation);
+  FIELD(jd_target_attention_desc, scaling_seqlen); FIELD(jd_target_attention_desc, self_key);
+  FIELD(jd_target_attention_desc, bounds); FIELD(jd_target_attention_desc, reserved);
+  FIELD(jd_target_attention_desc, num_latest); FIELD(jd_target_attention_desc, max_batch);
+  FIELD(jd_target_attention_desc, max_candidates); FIELD(jd_target_attention_desc, max_history);
+  end_struct();
+  begin_struct("jd_target_attention_args", sizeof(jd_target_attention_args), _Alignof(jd_target_attention_args));
+  FIELD(jd_target_attention_args, struct_size); FIELD(jd_target_attention_args, reserved);
+  FIELD(jd_target_attention_args, candidates); FIELD(jd_target_attention_args, candidate_offsets);
+  FIELD(jd_target_attention_args, keys); FIELD(jd_target_attention_args, values);
+  FIELD(jd_target_attention_args, history_offsets); FIELD(jd_target_attention_args, candidate_keys);
+  FIELD(jd_target_attention_args, candidate_values); FIELD(jd_target_attention_args, out);
+  end_struct();
+  begin_struct("jd_hstu_attention_desc", sizeof(jd_hstu_attention_desc), _Alignof(jd_hstu_attention_desc));
+  FIELD(jd_hstu_attention_desc, struct_size); FIELD(jd_hstu_attention_desc, dtype);
+  FIELD(jd_hstu_attention_desc, out_dtype); FIELD(jd_hstu_attention_desc, offset_dtype);
+  FIELD(jd_hstu_attention_desc, num_heads); FIELD(jd_hstu_attention_desc, head_dim_qk);
+  FIELD(jd_hstu_attention_desc, head_dim_v); FIELD(jd_hstu_attention_desc, alpha);
+  FIELD(jd_hstu_attention_desc, scaling_seqlen); FIELD(jd_hstu_attention_desc, causal);
+  FIELD(jd_hstu_attention_desc, contextual_seq_len); FIELD(jd_hstu_attention_desc, max_attn_len);
+  FIELD(jd_hstu_attention_desc, min_full_attn_seq_len); FIELD(jd_hstu_attention_desc, bounds);
+  FIELD(jd_hstu_attention_desc, max_batch); FIELD(jd_hstu_attention_desc, max_seq_len);
+  end_struct();
+  begin_struct("jd_hstu_attention_args", sizeof(jd_hstu_attention_args), _Alignof(jd_hstu_attention_args));
+  FIELD(jd_hstu_attention_args, struct_size); FIELD(jd_hstu_attention_args, reserved);
+  FIELD(jd_hstu_attention_args, queries); FIELD(jd_hstu_attention_args, keys);
+  FIELD(jd_hstu_attention_args, values); FIELD(jd_hstu_attention_args, offsets);
+  FIELD(jd_hstu_attention_args, num_targets); FIELD(jd_hstu_attention_args, attn_scale);
+  FIELD(jd_hstu_attention_args, out);
+  end_struct();
+  begin_struct("jd_linear_args", sizeof(jd_linear_args), _Alignof(jd_linear_args));
+  FIELD(jd_linear_args, struct_size); FIELD(jd_linear_args, activation); FIELD(jd_linear_args, x);
+  FIELD(jd_linear_args, weight); FIELD(jd_linear_args, bias); FIELD(jd_linear_args, residual);
+  FIELD(jd_linear_args, out);
+  end_struct();
+  begin_struct("jd_layer_norm_args", sizeof(jd_layer_norm_args), _Alignof(jd_layer_norm_args));
+  FIELD(jd_layer_norm_args, struct_size); FIELD(jd_layer_norm_args, eps); FIELD(jd_layer_norm_args, x);
+  FIELD(jd_layer_norm_args, weight); FIELD(jd_layer_norm_args, bias); FIELD(jd_layer_norm_args, multiplier);
+  FIELD(jd_layer_norm_args, out);
+  end_struct();
+  begin_struct("jd_l2_normalize_args", sizeof(jd_l2_normalize_args), _Alignof(jd_l2_normalize_args));
+  FIELD(jd_l2_normalize_args, struct_size); FIELD(jd_l2_normalize_args, eps); FIELD(jd_l2_normalize_args, x);
+  FIELD(jd_l2_normalize_args, out);
+  end_struct();
+}
+
+static void constants(void) {
+  CONSTANT(JD_VERSION_MAJOR); CONSTANT(JD_VERSION_MINOR); CONSTANT(JD_VERSION_PATCH); CONSTANT(JD_OK);
+  CONSTANT(JD_INVALID_ARGUMENT); CONSTANT(JD_INVALID_HANDLE); CONSTANT(JD_CLOSED); CONSTANT(JD_UNSUPPORTED);
+  CONSTANT(JD_NO_DEVICE); CONSTANT(JD_OUT_OF_MEMORY); CONSTANT(JD_OUT_OF_BOUNDS); CONSTANT(JD_BACKEND_ERROR);
+  CONSTANT(JD_INTERNAL); CONSTANT(JD_F32); CONSTANT(JD_F16); CONSTANT(JD_BF16); CONSTANT(JD_F8_E4M3);
+  CONSTANT(JD_I8); CONSTANT(JD_U8); CONSTANT(JD_I32); CONSTANT(JD_I64); CONSTANT(JD_BOOL); CONSTANT(JD_F64);
+  CONSTANT(JD_BOUNDS_STRICT); CONSTANT(JD_BOUNDS_ZERO); CONSTANT(JD_BOUNDS_TRUST);
+  CONSTANT(JD_MAX_RANK);
+  CONSTANT(JD_POOL_SUM); CONSTANT(JD_POOL_MEAN); CONSTANT(JD_POOL_MAX); CONSTANT(JD_POOL_NONE);
+  CONSTANT(JD_MEAN_VALID); CONSTANT(JD_MEAN_LENGTH);
+  CONSTANT(JD_ACTIVATION_SOFTMAX); CONSTANT(JD_ACTIVATION_SILU);
+  CONSTANT(JD_LINEAR_IDENTITY); CONSTANT(JD_LINEAR_SILU);
+}
+
+static void functions(void) {
+  FUNCTION_OF_NOTHING(const char *, jd_version);
+  FUNCTION(const char *, jd_status_name, jd_status);
+  FUNCTION(const char *, jd_dtype_name, int32_t);
+  FUNCTION(int64_t, jd_dtype_size, int32_t);
+  FUNCTION_OF_NOTHING(int64_t, jd_live_objects);
+  FUNCTION(jd_status, jd_noop, jd_device, jd_error *);
+  FUNCTION(jd_status, jd_device_count, const char *, int32_t *, jd_error *);
+  FUNCTION(jd_status, jd_device_open, const char *, const jd_device_options *, jd_device *, jd_error *);
+  FUNCTION(jd_status, jd_device_close, jd_device, jd_error *);
+  FUNCTION(jd_status, jd_device_get_info, jd_device, jd_device_info *, jd_error *);
+  FUNCTION(jd_status, jd_device_memory, jd_device, jd_memory_info *, jd_error *);
+  FUNCTION(jd_status, jd_device_synchronize, jd_device, jd_error *);
+  FUNCTION(jd_status, jd_tensor_create, jd_device, int32_t, int32_t, const int64_t *, jd_tensor *, jd_error *);
+  FUNCTION(jd_status, jd_tensor_wrap, jd_device, void *, int32_t, int32_t, const int64_t *, const int64_t *,
+           jd_tensor *, jd_error *);
+  FUNCTION(jd_status, jd_tensor_view, jd_tensor, int64_t, int32_t, const int64_t *, const int64_t *,
+           jd_tensor *, jd_error *);
+  FUNCTION(jd_status, jd_tensor_destroy, jd_tensor, jd_error *);
+  FUNCTION(jd_status, jd_tensor_get_info, jd_tensor, jd_tensor_info *, jd_error *);
+  FUNCTION(jd_status, jd_tensor_write, jd_stream, jd_tensor, const void *, int64_t, jd_error *);
+  FUNCTION(jd_status, jd_tensor_read, jd_stream, jd_tensor, void *, int64_t, jd_error *);
+  FUNCTION(jd_status, jd_tensor_copy, jd_stream, jd_tensor, jd_tensor, jd_error *);
+  FUNCTION(jd_status, jd_tensor_fill, jd_stream, jd_tensor, uint8_t, jd_error *);
+  FUNCTION(jd_status, jd_stream_create, jd_device, jd_stream *, jd_error *);
+  FUNCTION(jd_status, jd_stream_wrap, jd_device, void *, jd_stream *, jd_error *);
+  FUNCTION(jd_status, jd_stream_destroy, jd_stream, jd_error *);
+  FUNCTION(jd_status, jd_stream_synchronize, jd_stream, jd_error *);
+  FUNCTION(jd_status, jd_stream_take_skipped, jd_stream, int64_t *, jd_error *);
+  FUNCTION(jd_status, jd_stream_native, jd_stream, void **, jd_error *);
+  FUNCTION(jd_status, jd_event_create, jd_device, jd_event *, jd_error *);
+  FUNCTION(jd_status, jd_event_destroy, jd_event, jd_error *);
+  FUNCTION(jd_status, jd_event_record, jd_event, jd_stream, jd_error *);
+  FUNCTION(jd_status, jd_event_wait, jd_event, jd_stream, jd_error *);
+  FUNCTION(jd_status, jd_event_synchronize, jd_event, jd_error *);
+  FUNCTION(jd_status, jd_event_query, jd_event, int32_t *, jd_error *);
+  FUNCTION(jd_status, jd_event_elapsed, jd_event, jd_event, double *, jd_error *);
+  FUNCTION(jd_status, jd_stream_begin_capture, jd_stream, jd_error *);
+  FUNCTION(jd_status, jd_stream_end_capture, jd_stream, jd_graph *, jd_error *);
+  FUNCTION(jd_status, jd_graph_launch, jd_graph, jd_stream, jd_error *);
+  FUNCTION(jd_status, jd_graph_destroy, jd_graph, jd_error *);
+  FUNCTION(jd_status, jd_plan_destroy, jd_plan, jd_error *);
+  FUNCTION(jd_status, jd_plan_memory, jd_plan, int64_t *, jd_error *);
+  FUNCTION(jd_status, jd_plan_describe, jd_plan, char *, int64_t, jd_error *);
+  FUNCTION(jd_status, jd_embedding_bag_plan, jd_device, const jd_embedding_bag_desc *, jd_plan *, jd_error *);
+  FUNCTION(jd_status, jd_embedding_bag_run, jd_plan, jd_stream, const jd_embedding_bag_args *, jd_error *);
+  FUNCTION(jd_status, jd_target_attention_plan, jd_device, const jd_target_attention_desc *, jd_plan *, jd_error *);
+  FUNCTION(jd_status, jd_target_attention_run, jd_plan, jd_stream, const jd_target_attention_args *, jd_error *);
+  FUNCTION(jd_status, jd_hstu_attention_plan, jd_device, const jd_hstu_attention_desc *, jd_plan *, jd_error *);
+  FUNCTION(jd_status, jd_hstu_attention_run, jd_plan, jd_stream, const jd_hstu_attention_args *, jd_error *);
+  FUNCTION(jd_status, jd_linear, jd_stream, const jd_linear_args *, jd_error *);
+  FUNCTION(jd_status, jd_layer_norm, jd_stream, const jd_layer_norm_args *, jd_error *);
+  FUNCTION(jd_status, jd_l2_normalize, jd_stream, const jd_l2_normalize_args *, jd_error *);
+}
+
+int main(void) {
+  printf("{\n  \"version\": \"%d.%d.%d\",\n  \"structs\": {", JD_VERSION_MAJOR, JD_VERSION_MINOR, JD_VERSION_PATCH);
+  structs();
+  printf("\n  },\n  \"constants\": {");
+  constants();
+  printf("\n  },\n  \"functions\": {");
+  functions();
+  printf("\n  }\n}\n");
+  return ferror(stdout) ? 1 : 0;
+}
