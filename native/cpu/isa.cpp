@@ -1,0 +1,54 @@
+#include "cpu/isa.h"
+
+#include <cstdlib>
+#include <cstring>
+#include <string>
+
+#include "core/error.h"
+
+namespace jindou::cpu {
+namespace {
+
+struct Level {
+  const char *name;
+  const KernelTable *kernels;  // null: not in this build
+  bool runs_here;
+};
+
+// Best first.
+struct Levels {
+  Level list[1] = {{"generic", &kGenericKernels, true}};
+};
+
+std::string usable(const Levels &levels) {
+  std::string names;
+  for (const Level &level : levels.list) {
+    if (level.kernels && level.runs_here) names += (names.empty() ? "" : ", ") + std::string(level.name);
+  }
+  return names;
+}
+
+}  // namespace
+
+jd_status choose_kernels(const KernelTable **kernels, jd_error *error) {
+  const Levels levels;
+  const char *forced = std::getenv("JINDOU_CPU_ISA");
+  const bool any = !forced || !*forced;
+  for (const Level &level : levels.list) {
+    const bool runs = level.kernels && level.runs_here;
+    if (any && runs) {
+      *kernels = level.kernels;
+      return JD_OK;
+    }
+    if (any || std::strcmp(forced, level.name) != 0) continue;
+    if (!runs) {
+      return fail(error, JD_UNSUPPORTED, "JINDOU_CPU_ISA: expected an instruction set of this CPU (%s), got '%s'",
+                  usable(levels).c_str(), forced);
+    }
+    *kernels = level.kernels;
+    return JD_OK;
+  }
+  return fail(error, JD_INVALID_ARGUMENT, "JINDOU_CPU_ISA: expected one of %s, got '%s'", usable(levels).c_str(), forced);
+}
+
+}  // namespace jindou::cpu

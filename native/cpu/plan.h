@@ -1,0 +1,60 @@
+// What plan_create makes: an operator's description, its scratch memory, and how it runs.
+#ifndef JINDOU_CPU_PLAN_H
+#define JINDOU_CPU_PLAN_H
+
+#include <cstddef>
+#include <cstdint>
+
+#include "core/backend.h"
+#include "cpu/device.h"
+
+namespace jindou::cpu {
+
+// One block of memory from core's allocator, so that it counts against the device's limit.
+class PlanMemory {
+ public:
+  explicit PlanMemory(const jdb_allocator &allocator) : allocator_(allocator) {}
+  ~PlanMemory() {
+    if (block_) allocator_.free(allocator_.context, block_, bytes_);
+  }
+  PlanMemory(const PlanMemory &) = delete;
+  PlanMemory &operator=(const PlanMemory &) = delete;
+
+  jd_status reserve(size_t bytes, jd_error *error) {
+    if (bytes == 0) return JD_OK;
+    if (const jd_status status = allocator_.alloc(allocator_.context, bytes, &block_, error)) return status;
+    bytes_ = bytes;
+    return JD_OK;
+  }
+  char *data() const { return static_cast<char *>(block_); }
+  size_t bytes() const { return bytes_; }
+
+ private:
+  const jdb_allocator allocator_;
+  void *block_ = nullptr;
+  size_t bytes_ = 0;
+};
+
+class Plan {
+ public:
+  Plan(Device &d, const jdb_allocator &allocator) : device(d), memory(allocator) {}
+  virtual ~Plan() = default;
+  virtual jd_status run(Stream &stream, const void *args, jd_error *error) = 0;
+  virtual void describe(char *text, size_t capacity) const = 0;
+
+  Device &device;
+  PlanMemory memory;
+};
+
+jd_status create_embedding_bag(Device &, const jdb_embedding_bag_desc &, const jdb_allocator &, Plan **, jd_error *);
+jd_status create_target_attention(Device &, const jd_target_attention_desc &, const jdb_allocator &, Plan **, jd_error *);
+jd_status create_hstu_attention(Device &, const jd_hstu_attention_desc &, const jdb_allocator &, Plan **, jd_error *);
+
+// Operators without a plan.
+jd_status run_linear(Stream &, const jdb_linear_args &, jd_error *);
+jd_status run_layer_norm(Stream &, const jdb_layer_norm_args &, jd_error *);
+jd_status run_l2_normalize(Stream &, const jdb_l2_normalize_args &, jd_error *);
+
+}  // namespace jindou::cpu
+
+#endif

@@ -1,0 +1,65 @@
+// The threads of one CPU device. A job is a number of independent tasks; threads take the next task from a counter, so
+// which thread runs which task is chance, and no result may depend on it. Jobs of different callers take turns: the scratch
+// memory of a worker belongs to one job at a time.
+#ifndef JINDOU_CPU_THREAD_POOL_H
+#define JINDOU_CPU_THREAD_POOL_H
+
+#include <atomic>
+#include <condition_variable>
+#include <cstdint>
+#include <mutex>
+#include <thread>
+#include <vector>
+
+namespace jindou::cpu {
+
+class ThreadPool {
+ public:
+  // The calling thread of a job is one of `threads`; the others are started with the first job that has several tasks.
+  explicit ThreadPool(int threads) : threads_(threads) {}
+  ~ThreadPool();
+  ThreadPool(const ThreadPool &) = delete;
+  ThreadPool &operator=(const ThreadPool &) = delete;
+
+  int size() const { return threads_; }
+
+  // Calls task(index, worker) for every index in 0..count-1 and returns when all are done. `worker` is below size(), and no
+  // two calls that run at the same moment have the same one. Allocates nothing but the threads themselves, once.
+  template <class Task>
+  void run(int64_t count, const Task &task) {
+    run(count, [](const void *context, int64_t index, int worker) { (*static_cast<const Task *>(context))(index, worker); },
+        &task);
+  }
+
+  // Returns when the job now running, if any, is done.
+  void wait_idle() { std::lock_guard<std::mutex> turn(turn_); }
+
+ private:
+  using Function = void (*)(const void *context, int64_t index, int worker);
+
+  void run(int64_t count, Function function, const void *context);
+  void start();
+  void serve(int worker);
+  void take_tasks(int worker);
+
+  const int threads_;
+  std::mutex turn_;  // held by the caller whose job runs
+  std::vector<std::thread> workers_;
+
+  // The job: written under `state_` while no worker is inside.
+  std::mutex state_;
+  std::condition_variable wake_, done_;
+  Function function_ = nullptr;
+  const void *context_ = nullptr;
+  int64_t count_ = 0;
+  bool open_ = false;  // workers may still join
+  bool stop_ = false;
+  int sleepers_ = 0;
+  std::atomic<uint64_t> job_{0};  // number of the job; workers spin on it before they sleep
+  std::atomic<int> active_{0};    // workers inside the job
+  alignas(64) std::atomic<int64_t> next_{0};
+};
+
+}  // namespace jindou::cpu
+
+#endif
