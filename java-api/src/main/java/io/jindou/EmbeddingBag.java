@@ -1,0 +1,137 @@
+package io.jindou;
+
+import io.jindou.bindings.JindouAbi;
+import io.jindou.bindings.jd_embedding_bag_args;
+import io.jindou.bindings.jd_embedding_bag_desc;
+import java.lang.foreign.Arena;
+import java.lang.foreign.MemorySegment;
+import java.lang.foreign.ValueLayout;
+import java.lang.ref.Reference;
+import java.util.List;
+
+/**
+ * Rows of embedding tables, gathered and pooled by bags: many tables, many bags, one launch.
+ *
+ * {@snippet file="io/jindou/DocumentationTest.java" region="embedding-bag"}
+ *
+ * <p>With T tables of dimensions d_t and B bags a table, bag b of table t holds the ids from {@code offsets[t*B + b]} to
+ * {@code offsets[t*B + b + 1]}; the result has the shape {@code [B, sum of d_t]}. Accumulation is f32, in the order of the ids, so
+ * that a bag's bits do not depend on the other bags. {@link Pooling#NONE} gives one row an id, {@code [total ids, dim]}, and all
+ * tables must then use it and have one dimension.
+ *
+ * <p>After FBGEMM's table-batched embeddings (Khudia et al., "FBGEMM", arXiv 2101.05615).
+ */
+public final class EmbeddingBag extends NativePlan implements Plan {
+    private static final int ARGS_SIZE = (int) jd_embedding_bag_args.sizeof();
+
+    private final EmbeddingBagDesc desc;
+
+    private EmbeddingBag(Device device, EmbeddingBagDesc desc, long handle) {
+        super(device, handle);
+        this.desc = desc;
+    }
+
+    /**
+     * Makes a plan.
+     *
+     * @param device the device of the tables
+     * @param desc what to compute
+     * @return the plan, to be closed
+     * @throws InvalidArgumentException when the description breaks a rule; the message names the field
+     */
+    public static EmbeddingBag plan(Device device, EmbeddingBagDesc desc) {
+        java.util.Objects.requireNonNull(desc, "desc");
+        List<Tensor> tables = desc.tables();
+        boolean onePooling = desc.pooling().size() == 1;
+        if (!onePooling && desc.pooling().size() != tables.size()) {
+            throw new InvalidArgumentException("argument 'pooling': expected 1 or " + tables.size() + " (one a table), got "
+                    + desc.pooling().size());
+        }
+        Call call = Call.begin();
+        try (Arena arena = Arena.ofConfined()) {
+            MemorySegment handles = arena.allocate(ValueLayout.JAVA_LONG, Math.max(1, tables.size()));
+            MemorySegment pooling = onePooling ? MemorySegment.NULL : arena.allocate(ValueLayout.JAVA_INT, tables.size());
+            for (int i = 0; i < tables.size(); i++) {
+                handles.setAtIndex(ValueLayout.JAVA_LONG, i, tables.get(i).handle);
+                if (!onePooling) {
+                    pooling.setAtIndex(ValueLayout.JAVA_INT, i, desc.pooling().get(i).code);
+                }
+            }
+            MemorySegment given = call.cleared(jd_embedding_bag_desc.sizeof());
+            jd_embedding_bag_desc.struct_size(given, (int) jd_embedding_bag_desc.sizeof());
+            jd_embedding_bag_desc.num_tables(given, tables.size());
+            jd_embedding_bag_desc.tables(given, handles);
+            jd_embedding_bag_desc.table_pooling(given, pooling);
+            jd_embedding_bag_desc.pooling(given, onePooling ? desc.pooling().getFirst().code : 0);
+            jd_embedding_bag_desc.bounds(given, desc.bounds().code);
+            jd_embedding_bag_desc.mean_denominator(given, desc.meanDenominator().code);
+            jd_embedding_bag_desc.index_dtype(given, desc.idDType().code());
+            jd_embedding_bag_desc.offset_dtype(given, desc.offsetDType().code());
+            jd_embedding_bag_desc.out_dtype(given, desc.outDType().code());
+            jd_embedding_bag_desc.weighted(given, desc.weighted() ? 1 : 0);
+            jd_embedding_bag_desc.has_padding_id(given, desc.paddingId().isPresent() ? 1 : 0);
+            jd_embedding_bag_desc.padding_id(given, desc.paddingId().orElse(0));
+            jd_embedding_bag_desc.max_batch(given, desc.maxBatch());
+            jd_embedding_bag_desc.max_ids(given, desc.maxIds());
+            call.check(JindouAbi.jd_embedding_bag_plan(handle(device, "device"), given, call.result, call.error));
+            return new EmbeddingBag(device, desc, call.resultLong());
+        } finally {
+            call.end();
+            Reference.reachabilityFence(device);
+            Reference.reachabilityFence(desc);
+        }
+    }
+
+    /**
+     * The description that the plan was made from.
+     *
+     * @return the description
+     */
+    public EmbeddingBagDesc desc() {
+        return desc;
+    }
+
+    /**
+     * Enqueues an unweighted run.
+     *
+     * @param stream a stream of the plan's device
+     * @param ids ids {@code [total]} with offsets {@code [T*B + 1]}
+     * @param out {@code [B, sum of dims]}, or {@code [total, dim]} with {@link Pooling#NONE}; rows aligned to 16 bytes
+     */
+    public void run(Stream stream, JaggedTensor ids, Tensor out) {
+        run(stream, ids, null, out);
+    }
+
+    /**
+     * Enqueues a run.
+     *
+     * @param stream a stream of the plan's device
+     * @param ids ids {@code [total]} with offsets {@code [T*B + 1]}
+     * @param weights {@code [total]} {@link DType#F32}; null when the plan is not weighted
+     * @param out {@code [B, sum of dims]}, or {@code [total, dim]} with {@link Pooling#NONE}; rows aligned to 16 bytes
+     */
+    public void run(Stream stream, JaggedTensor ids, Tensor weights, Tensor out) {
+        if (ids == null) {
+            throw missing("ids");
+        }
+        Call call = Call.begin();
+        try {
+            MemorySegment args = call.params;
+            jd_embedding_bag_args.struct_size(args, ARGS_SIZE);
+            jd_embedding_bag_args.reserved(args, 0);
+            jd_embedding_bag_args.ids(args, ids.values().handle);
+            jd_embedding_bag_args.offsets(args, ids.offsets().handle);
+            jd_embedding_bag_args.weights(args, handleOrNone(weights));
+            jd_embedding_bag_args.out(args, Tensor.output(out, "out"));
+            call.check(JindouAbi.jd_embedding_bag_run(handle, handle(stream, "stream"), args, call.error));
+        } finally {
+            call.end();
+            Reference.reachabilityFence(this);
+            Reference.reachabilityFence(stream);
+            Reference.reachabilityFence(ids.values());
+            Reference.reachabilityFence(ids.offsets());
+            Reference.reachabilityFence(weights);
+            Reference.reachabilityFence(out);
+        }
+    }
+}

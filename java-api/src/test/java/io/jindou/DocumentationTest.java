@@ -1,0 +1,182 @@
+package io.jindou;
+
+import static org.junit.jupiter.api.Assertions.assertArrayEquals;
+import static org.junit.jupiter.api.Assertions.assertEquals;
+import static org.junit.jupiter.api.Assertions.assertTrue;
+
+import java.nio.file.Path;
+import java.util.LinkedHashMap;
+import java.util.Map;
+import org.junit.jupiter.api.AfterEach;
+import org.junit.jupiter.api.BeforeEach;
+import org.junit.jupiter.api.Test;
+import org.junit.jupiter.api.io.TempDir;
+
+/** Every example of the documentation is a region of this class: it compiles, runs, and gives what the text says. */
+class DocumentationTest {
+    private Device device;
+    private Stream stream;
+
+    @BeforeEach
+    void open() {
+        device = Device.open("cpu");
+        stream = Stream.create(device);
+    }
+
+    @AfterEach
+    void close() {
+        stream.close();
+        device.close();
+    }
+
+    @Test
+    void overview() {
+        // @start region="overview"
+        try (Device device = Device.best();
+                Stream stream = Stream.create(device);
+                Tensor table = Tensor.of(stream, new float[] {1, 2, 3, 4, 5, 6, 7, 8}, 2, 4);
+                EmbeddingBag bag = EmbeddingBag.plan(device, EmbeddingBagDesc.of(table, Pooling.SUM, 16, 1000));
+                JaggedTensor ids = JaggedTensor.of(stream, new long[] {0, 1}, new long[] {1});
+                Tensor out = Tensor.create(device, DType.F32, 2, 4)) {
+            bag.run(stream, ids, out);
+            float[] sums = out.readFloats(stream); // 6 8 10 12 5 6 7 8
+            // @end
+            assertArrayEquals(new float[] {6, 8, 10, 12, 5, 6, 7, 8}, sums);
+        }
+    }
+
+    @Test
+    void device() {
+        // @start region="device"
+        for (DeviceAvailability found : Device.available()) {
+            System.out.println(found); // cuda: ...the reason why not...
+        }
+        DeviceOptions options = DeviceOptions.DEFAULT.withNumThreads(2).withMemoryLimitBytes(1L << 30);
+        try (Device cpu = Device.open("cpu", options)) {
+            System.out.println(cpu.info().name() + ", " + cpu.info().isa() + ", " + cpu.memory().usedBytes() + " bytes in use");
+        }
+        // @end
+    }
+
+    @Test
+    void tensor() {
+        // @start region="tensor"
+        try (Tensor matrix = Tensor.create(device, DType.BF16, 100, 64);
+                Tensor row = matrix.slice(0, 7, 8)) {
+            matrix.fill(stream, 0);
+            row.write(stream, new float[64]); // rounded to bf16
+            float[] values = row.readFloats(stream); // waits for the stream
+            assert values.length == row.elements();
+        }
+        // @end
+    }
+
+    @Test
+    void graph() {
+        Tensor x = Tensor.of(stream, new float[] {3, 4, 0, 0}, 1, 4);
+        Tensor unit = Tensor.create(device, DType.F32, 1, 4);
+        // @start region="graph"
+        try (Graph graph = Graph.capture(stream, () -> Blocks.l2Normalize(stream, x, 1e-6f, unit))) {
+            for (int request = 0; request < 3; request++) {
+                x.write(stream, new float[] {3, 4, 0, request});
+                graph.launch(stream);
+                float[] result = unit.readFloats(stream);
+                assert Math.abs(result[0] - 3 / Math.sqrt(25 + request * request)) < 1e-6;
+            }
+        }
+        // @end
+        x.close();
+        unit.close();
+    }
+
+    @Test
+    void embedding_bag() {
+        Tensor items = Tensor.of(stream, new float[1000 * 32], 1000, 32);
+        Tensor shops = Tensor.of(stream, new float[50 * 16], 50, 16);
+        // @start region="embedding-bag"
+        EmbeddingBagDesc desc = EmbeddingBagDesc.of(java.util.List.of(items, shops), Pooling.MEAN, 256, 10_000)
+                .withBounds(Bounds.ZERO);
+        try (EmbeddingBag bag = EmbeddingBag.plan(device, desc);
+                // two bags for table 0, then two for table 1
+                JaggedTensor ids = JaggedTensor.of(
+                        stream, new long[] {1, 2, 3}, new long[] {999}, new long[] {7}, new long[] {});
+                Tensor out = Tensor.create(device, DType.F32, 2, 32 + 16)) {
+            bag.run(stream, ids, out);
+            assert stream.takeSkipped() == 0;
+        }
+        // @end
+        items.close();
+        shops.close();
+    }
+
+    @Test
+    void target_attention() {
+        // @start region="target-attention"
+        int heads = 4, headDim = 64, candidates = 10, events = 500;
+        var desc = TargetAttentionDesc.of(DType.F32, heads, headDim, 8, 512, 10_000);
+        try (TargetAttention attention = TargetAttention.plan(device, desc);
+                Tensor q = Tensor.of(stream, new float[candidates * heads * headDim], candidates, heads, headDim);
+                Tensor k = Tensor.of(stream, new float[events * heads * headDim], events, heads, headDim);
+                Tensor v = Tensor.of(stream, new float[events * heads * headDim], events, heads, headDim);
+                Tensor candidateOffsets = Tensor.of(stream, JaggedTensor.offsets(candidates));
+                Tensor historyOffsets = Tensor.of(stream, JaggedTensor.offsets(events));
+                Tensor out = Tensor.create(device, DType.F32, candidates, heads, headDim)) {
+            attention.run(stream, new JaggedTensor(q, candidateOffsets), new JaggedTensor(k, historyOffsets), v, out);
+            stream.synchronize();
+        }
+        // @end
+    }
+
+    @Test
+    void hstu_attention() {
+        // @start region="hstu-attention"
+        int heads = 2, headDim = 32;
+        int[] lengths = {20, 5, 33};
+        long total = 20 + 5 + 33;
+        var desc = HstuAttentionDesc.of(DType.F32, heads, headDim, 128f, 16, 128);
+        try (HstuAttention attention = HstuAttention.plan(device, desc);
+                // queries, keys and values side by side, as one linear layer writes them
+                Tensor qkv = Tensor.of(stream, new float[(int) total * 3 * heads * headDim], total, 3 * heads, headDim);
+                Tensor q = qkv.slice(1, 0, heads);
+                Tensor k = qkv.slice(1, heads, 2 * heads);
+                Tensor v = qkv.slice(1, 2 * heads, 3 * heads);
+                Tensor offsets = Tensor.of(stream, JaggedTensor.offsets(lengths));
+                Tensor out = Tensor.create(device, DType.F32, total, heads, headDim)) {
+            attention.run(stream, new JaggedTensor(q, offsets), k, v, out);
+            stream.synchronize();
+        }
+        // @end
+    }
+
+    @Test
+    void blocks() {
+        // @start region="blocks"
+        try (Tensor x = Tensor.of(stream, new float[] {1, 2, 3, 4}, 1, 4);
+                Tensor ones = Tensor.of(stream, new float[] {1, 1, 1, 1});
+                Tensor zeros = Tensor.of(stream, new float[4]);
+                Tensor weight = Tensor.of(stream, new float[8 * 4], 8, 4);
+                Tensor hidden = Tensor.create(device, DType.F32, 1, 8)) {
+            Blocks.layerNorm(stream, x, ones, zeros, 1e-5f, x);
+            Blocks.linear(stream, x, weight, null, Activation.SILU, null, hidden);
+            Blocks.l2Normalize(stream, hidden, 1e-6f, hidden);
+            stream.synchronize();
+        }
+        // @end
+    }
+
+    @Test
+    void safetensors(@TempDir Path folder) throws Exception {
+        // @start region="safetensors"
+        Path file = folder.resolve("model.safetensors");
+        Map<String, HostTensor> tensors = new LinkedHashMap<>();
+        tensors.put("item.weight", HostTensor.of(new float[] {1, 2, 3, 4, 5, 6, 7, 8}, 2, 4));
+        Safetensors.write(file, tensors, Map.of("made by", "an example"));
+
+        try (Safetensors model = Safetensors.open(file);
+                Tensor weight = Tensor.of(stream, model.get("item.weight"))) {
+            assertEquals(2, weight.dim(0));
+            assertTrue(model.names().contains("item.weight"));
+        }
+        // @end
+    }
+}
