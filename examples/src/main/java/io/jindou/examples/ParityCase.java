@@ -1,0 +1,300 @@
+package io.jindou.examples;
+
+import com.fasterxml.jackson.core.JsonProcessingException;
+import com.fasterxml.jackson.databind.JsonNode;
+import com.fasterxml.jackson.databind.ObjectMapper;
+import io.jindou.DType;
+import io.jindou.HostTensor;
+import io.jindou.Safetensors;
+import io.jindou.SafetensorsException;
+import java.io.IOException;
+import java.nio.file.Files;
+import java.nio.file.Path;
+import java.util.Arrays;
+import java.util.LinkedHashMap;
+import java.util.Map;
+import java.util.Set;
+import java.util.TreeSet;
+
+/**
+ * One parity case: a folder with {@code case.json}, {@code inputs.safetensors} and {@code expected.safetensors}. Everything is
+ * checked on the way in; what is wrong is named by file and field.
+ */
+final class ParityCase implements AutoCloseable {
+    /** Allowed difference: |got - expected| <= atol + rtol * |expected|. */
+    record Tolerance(double atol, double rtol) {}
+
+    /** A case that cannot be read or run; the message names file and field. */
+    static final class BadCase extends IOException {
+        private static final long serialVersionUID = 1L;
+
+        BadCase(Path file, String field, String problem) {
+            super(file + ": " + field + ": " + problem);
+        }
+    }
+
+    private static final Set<DType> FLOATS = Set.of(DType.F32, DType.F16, DType.BF16);
+    private static final Set<DType> INTEGERS = Set.of(DType.I32, DType.I64);
+
+    private final Path folder;
+    private final Path file;
+    private final String op;
+    private final JsonNode params;
+    private final DType dtype; // null: that of the inputs
+    private final Map<String, Tolerance> tolerances = new LinkedHashMap<>();
+    private final Safetensors inputs;
+    private final Safetensors expected;
+    private final Set<String> unusedInputs;
+    private final Set<String> unusedParams = new TreeSet<>();
+
+    private ParityCase(Path folder) throws IOException {
+        this.folder = folder;
+        file = folder.resolve("case.json");
+        JsonNode json = json(file);
+        op = text(json, "op");
+        JsonNode given = json.path("params");
+        if (!given.isMissingNode() && !given.isObject()) {
+            throw new BadCase(file, "params", "expected an object, got " + given);
+        }
+        params = given;
+        params.fieldNames().forEachRemaining(unusedParams::add);
+        dtype = params.has("dtype") ? floatType(text(params, "dtype")) : null;
+        unusedParams.remove("dtype");
+        unusedParams.remove("seed");
+        inputs = Safetensors.open(folder.resolve("inputs.safetensors"));
+        try {
+            unusedInputs = new TreeSet<>(inputs.names());
+            expected = Safetensors.open(folder.resolve("expected.safetensors"));
+        } catch (IOException | RuntimeException failed) {
+            inputs.close();
+            throw failed;
+        }
+        try {
+            readTolerances(json.path("tolerance"));
+        } catch (IOException | RuntimeException failed) {
+            close();
+            throw failed;
+        }
+    }
+
+    static ParityCase open(Path folder) throws IOException {
+        return new ParityCase(folder);
+    }
+
+    private static JsonNode json(Path file) throws IOException {
+        if (!Files.isRegularFile(file)) {
+            throw new BadCase(file, "file", "not found");
+        }
+        try {
+            JsonNode json = new ObjectMapper().readTree(file.toFile());
+            if (!json.isObject()) {
+                throw new BadCase(file, "file", "expected a JSON object");
+            }
+            return json;
+        } catch (JsonProcessingException malformed) {
+            throw new BadCase(file, "file", "not JSON: " + malformed.getOriginalMessage());
+        }
+    }
+
+    private void readTolerances(JsonNode json) throws BadCase {
+        for (String output : expected.names()) {
+            JsonNode one = json.path(output);
+            double atol = one.path("atol").asDouble(Double.NaN);
+            double rtol = one.path("rtol").asDouble(one.has("atol") ? 0 : Double.NaN);
+            if (!(atol >= 0) || !(rtol >= 0)) {
+                throw new BadCase(file, "tolerance." + output, "expected {\"atol\": a, \"rtol\": r}, got "
+                        + (one.isMissingNode() ? "nothing" : one));
+            }
+            tolerances.put(output, new Tolerance(atol, rtol));
+        }
+        if (tolerances.isEmpty()) {
+            throw new BadCase(folder.resolve("expected.safetensors"), "tensors", "expected at least one output, got none");
+        }
+    }
+
+    String name() {
+        return folder.getFileName().toString();
+    }
+
+    String op() {
+        return op;
+    }
+
+    /** Outputs to compare, with their tolerances. */
+    Map<String, Tolerance> tolerances() {
+        return tolerances;
+    }
+
+    /** The expected values of an output, which must have the shape of what was computed. */
+    double[] expected(String output, HostTensor got) throws IOException {
+        HostTensor tensor = expected.get(output);
+        Path source = folder.resolve("expected.safetensors");
+        if (!Arrays.equals(tensor.shape(), got.shape())) {
+            throw new BadCase(source, output, "expected the shape " + Arrays.toString(got.shape()) + " that " + op
+                    + " computes, got " + Arrays.toString(tensor.shape()));
+        }
+        if (tensor.dtype() != DType.F32 && tensor.dtype() != DType.F64) {
+            throw new BadCase(source, output, "expected F32 or F64, got " + tensor.dtype());
+        }
+        return tensor.toDoubles();
+    }
+
+    // -- inputs --------------------------------------------------------------------------------------------------------
+
+    boolean hasInput(String name) {
+        return inputs.names().contains(name);
+    }
+
+    /** A floating input of the given rank, converted to the case's dtype where it names one. */
+    HostTensor floats(String name, int rank) throws IOException {
+        HostTensor tensor = input(name, rank, FLOATS);
+        return dtype == null || tensor.dtype() == dtype ? tensor : tensor.as(dtype);
+    }
+
+    /** The same, as F32 whatever the case's dtype: weights and scales. */
+    HostTensor floats32(String name, int rank) throws IOException {
+        return input(name, rank, FLOATS).as(DType.F32);
+    }
+
+    /** An I32 or I64 input of rank 1. */
+    HostTensor integers(String name) throws IOException {
+        return input(name, 1, INTEGERS);
+    }
+
+    private HostTensor input(String name, int rank, Set<DType> allowed) throws IOException {
+        Path source = folder.resolve("inputs.safetensors");
+        HostTensor tensor;
+        try {
+            tensor = inputs.get(name);
+        } catch (SafetensorsException missing) {
+            throw new BadCase(source, name, "missing; " + op + " needs it");
+        }
+        unusedInputs.remove(name);
+        if (!allowed.contains(tensor.dtype())) {
+            throw new BadCase(source, name, "expected one of " + new TreeSet<>(allowed) + ", got " + tensor.dtype());
+        }
+        if (tensor.shape().length != rank) {
+            throw new BadCase(source, name, "expected rank " + rank + ", got shape " + Arrays.toString(tensor.shape()));
+        }
+        return tensor;
+    }
+
+    /** To be called when an operator has read all it knows: what is left would be ignored silently. */
+    void checkAllUsed() throws BadCase {
+        if (!unusedInputs.isEmpty()) {
+            throw new BadCase(folder.resolve("inputs.safetensors"), unusedInputs.iterator().next(), op + " has no such input");
+        }
+        if (!unusedParams.isEmpty()) {
+            throw new BadCase(file, "params." + unusedParams.iterator().next(), op + " has no such parameter");
+        }
+    }
+
+    // -- parameters ----------------------------------------------------------------------------------------------------
+
+    double number(String name, double otherwise) throws BadCase {
+        JsonNode value = param(name);
+        if (value.isMissingNode() || value.isNull()) {
+            if (Double.isNaN(otherwise)) {
+                throw new BadCase(file, "params." + name, "missing; " + op + " needs it");
+            }
+            return otherwise;
+        }
+        if (!value.isNumber()) {
+            throw new BadCase(file, "params." + name, "expected a number, got " + value);
+        }
+        return value.asDouble();
+    }
+
+    long integer(String name, long otherwise) throws BadCase {
+        JsonNode value = param(name);
+        if (value.isMissingNode() || value.isNull()) {
+            return otherwise;
+        }
+        if (!value.isNumber() || value.asDouble() != Math.rint(value.asDouble())) {
+            throw new BadCase(file, "params." + name, "expected an integer, got " + value);
+        }
+        return value.asLong();
+    }
+
+    boolean flag(String name, boolean otherwise) throws BadCase {
+        JsonNode value = param(name);
+        if (value.isMissingNode() || value.isNull()) {
+            return otherwise;
+        }
+        if (!value.isBoolean()) {
+            throw new BadCase(file, "params." + name, "expected true or false, got " + value);
+        }
+        return value.asBoolean();
+    }
+
+    /** One of a few words. */
+    String word(String name, String otherwise, Set<String> allowed) throws BadCase {
+        JsonNode value = param(name);
+        return value.isMissingNode() || value.isNull() ? otherwise : word(name, value, allowed);
+    }
+
+    /** A word for each of {@code count}, or one word for all. */
+    String[] words(String name, String otherwise, Set<String> allowed, int count) throws BadCase {
+        JsonNode value = param(name);
+        String[] words = new String[count];
+        if (!value.isArray()) {
+            Arrays.fill(words, value.isMissingNode() || value.isNull() ? otherwise : word(name, value, allowed));
+            return words;
+        }
+        if (value.size() != count) {
+            throw new BadCase(file, "params." + name, "expected " + count + " values, one a table, got " + value.size());
+        }
+        for (int i = 0; i < count; i++) {
+            words[i] = word(name, value.get(i), allowed);
+        }
+        return words;
+    }
+
+    private String word(String name, JsonNode value, Set<String> allowed) throws BadCase {
+        if (!value.isTextual() || !allowed.contains(value.asText())) {
+            throw new BadCase(file, "params." + name, "expected one of " + new TreeSet<>(allowed) + ", got " + value);
+        }
+        return value.asText();
+    }
+
+    boolean hasParam(String name) {
+        return params.hasNonNull(name);
+    }
+
+    private JsonNode param(String name) {
+        unusedParams.remove(name);
+        return params.path(name);
+    }
+
+    private String text(JsonNode json, String name) throws BadCase {
+        JsonNode value = json.path(name);
+        if (!value.isTextual()) {
+            throw new BadCase(file, name, "expected a string, got " + (value.isMissingNode() ? "nothing" : value));
+        }
+        return value.asText();
+    }
+
+    private DType floatType(String name) throws BadCase {
+        return switch (name) {
+            case "f32" -> DType.F32;
+            case "f16" -> DType.F16;
+            case "bf16" -> DType.BF16;
+            default -> throw new BadCase(file, "params.dtype", "expected f32, f16 or bf16, got \"" + name + "\"");
+        };
+    }
+
+    /** An error of this case found later, by the operator itself. */
+    BadCase refused(RuntimeException failure) {
+        return new BadCase(folder, op, failure.getMessage());
+    }
+
+    BadCase unknownOp(Set<String> known) {
+        return new BadCase(file, "op", "unknown operator \"" + op + "\"; known: " + known);
+    }
+
+    @Override
+    public void close() {
+        inputs.close();
+        expected.close();
+    }
+}

@@ -1,0 +1,216 @@
+package io.jindou.examples;
+
+import io.jindou.Bounds;
+import io.jindou.DType;
+import io.jindou.Device;
+import io.jindou.EmbeddingBag;
+import io.jindou.EmbeddingBagDesc;
+import io.jindou.HostTensor;
+import io.jindou.HstuAttention;
+import io.jindou.HstuAttentionDesc;
+import io.jindou.HstuMask;
+import io.jindou.JaggedTensor;
+import io.jindou.MeanDenominator;
+import io.jindou.Pooling;
+import io.jindou.Stream;
+import io.jindou.TargetAttention;
+import io.jindou.TargetAttentionDesc;
+import io.jindou.Tensor;
+import java.io.IOException;
+import java.util.ArrayList;
+import java.util.Arrays;
+import java.util.List;
+import java.util.Locale;
+import java.util.Map;
+import java.util.Set;
+import java.util.TreeMap;
+
+/** Runs a parity case through the public API: one method an operator, from the case's names to a plan and a run. */
+final class ParityOperators {
+    private interface Operator {
+        Map<String, HostTensor> run(ParityCase given, Device device, Stream stream, Scope scope) throws IOException;
+    }
+
+    private static final Map<String, Operator> OPERATORS = new TreeMap<>(Map.of(
+            "embedding_bag", ParityOperators::embeddingBag,
+            "target_attention", ParityOperators::targetAttention,
+            "hstu_attention", ParityOperators::hstuAttention));
+
+    private ParityOperators() {}
+
+    /** The outputs of a case, by name, in F32. */
+    static Map<String, HostTensor> run(ParityCase given, Device device, Stream stream) throws IOException {
+        Operator operator = OPERATORS.get(given.op());
+        if (operator == null) {
+            throw given.unknownOp(OPERATORS.keySet());
+        }
+        try (Scope scope = new Scope()) {
+            return operator.run(given, device, stream, scope);
+        } catch (IllegalArgumentException | io.jindou.JindouException refused) {
+            throw given.refused(refused);
+        }
+    }
+
+    private static Map<String, HostTensor> embeddingBag(ParityCase given, Device device, Stream stream, Scope scope)
+            throws IOException {
+        List<Tensor> tables = new ArrayList<>();
+        long columns = 0;
+        while (tables.isEmpty() || given.hasInput("table_" + tables.size())) {
+            HostTensor table = given.floats("table_" + tables.size(), 2);
+            columns += table.shape()[1];
+            tables.add(scope.keep(Tensor.of(stream, table)));
+        }
+        given.word("row_format", "plain", Set.of("plain"));
+        HostTensor ids = given.integers("ids");
+        HostTensor offsets = given.integers("offsets");
+        HostTensor weights = given.hasInput("weights") ? given.floats32("weights", 1) : null;
+        List<Pooling> pooling = Arrays.stream(
+                        given.words("pooling", "sum", Set.of("sum", "mean", "max", "none"), tables.size()))
+                .map(word -> Pooling.valueOf(word.toUpperCase(Locale.ROOT)))
+                .toList();
+        long batch = given.integer("batch", (offsets.elements() - 1) / tables.size());
+        EmbeddingBagDesc desc = EmbeddingBagDesc.of(tables, Pooling.SUM, batch, ids.elements())
+                .withPooling(pooling)
+                .withBounds(bounds(given))
+                .withMeanDenominator(MeanDenominator.valueOf(
+                        given.word("mean_denominator", "valid", Set.of("valid", "length")).toUpperCase(Locale.ROOT)))
+                .withIndexDTypes(ids.dtype(), offsets.dtype())
+                .withWeighted(weights != null);
+        if (given.hasParam("padding_id")) {
+            desc = desc.withPaddingId(given.integer("padding_id", 0));
+        }
+        given.checkAllUsed();
+        boolean rows = pooling.contains(Pooling.NONE);
+        Tensor out = output(device, stream, scope, rows
+                ? new long[] {ids.elements(), tables.getFirst().dim(1)}
+                : new long[] {batch, columns});
+        EmbeddingBag plan = scope.keep(EmbeddingBag.plan(device, desc));
+        plan.run(
+                stream,
+                new JaggedTensor(scope.keep(Tensor.of(stream, ids)), scope.keep(Tensor.of(stream, offsets))),
+                weights == null ? null : scope.keep(Tensor.of(stream, weights)),
+                out);
+        return Map.of("out", out.readHost(stream));
+    }
+
+    private static Map<String, HostTensor> targetAttention(ParityCase given, Device device, Stream stream, Scope scope)
+            throws IOException {
+        HostTensor candidates = given.floats("candidates", 3);
+        HostTensor candidateOffsets = given.integers("candidate_offsets");
+        HostTensor keys = given.floats("keys", 3);
+        HostTensor values = given.floats("values", 3);
+        HostTensor historyOffsets = given.integers("history_offsets");
+        boolean selfKey = given.flag("self_key", given.hasInput("candidate_keys"));
+        int heads = Math.toIntExact(candidates.shape()[1]);
+        int dim = Math.toIntExact(candidates.shape()[2]);
+        int valueDim = Math.toIntExact(values.shape()[2]);
+        TargetAttentionDesc desc = TargetAttentionDesc.of(
+                        candidates.dtype(),
+                        heads,
+                        dim,
+                        candidateOffsets.elements() - 1,
+                        longest(candidateOffsets),
+                        longest(historyOffsets))
+                .withOutDType(DType.F32)
+                .withOffsetDType(candidateOffsets.dtype())
+                .withNumKvHeads(Math.toIntExact(keys.shape()[1]))
+                .withHeadDimV(valueDim)
+                .withScale((float) given.number("scale", 1 / Math.sqrt(dim)))
+                .withSelfKey(selfKey)
+                .withNumLatest(given.integer("num_latest", 0))
+                .withBounds(bounds(given));
+        if (given.word("activation", "softmax", Set.of("softmax", "silu")).equals("silu")) {
+            desc = desc.withActivation(
+                    io.jindou.AttentionActivation.silu((float) given.number("scaling_seqlen", Double.NaN)));
+        } else {
+            given.number("scaling_seqlen", 1);
+        }
+        Tensor candidateKeys = selfKey ? scope.keep(Tensor.of(stream, given.floats("candidate_keys", 3))) : null;
+        Tensor candidateValues = selfKey ? scope.keep(Tensor.of(stream, given.floats("candidate_values", 3))) : null;
+        given.checkAllUsed();
+        Tensor out = output(device, stream, scope, candidates.shape()[0], heads, valueDim);
+        TargetAttention plan = scope.keep(TargetAttention.plan(device, desc));
+        plan.run(
+                stream,
+                jagged(stream, scope, candidates, candidateOffsets),
+                candidateKeys,
+                candidateValues,
+                jagged(stream, scope, keys, historyOffsets),
+                scope.keep(Tensor.of(stream, values)),
+                out);
+        return Map.of("out", out.readHost(stream));
+    }
+
+    private static Map<String, HostTensor> hstuAttention(ParityCase given, Device device, Stream stream, Scope scope)
+            throws IOException {
+        HostTensor queries = given.floats("queries", 3);
+        HostTensor keys = given.floats("keys", 3);
+        HostTensor values = given.floats("values", 3);
+        HostTensor offsets = given.integers("offsets");
+        int heads = Math.toIntExact(queries.shape()[1]);
+        int dim = Math.toIntExact(queries.shape()[2]);
+        int valueDim = Math.toIntExact(values.shape()[2]);
+        Tensor numTargets = given.hasInput("num_targets")
+                ? scope.keep(Tensor.of(stream, new HostTensor(
+                        DType.I32,
+                        java.lang.foreign.MemorySegment.ofArray(given.integers("num_targets").toInts()),
+                        given.integers("num_targets").shape())))
+                : null;
+        Tensor attnScale =
+                given.hasInput("attn_scale") ? scope.keep(Tensor.of(stream, given.floats32("attn_scale", 1))) : null;
+        HstuAttentionDesc desc = HstuAttentionDesc.of(
+                        queries.dtype(),
+                        heads,
+                        dim,
+                        (float) given.number("scaling_seqlen", attnScale == null ? Double.NaN : 1),
+                        offsets.elements() - 1,
+                        longest(offsets))
+                .withOutDType(DType.F32)
+                .withOffsetDType(offsets.dtype())
+                .withHeadDimV(valueDim)
+                .withAlpha((float) given.number("alpha", 1 / Math.sqrt(dim)))
+                .withBounds(bounds(given))
+                .withMask(new HstuMask(
+                        given.flag("causal", true),
+                        Math.toIntExact(given.integer("contextual_seq_len", 0)),
+                        Math.toIntExact(given.integer("max_attn_len", 0)),
+                        Math.toIntExact(given.integer("min_full_attn_seq_len", 0))));
+        given.checkAllUsed();
+        Tensor out = output(device, stream, scope, queries.shape()[0], heads, valueDim);
+        HstuAttention plan = scope.keep(HstuAttention.plan(device, desc));
+        plan.run(
+                stream,
+                jagged(stream, scope, queries, offsets),
+                scope.keep(Tensor.of(stream, keys)),
+                scope.keep(Tensor.of(stream, values)),
+                numTargets,
+                attnScale,
+                out);
+        return Map.of("out", out.readHost(stream));
+    }
+
+    private static JaggedTensor jagged(Stream stream, Scope scope, HostTensor values, HostTensor offsets) {
+        return new JaggedTensor(scope.keep(Tensor.of(stream, values)), scope.keep(Tensor.of(stream, offsets)));
+    }
+
+    /** An F32 output full of NaN, so that an element no one writes is found out. */
+    private static Tensor output(Device device, Stream stream, Scope scope, long... shape) {
+        Tensor out = scope.keep(Tensor.create(device, DType.F32, shape));
+        out.fill(stream, 0xff);
+        return out;
+    }
+
+    private static Bounds bounds(ParityCase given) throws IOException {
+        return Bounds.valueOf(given.word("bounds", "strict", Set.of("strict", "zero")).toUpperCase(Locale.ROOT));
+    }
+
+    /** The longest sequence, for the plan's maximum. Offsets that decrease are the operator's to refuse. */
+    private static long longest(HostTensor offsets) {
+        long[] values = offsets.toLongs();
+        long longest = 1;
+        for (int i = 1; i < values.length; i++) {
+            longest = Math.max(longest, values[i] - values[i - 1]);
+        }
+        return longest;
+    }
+}

@@ -1,0 +1,206 @@
+package io.jindou.examples;
+
+import static org.junit.jupiter.api.Assertions.assertEquals;
+import static org.junit.jupiter.api.Assertions.assertTrue;
+
+import io.jindou.DType;
+import io.jindou.Device;
+import io.jindou.HostTensor;
+import io.jindou.Safetensors;
+import io.jindou.Stream;
+import java.io.ByteArrayOutputStream;
+import java.io.IOException;
+import java.io.PrintStream;
+import java.nio.charset.StandardCharsets;
+import java.nio.file.Files;
+import java.nio.file.Path;
+import java.util.HashMap;
+import java.util.List;
+import java.util.Map;
+import org.junit.jupiter.api.BeforeEach;
+import org.junit.jupiter.api.Test;
+import org.junit.jupiter.api.io.TempDir;
+import org.junit.jupiter.params.ParameterizedTest;
+import org.junit.jupiter.params.provider.MethodSource;
+
+/** The checked-in cases on every device, and what the runner says of broken ones. */
+class ParityTest {
+    private static final Path CASES = Path.of("src/test/parity");
+
+    @TempDir
+    private Path folder;
+
+    private final Map<String, HostTensor> inputs = new HashMap<>();
+    private final Map<String, HostTensor> expected = new HashMap<>();
+    private String json = """
+            {"op": "embedding_bag", "params": {"pooling": "sum", "batch": 2},
+             "tolerance": {"out": {"atol": 1e-6, "rtol": 0}}}""";
+
+    static List<String> devices() {
+        return Devices.all();
+    }
+
+    @BeforeEach
+    void aCaseThatPasses() {
+        inputs.put("table_0", HostTensor.of(new float[] {1, 2, 3, 4, 10, 20, 30, 40}, 2, 4));
+        inputs.put("ids", HostTensor.of(new long[] {0, 1, 1}));
+        inputs.put("offsets", HostTensor.of(new int[] {0, 2, 3}));
+        expected.put("out", HostTensor.of(new float[] {11, 22, 33, 44, 10, 20, 30, 40}, 2, 4));
+    }
+
+    private record Outcome(int status, String out, String problems) {}
+
+    private static Outcome run(Path root, String deviceName) throws IOException {
+        ByteArrayOutputStream out = new ByteArrayOutputStream();
+        ByteArrayOutputStream problems = new ByteArrayOutputStream();
+        try (Device device = Device.open(deviceName);
+                Stream stream = Stream.create(device);
+                PrintStream outStream = new PrintStream(out, true, StandardCharsets.UTF_8);
+                PrintStream problemStream = new PrintStream(problems, true, StandardCharsets.UTF_8)) {
+            int status = Parity.run(root, device, stream, outStream, problemStream);
+            return new Outcome(status, out.toString(StandardCharsets.UTF_8), problems.toString(StandardCharsets.UTF_8));
+        }
+    }
+
+    private Outcome runWritten() throws IOException {
+        Files.writeString(folder.resolve("case.json"), json);
+        Safetensors.write(folder.resolve("inputs.safetensors"), inputs);
+        Safetensors.write(folder.resolve("expected.safetensors"), expected);
+        return run(folder, "cpu");
+    }
+
+    private void assertUnreadable(String... parts) throws IOException {
+        Outcome outcome = runWritten();
+        assertEquals(Parity.UNREADABLE, outcome.status(), outcome.toString());
+        for (String part : parts) {
+            assertTrue(outcome.problems().contains(part), () -> "expected \"" + part + "\" in: " + outcome.problems());
+        }
+    }
+
+    @ParameterizedTest
+    @MethodSource("devices")
+    void checked_in_cases_pass(String device) throws IOException {
+        Outcome outcome = run(CASES, device);
+        assertEquals(Parity.PASSED, outcome.status(), outcome.toString());
+        assertEquals(19, outcome.out().lines().filter(line -> line.endsWith(" PASS")).count());
+    }
+
+    @Test
+    void a_right_case_passes() throws IOException {
+        Outcome outcome = runWritten();
+        assertEquals(Parity.PASSED, outcome.status(), outcome.toString());
+        assertTrue(outcome.out().matches(".* out max_abs=0.000e\\+00 max_rel=0.000e\\+00 cosine=1.000000000 PASS\\R"), outcome.out());
+    }
+
+    @Test
+    void a_wrong_value_fails() throws IOException {
+        expected.put("out", HostTensor.of(new float[] {11, 22, 33, 44, 10, 20, 30, 40.5f}, 2, 4));
+        Outcome outcome = runWritten();
+        assertEquals(Parity.FAILED, outcome.status());
+        assertTrue(outcome.out().contains("max_abs=5.000e-01") && outcome.out().contains("FAIL"), outcome.out());
+    }
+
+    @Test
+    void not_a_number_fails() throws IOException {
+        expected.put("out", HostTensor.of(new float[] {11, 22, 33, 44, 10, 20, 30, Float.NaN}, 2, 4));
+        assertEquals(Parity.FAILED, runWritten().status());
+    }
+
+    @Test
+    void an_unknown_operator_is_named() throws IOException {
+        json = json.replace("embedding_bag", "embedding_sack");
+        assertUnreadable("case.json", "op", "embedding_sack");
+    }
+
+    @Test
+    void a_missing_tensor_is_named() throws IOException {
+        inputs.remove("offsets");
+        assertUnreadable("inputs.safetensors", "offsets", "missing");
+    }
+
+    @Test
+    void an_unknown_tensor_is_named() throws IOException {
+        inputs.put("weight", HostTensor.of(new float[] {1, 1, 1}));
+        assertUnreadable("inputs.safetensors", "weight", "no such input");
+    }
+
+    @Test
+    void a_wrong_dtype_is_named() throws IOException {
+        inputs.put("ids", HostTensor.of(new float[] {0, 1, 1}));
+        assertUnreadable("inputs.safetensors", "ids", "F32");
+    }
+
+    @Test
+    void a_wrong_rank_is_named() throws IOException {
+        inputs.put("table_0", HostTensor.of(new float[] {1, 2, 3, 4}));
+        assertUnreadable("inputs.safetensors", "table_0", "rank 2");
+    }
+
+    @Test
+    void a_wrong_shape_is_refused_by_the_operator() throws IOException {
+        inputs.put("offsets", HostTensor.of(new int[] {0, 2, 3, 3}));
+        assertUnreadable("embedding_bag", "batch");
+    }
+
+    @Test
+    void an_id_out_of_bounds_is_refused_by_the_operator() throws IOException {
+        inputs.put("ids", HostTensor.of(new long[] {0, 7, 1}));
+        assertUnreadable("embedding_bag", "7");
+    }
+
+    @Test
+    void a_wrong_expected_shape_is_named() throws IOException {
+        expected.put("out", HostTensor.of(new float[] {11, 22, 33, 44, 10, 20, 30, 40}, 8));
+        assertUnreadable("expected.safetensors", "out", "[2, 4]");
+    }
+
+    @Test
+    void an_unknown_output_is_named() throws IOException {
+        expected.put("lse", HostTensor.of(new float[] {1}));
+        json = json.replace("\"out\": {", "\"lse\": {\"atol\": 1}, \"out\": {");
+        assertUnreadable("lse", "no such output");
+    }
+
+    @Test
+    void a_missing_tolerance_is_named() throws IOException {
+        json = json.replace("\"out\":", "\"o\":");
+        assertUnreadable("case.json", "tolerance.out");
+    }
+
+    @Test
+    void a_bad_parameter_is_named() throws IOException {
+        json = json.replace("\"sum\"", "\"median\"");
+        assertUnreadable("case.json", "params.pooling", "median");
+    }
+
+    @Test
+    void an_unknown_parameter_is_named() throws IOException {
+        json = json.replace("\"batch\": 2", "\"batch\": 2, \"pool\": 1");
+        assertUnreadable("case.json", "params.pool", "no such parameter");
+    }
+
+    @Test
+    void broken_json_is_named() throws IOException {
+        json = json.substring(0, 40);
+        assertUnreadable("case.json", "not JSON");
+    }
+
+    @Test
+    void a_truncated_file_is_named() throws IOException {
+        runWritten();
+        Path file = folder.resolve("inputs.safetensors");
+        Files.write(file, java.util.Arrays.copyOf(Files.readAllBytes(file), 60));
+        Outcome outcome = run(folder, "cpu");
+        assertEquals(Parity.UNREADABLE, outcome.status());
+        assertTrue(outcome.problems().contains("inputs.safetensors"), outcome.problems());
+    }
+
+    @Test
+    void floats_are_converted_to_the_cases_dtype_first() throws IOException {
+        inputs.put("table_0", HostTensor.of(new float[] {1.0009765625f, 2, 3, 4, 10, 20, 30, 40}, 2, 4));
+        json = json.replace("\"batch\": 2", "\"batch\": 2, \"dtype\": \"bf16\"");
+        Outcome outcome = runWritten();
+        assertEquals(Parity.PASSED, outcome.status(), outcome.toString());
+        assertEquals(DType.F32, inputs.get("table_0").dtype());
+    }
+}

@@ -1,0 +1,212 @@
+#!/usr/bin/env python3
+"""Writes the parity cases beside this file: small inputs and float64 results, computed from the formulas of the operator
+reference with numpy alone. Run only to add or change a case; the folders it writes are checked in."""
+import json
+import pathlib
+import struct
+
+import numpy as np
+
+HERE = pathlib.Path(__file__).parent
+TYPES = {"float32": "F32", "float64": "F64", "int32": "I32", "int64": "I64", "uint16": "BF16", "float16": "F16"}
+
+
+def save(path, tensors):
+    header, data = {}, b""
+    for name, value in tensors.items():
+        raw = np.ascontiguousarray(value).tobytes()
+        header[name] = {"dtype": TYPES[str(value.dtype)], "shape": list(value.shape),
+                        "data_offsets": [len(data), len(data) + len(raw)]}
+        data += raw
+    text = json.dumps(header).encode()
+    text += b" " * (-len(text) % 8)
+    path.write_bytes(struct.pack("<Q", len(text)) + text + data)
+
+
+def bf16(x):
+    """Rounds to bf16 (nearest even); returns (bits, value)."""
+    u = np.asarray(x, np.float32).view(np.uint32).astype(np.uint64)
+    bits = ((u + 0x7FFF + ((u >> 16) & 1)) >> 16).astype(np.uint16)
+    return bits, (bits.astype(np.uint32) << 16).view(np.float32)
+
+
+def case(name, op, params, inputs, outputs, atol, rtol=0.0):
+    folder = HERE / name
+    folder.mkdir(exist_ok=True)
+    tolerance = {key: {"atol": atol, "rtol": rtol} for key in outputs}
+    (folder / "case.json").write_text(json.dumps({"op": op, "params": params, "tolerance": tolerance}, indent=2) + "\n")
+    save(folder / "inputs.safetensors", inputs)
+    save(folder / "expected.safetensors", {key: value.astype(np.float32) for key, value in outputs.items()})
+
+
+def offsets(lengths, dtype=np.int32):
+    return np.concatenate([[0], np.cumsum(lengths)]).astype(dtype)
+
+
+def embedding_bag(tables, ids, off, batch, pooling, weights=None, padding_id=None, denominator="valid"):
+    blocks = []
+    for t, table in enumerate(tables):
+        kind = pooling if isinstance(pooling, str) else pooling[t]
+        table = table.astype(np.float64)
+        if kind == "none":
+            rows = np.zeros((len(ids), table.shape[1]))
+            for i in range(off[t * batch], off[(t + 1) * batch]):
+                if ids[i] != padding_id and 0 <= ids[i] < len(table):
+                    rows[i] = table[ids[i]] * (1 if weights is None else weights[i])
+            blocks.append(rows)
+            continue
+        out = np.zeros((batch, table.shape[1]))
+        for b in range(batch):
+            span = range(off[t * batch + b], off[t * batch + b + 1])
+            used = [i for i in span if ids[i] != padding_id and 0 <= ids[i] < len(table)]
+            if not used:
+                continue
+            w = np.array([1.0 if weights is None else weights[i] for i in used])
+            rows = table[[ids[i] for i in used]] * w[:, None]
+            if kind == "max":
+                out[b] = rows.max(0)
+            else:
+                out[b] = rows.sum(0)
+                if kind == "mean":
+                    out[b] /= len(span) if denominator == "length" else w.sum()
+        blocks.append(out)
+    return sum(blocks) if (pooling == "none") else np.concatenate(blocks, 1)
+
+
+def target_attention(q, co, k, v, ho, scale, self_key=False, ck=None, cv=None, num_latest=None):
+    heads, kv_heads = q.shape[1], k.shape[1]
+    out = np.zeros((q.shape[0], heads, v.shape[2]))
+    for b in range(len(co) - 1):
+        end = ho[b + 1]
+        begin = ho[b] if not num_latest else max(ho[b], end - num_latest)
+        for i in range(co[b], co[b + 1]):
+            for h in range(heads):
+                g = h // (heads // kv_heads)
+                keys, values = k[begin:end, g], v[begin:end, g]
+                if self_key:
+                    keys, values = np.vstack([keys, ck[i, g]]), np.vstack([values, cv[i, g]])
+                if len(keys) == 0:
+                    continue
+                s = keys @ q[i, h] * scale
+                p = np.exp(s - s.max())
+                out[i, h] = p @ values / p.sum()
+    return out
+
+
+def hstu_attention(q, k, v, off, alpha, scaling_seqlen, num_targets=None, contextual=0, window=0, full=0, attn_scale=None):
+    out = np.zeros((q.shape[0], q.shape[1], v.shape[2]))
+    for b in range(len(off) - 1):
+        lo, hi = off[b], off[b + 1]
+        n = hi - lo
+        ids = np.arange(n)
+        max_id = n
+        if contextual > 0:
+            ids = np.maximum(ids - contextual + 1, 0)
+            max_id = n - contextual + 1
+        if num_targets is not None:
+            max_id -= num_targets[b]
+            ids = np.minimum(ids, max_id)
+        row, col = ids[:, None], ids[None, :]
+        mask = np.eye(n, dtype=bool) | (row > col)
+        if window > 0:
+            near = row - col <= window
+            if full > 0:
+                near = near | (row >= max_id - full)
+            mask &= near
+        if contextual > 0:
+            mask |= (row == 0) & (col < max_id)
+        for h in range(q.shape[1]):
+            s = q[lo:hi, h] @ k[lo:hi, h].T * alpha
+            a = s / (1 + np.exp(-s)) * mask
+            a = a / scaling_seqlen if attn_scale is None else a * attn_scale[lo:hi, None]
+            out[lo:hi, h] = a @ v[lo:hi, h]
+    return out
+
+
+def main():
+    rng = np.random.default_rng(20)
+    f32 = lambda *shape: rng.standard_normal(shape).astype(np.float32)
+    wide = lambda x: x.astype(np.float64)
+
+    # embedding_bag
+    tables = [f32(50, 16), f32(7, 8), f32(200, 64)]
+    rows = [50, 7, 200]
+    batch = 5
+    lengths = rng.integers(0, 7, 3 * batch)
+    lengths[2] = 0
+    off = offsets(lengths)
+    ids = np.concatenate([rng.integers(0, rows[i // batch], n) for i, n in enumerate(lengths)]).astype(np.int64)
+    named = {f"table_{t}": table for t, table in enumerate(tables)}
+    case("embedding_bag_sum", "embedding_bag", {"pooling": "sum", "batch": batch, "bounds": "strict"},
+         {**named, "ids": ids, "offsets": off}, {"out": embedding_bag(tables, ids, off, batch, "sum")}, 1e-5, 1e-5)
+    weights = rng.uniform(0.1, 2, len(ids)).astype(np.float32)
+    pools = ["sum", "mean", "max"]
+    case("embedding_bag_mixed_weighted", "embedding_bag", {"pooling": pools, "batch": batch, "bounds": "strict"},
+         {**named, "ids": ids.astype(np.int32), "offsets": off.astype(np.int64), "weights": weights},
+         {"out": embedding_bag(tables, ids, off, batch, pools, weights)}, 1e-5, 1e-5)
+    bad = ids.copy()
+    bad[::4] = -1
+    bad[1] = 10_000_000
+    case("embedding_bag_zero_bounds", "embedding_bag",
+         {"pooling": "mean", "batch": batch, "bounds": "zero", "mean_denominator": "length"},
+         {**named, "ids": bad, "offsets": off},
+         {"out": embedding_bag(tables, bad, off, batch, "mean", denominator="length")}, 1e-5, 1e-5)
+    half = [t.astype(np.float16) for t in tables]
+    case("embedding_bag_f16_padding", "embedding_bag",
+         {"pooling": "mean", "batch": batch, "bounds": "strict", "padding_id": int(ids[0])},
+         {**{f"table_{t}": x for t, x in enumerate(half)}, "ids": ids, "offsets": off},
+         {"out": embedding_bag(half, ids, off, batch, "mean", padding_id=int(ids[0]))}, 1e-5, 1e-5)
+    bits, value = bf16(tables[2])
+    ids2 = rng.integers(0, 200, 37)
+    off2 = offsets([3, 0, 34])
+    case("embedding_bag_none_bf16", "embedding_bag", {"pooling": "none", "batch": 3, "bounds": "strict"},
+         {"table_0": bits, "ids": ids2, "offsets": off2},
+         {"out": embedding_bag([value], ids2, off2, 3, "none")}, 1e-6, 1e-6)
+
+    # target_attention
+    nc, nk = [5, 0, 12], [67, 5, 30]
+    co, ho = offsets(nc), offsets(nk)
+    for dim, heads, kv_heads in ((32, 2, 2), (64, 4, 2)):
+        q, k, v = f32(sum(nc), heads, dim), f32(sum(nk), kv_heads, dim), f32(sum(nk), kv_heads, dim)
+        ck, cv = f32(sum(nc), kv_heads, dim), f32(sum(nc), kv_heads, dim)
+        scale = dim ** -0.5
+        base = {"candidates": q, "candidate_offsets": co, "keys": k, "values": v, "history_offsets": ho}
+        case(f"target_attention_d{dim}", "target_attention", {"scale": scale, "activation": "softmax", "self_key": False},
+             base, {"out": target_attention(wide(q), co, wide(k), wide(v), ho, scale)}, 2e-5)
+        case(f"target_attention_d{dim}_self", "target_attention",
+             {"scale": scale, "activation": "softmax", "self_key": True, "num_latest": 40},
+             {**base, "candidate_keys": ck, "candidate_values": cv},
+             {"out": target_attention(wide(q), co, wide(k), wide(v), ho, scale, True, wide(ck), wide(cv), 40)}, 2e-5)
+        r = {n: bf16(x) for n, x in (("q", q), ("k", k), ("v", v))}
+        case(f"target_attention_d{dim}_bf16", "target_attention",
+             {"scale": scale, "activation": "softmax", "self_key": False, "dtype": "bf16"}, base,
+             {"out": target_attention(wide(r["q"][1]), co, wide(r["k"][1]), wide(r["v"][1]), ho, scale)}, 2e-2, 1e-2)
+
+    # hstu_attention
+    lengths = [20, 0, 1, 37]
+    off = offsets(lengths, np.int64)
+    total = sum(lengths)
+    targets = np.array([6, 0, 0, 15], np.int32)
+    for dim, heads in ((32, 2), (128, 1)):
+        q, k, v = f32(total, heads, dim), f32(total, heads, dim), f32(total, heads, dim)
+        alpha = dim ** -0.5
+        base = {"queries": q, "keys": k, "values": v, "offsets": off}
+        common = {"alpha": alpha, "scaling_seqlen": 100, "causal": True}
+        off_params = {"contextual_seq_len": 0, "max_attn_len": 0, "min_full_attn_seq_len": 0}
+        args = (wide(q), wide(k), wide(v), off, alpha, 100)
+        case(f"hstu_attention_d{dim}", "hstu_attention", {**common, **off_params}, base,
+             {"out": hstu_attention(*args)}, 1e-5)
+        case(f"hstu_attention_d{dim}_targets_contexts", "hstu_attention", {**common, **off_params, "contextual_seq_len": 3},
+             {**base, "num_targets": targets}, {"out": hstu_attention(*args, targets, 3)}, 1e-5)
+        case(f"hstu_attention_d{dim}_window", "hstu_attention",
+             {**common, "contextual_seq_len": 2, "max_attn_len": 9, "min_full_attn_seq_len": 5},
+             {**base, "num_targets": targets}, {"out": hstu_attention(*args, targets, 2, 9, 5)}, 1e-5)
+        scale = rng.uniform(0.001, 0.1, total).astype(np.float32)
+        r = [bf16(x)[1] for x in (q, k, v)]
+        case(f"hstu_attention_d{dim}_bf16_attn_scale", "hstu_attention", {**common, **off_params, "dtype": "bf16"},
+             {**base, "num_targets": targets, "attn_scale": scale},
+             {"out": hstu_attention(*[wide(x) for x in r], off, alpha, 100, targets, attn_scale=wide(scale))}, 2e-2, 1e-2)
+
+
+if __name__ == "__main__":
+    main()
