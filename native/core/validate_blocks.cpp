@@ -18,10 +18,16 @@ void check_vector(Rules &rules, const char *name, const jdb_tensor &t, int64_t s
   rules.aligned_rows(name, t);
 }
 
+// The input whose columns the rest follows.
+void check_input(Rules &rules, const jdb_tensor &x, int64_t most_columns) {
+  rules.tensor("x", x, JD_F32, {kAny, kAny});
+  rules.column_multiple("x", x, 4, 4, most_columns);
+  rules.aligned_rows("x", x);
+}
+
 void check(Rules &rules, const jdb_linear_args &a) {
   rules.integer("activation", a.activation, JD_LINEAR_IDENTITY, JD_LINEAR_SILU);
-  check_matrix(rules, "x", a.x, kAny, kAny);
-  rules.column_multiple("x", a.x, 4, 4, INT64_MAX);
+  check_input(rules, a.x, INT64_MAX);
   if (rules.broken()) return;
   check_matrix(rules, "weight", a.weight, kAny, a.x.shape[1]);
   if (rules.broken()) return;
@@ -42,8 +48,7 @@ void check(Rules &rules, const jdb_linear_args &a) {
 
 void check(Rules &rules, const jdb_layer_norm_args &a) {
   rules.finite_at_least("eps", a.eps, 0);
-  check_matrix(rules, "x", a.x, kAny, kAny);
-  rules.column_multiple("x", a.x, 4, 4, kMaxNormWidth);
+  check_input(rules, a.x, kMaxNormWidth);
   if (rules.broken()) return;
   const int64_t rows = a.x.shape[0], width = a.x.shape[1];
   check_vector(rules, "weight", a.weight, width);
@@ -59,8 +64,7 @@ void check(Rules &rules, const jdb_layer_norm_args &a) {
 
 void check(Rules &rules, const jdb_l2_normalize_args &a) {
   rules.finite_above_zero("eps", a.eps);
-  check_matrix(rules, "x", a.x, kAny, kAny);
-  rules.column_multiple("x", a.x, 4, 4, kMaxNormWidth);
+  check_input(rules, a.x, kMaxNormWidth);
   if (rules.broken()) return;
   check_matrix(rules, "out", a.out, a.x.shape[0], a.x.shape[1]);
   rules.separate_elements("out", a.out);

@@ -1,0 +1,123 @@
+// A run allocates nothing. malloc is counted by replacing it in this program; what a call costs is printed, not judged.
+#include <malloc.h>
+
+#include <atomic>
+#include <chrono>
+#include <cstdio>
+
+#include "core_fixture.h"
+
+namespace {
+std::atomic<int64_t> allocations{0};
+}
+
+extern "C" {
+void *__libc_malloc(size_t);
+void *__libc_calloc(size_t, size_t);
+void *__libc_realloc(void *, size_t);
+void *malloc(size_t bytes) {
+  allocations.fetch_add(1, std::memory_order_relaxed);
+  return __libc_malloc(bytes);
+}
+void *calloc(size_t count, size_t bytes) {
+  allocations.fetch_add(1, std::memory_order_relaxed);
+  return __libc_calloc(count, bytes);
+}
+void *realloc(void *memory, size_t bytes) {
+  allocations.fetch_add(1, std::memory_order_relaxed);
+  return __libc_realloc(memory, bytes);
+}
+}
+
+namespace jindou::test {
+namespace {
+
+class SteadyState : public CoreTest {
+ protected:
+  template <class Call>
+  void expect_no_allocation(const char *name, Call call) {
+    for (int i = 0; i < 100; ++i) ASSERT_EQ(call(), JD_OK) << error.message;
+    constexpr int kCalls = 20000;
+    const int64_t before = allocations;
+    const auto start = std::chrono::steady_clock::now();
+    jd_status status = JD_OK;
+    for (int i = 0; i < kCalls; ++i) status |= call();
+    const auto elapsed = std::chrono::steady_clock::now() - start;
+    EXPECT_EQ(status, JD_OK);
+    EXPECT_EQ(allocations - before, 0) << name;
+    printf("%-40s %.0f ns a call\n", name, std::chrono::duration<double, std::nano>(elapsed).count() / kCalls);
+  }
+};
+
+TEST_F(SteadyState, malloc_is_counted) {
+  const int64_t before = allocations;
+  free(malloc(100));
+  EXPECT_GE(allocations - before, 1);
+}
+
+TEST_F(SteadyState, calls_allocate_nothing) {
+  expect_no_allocation("jd_noop", [&] { return jd_noop(device, &error); });
+  expect_no_allocation("jd_stream_synchronize", [&] { return jd_stream_synchronize(stream, &error); });
+
+  jd_linear_args linear = make<jd_linear_args>();
+  linear.x = tensor(JD_F32, {1, 8});
+  linear.weight = tensor(JD_F32, {8, 8});
+  linear.bias = tensor(JD_F32, {8});
+  linear.out = tensor(JD_F32, {1, 8});
+  expect_no_allocation("jd_linear", [&] { return jd_linear(stream, &linear, &error); });
+
+  const jd_tensor tables[] = {tensor(JD_F32, {100, 8}), tensor(JD_F32, {100, 8})};
+  jd_embedding_bag_desc bag = make<jd_embedding_bag_desc>();
+  bag.num_tables = 2;
+  bag.tables = tables;
+  bag.index_dtype = JD_I64;
+  bag.offset_dtype = JD_I32;
+  bag.max_batch = bag.max_ids = 8;
+  jd_plan plan;
+  ASSERT_EQ(jd_embedding_bag_plan(device, &bag, &plan, &error), JD_OK) << error.message;
+  keep(plan);
+  jd_embedding_bag_args ids = make<jd_embedding_bag_args>();
+  ids.ids = i64({1, 2, 3});
+  ids.offsets = i32({0, 1, 3});
+  ids.out = tensor(JD_F32, {1, 16});
+  expect_no_allocation("jd_embedding_bag_run", [&] { return jd_embedding_bag_run(plan, stream, &ids, &error); });
+
+  jd_target_attention_desc target = make<jd_target_attention_desc>();
+  target.dtype = JD_F32;
+  target.offset_dtype = JD_I32;
+  target.num_heads = 2;
+  target.head_dim_qk = target.head_dim_v = 64;
+  target.self_key = 1;
+  target.max_batch = target.max_candidates = target.max_history = 8;
+  jd_plan target_plan;
+  ASSERT_EQ(jd_target_attention_plan(device, &target, &target_plan, &error), JD_OK) << error.message;
+  keep(target_plan);
+  jd_target_attention_args attention = make<jd_target_attention_args>();
+  attention.candidates = tensor(JD_F32, {4, 2, 64});
+  attention.candidate_offsets = i32({0, 4});
+  attention.keys = tensor(JD_F32, {8, 2, 64});
+  attention.values = tensor(JD_F32, {8, 2, 64});
+  attention.history_offsets = i32({0, 8});
+  attention.candidate_keys = tensor(JD_F32, {4, 2, 64});
+  attention.candidate_values = tensor(JD_F32, {4, 2, 64});
+  attention.out = tensor(JD_F32, {4, 2, 64});
+  expect_no_allocation("jd_target_attention_run (8 tensors)",
+                       [&] { return jd_target_attention_run(target_plan, stream, &attention, &error); });
+
+  jd_graph graph;
+  ASSERT_EQ(jd_stream_begin_capture(stream, &error), JD_OK);
+  ASSERT_EQ(jd_target_attention_run(target_plan, stream, &attention, &error), JD_OK);
+  ASSERT_EQ(jd_stream_end_capture(stream, &graph, &error), JD_OK);
+  expect_no_allocation("jd_graph_launch", [&] { return jd_graph_launch(graph, stream, &error); });
+  jd_graph_destroy(graph, nullptr);
+
+  // Neither does a refused call.
+  attention.out = 0;
+  const int64_t before = allocations;
+  for (int i = 0; i < 100; ++i)
+    EXPECT_EQ(jd_target_attention_run(target_plan, stream, &attention, &error), JD_INVALID_HANDLE);
+  EXPECT_EQ(allocations - before, 0);
+}
+
+}  // namespace
+}  // namespace jindou::test
