@@ -33,7 +33,7 @@ struct L2NormalizeKernel {
     if (row < 0) return;
     const int vectors = p.d / 4;
 
-    prim::Float4 x[kVectors];
+    Float4 x[kVectors];
     Owner::read(p.x + row * p.x_stride, vectors, x);
 
     float square = 0.0f;
@@ -47,8 +47,8 @@ struct L2NormalizeKernel {
 #pragma unroll
     for (int i = 0; i < kVectors; ++i) {
       if (Owner::vector(i) >= vectors) continue;
-      prim::store_float4(p.out + row * p.out_stride + 4 * Owner::vector(i),
-                         prim::Float4{x[i].x / divisor, x[i].y / divisor, x[i].z / divisor, x[i].w / divisor});
+      store(p.out + row * p.out_stride + 4 * Owner::vector(i),
+                         Float4{x[i].x / divisor, x[i].y / divisor, x[i].z / divisor, x[i].w / divisor});
     }
   }
 };

@@ -40,7 +40,7 @@ struct LayerNormKernel {
     const int vectors = p.d / 4;
     const float d = static_cast<float>(p.d);
 
-    prim::Float4 x[kVectors];
+    Float4 x[kVectors];
     Owner::read(p.x + row * p.x_stride, vectors, x);
 
     float sum = 0.0f;
@@ -65,15 +65,15 @@ struct LayerNormKernel {
     for (int i = 0; i < kVectors; ++i) {
       const int vector = Owner::vector(i);
       if (vector >= vectors) continue;
-      const prim::Float4 w = prim::load_float4(p.weight + 4 * vector);
-      const prim::Float4 b = prim::load_float4(p.bias + 4 * vector);
-      prim::Float4 y{prim::fma(x[i].x * scale, w.x, b.x), prim::fma(x[i].y * scale, w.y, b.y),
+      const Float4 w = load(p.weight + 4 * vector);
+      const Float4 b = load(p.bias + 4 * vector);
+      Float4 y{prim::fma(x[i].x * scale, w.x, b.x), prim::fma(x[i].y * scale, w.y, b.y),
                      prim::fma(x[i].z * scale, w.z, b.z), prim::fma(x[i].w * scale, w.w, b.w)};
       if (p.multiplier) {
-        const prim::Float4 m = prim::load_float4(p.multiplier + row * p.multiplier_stride + 4 * vector);
-        y = prim::Float4{y.x * m.x, y.y * m.y, y.z * m.z, y.w * m.w};
+        const Float4 m = load(p.multiplier + row * p.multiplier_stride + 4 * vector);
+        y = Float4{y.x * m.x, y.y * m.y, y.z * m.z, y.w * m.w};
       }
-      prim::store_float4(p.out + row * p.out_stride + 4 * vector, y);
+      store(p.out + row * p.out_stride + 4 * vector, y);
     }
   }
 };

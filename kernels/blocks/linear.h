@@ -22,7 +22,7 @@
 
 #include <stdint.h>
 
-#include "primitives/primitives.h"
+#include "blocks/float4.h"
 
 namespace jindou::blocks {
 
@@ -37,8 +37,8 @@ struct LinearTraits {
 };
 
 using LinearLarge = LinearTraits<128, 128, 8, 8, 2, 2>;
-using LinearMedium = LinearTraits<64, 64, 4, 4, 2, 4>;
-using LinearFewRows = LinearTraits<16, 64, 2, 2, 4, 5>;
+using LinearMedium = LinearTraits<64, 64, 4, 4, 2, 3>;
+using LinearFewRows = LinearTraits<16, 64, 2, 2, 4, 4>;
 
 template <class Traits>
 struct LinearKernel {
@@ -121,11 +121,11 @@ struct LinearKernel {
   }
 
  private:
-  JD_DEVICE static float silu(float y) { return y / (1.0f + prim::exp(-y)); }
+  JD_DEVICE JD_INLINE static float silu(float y) { return prim::div(y, 1.0f + prim::exp_approx(-y)); }
 
   // Rows first.. of a matrix, columns k.. k + 16, zeros outside.
   template <int kRows>
-  JD_DEVICE static void load_tile(float *tile, const float *matrix, int64_t stride, int64_t first, int64_t rows,
+  JD_DEVICE JD_INLINE static void load_tile(float *tile, const float *matrix, int64_t stride, int64_t first, int64_t rows,
                                   int64_t k, int64_t columns, int thread) {
     constexpr int kCopies = kRows * kVectors;
 #pragma unroll
@@ -140,22 +140,23 @@ struct LinearKernel {
     }
   }
 
-  JD_DEVICE static void load(const Params &p, Arena &arena, int thread, int64_t row0, int64_t column0, int64_t step,
+  JD_DEVICE JD_INLINE static void load(const Params &p, Arena &arena, int thread, int64_t row0, int64_t column0, int64_t step,
                              int stage) {
     const int64_t k = step * kBlockK;
     load_tile<kBlockM>(arena.x[stage], p.x, p.x_stride, row0, p.n, k, p.in, thread);
     load_tile<kBlockN>(arena.w[stage], p.weight, p.weight_stride, column0, p.m, k, p.in, thread);
   }
 
-  JD_DEVICE static void multiply(const float *x, const float *w, int tx, int ty, float (&acc)[kThreadM][kThreadN]) {
-#pragma unroll
+  JD_DEVICE JD_INLINE static void multiply(const float *x, const float *w, int tx, int ty, float (&acc)[kThreadM][kThreadN]) {
+    // Not unrolled: 128 x 128 tiles have no registers left for the next vectors; the other warps cover the wait.
+#pragma unroll 1
     for (int k = 0; k < kBlockK; k += 4) {
-      prim::Float4 a[kThreadM];
+      Float4 a[kThreadM];
 #pragma unroll
-      for (int i = 0; i < kThreadM; ++i) a[i] = prim::load_shared16(x + (ty + i * kDown) * kPitch + k);
+      for (int i = 0; i < kThreadM; ++i) a[i] = load_shared(x + (ty + i * kDown) * kPitch + k);
 #pragma unroll
       for (int j = 0; j < kThreadN; ++j) {
-        const prim::Float4 b = prim::load_shared16(w + (tx + j * kAcross) * kPitch + k);
+        const Float4 b = load_shared(w + (tx + j * kAcross) * kPitch + k);
 #pragma unroll
         for (int i = 0; i < kThreadM; ++i) {
           float sum = acc[i][j];

@@ -9,7 +9,7 @@
 
 #include <stdint.h>
 
-#include "primitives/primitives.h"
+#include "blocks/float4.h"
 
 namespace jindou::blocks {
 
@@ -34,26 +34,26 @@ struct RowOwner {
   static constexpr size_t shared_bytes() { return kWarps > 1 ? sizeof(Arena) : 0; }
 
   // Row of this thread, or -1 past the end (a whole warp; a block when kWarps > 1).
-  JD_DEVICE static int64_t row(int64_t rows) {
+  JD_DEVICE JD_INLINE static int64_t row(int64_t rows) {
     const int64_t at = static_cast<int64_t>(prim::block_idx().x) * kRowsPerBlock + prim::thread_idx().x / kLanes;
     return at < rows ? at : -1;
   }
 
-  JD_DEVICE static int lane() { return prim::thread_idx().x % kLanes; }
+  JD_DEVICE JD_INLINE static int lane() { return prim::thread_idx().x % kLanes; }
 
   // Vector i of this thread, counted in the row.
-  JD_DEVICE static int vector(int i) { return lane() + i * kLanes; }
+  JD_DEVICE JD_INLINE static int vector(int i) { return lane() + i * kLanes; }
 
   // Zeros past the row's end.
-  JD_DEVICE static void read(const float *row, int vectors, prim::Float4 (&x)[kVectors]) {
+  JD_DEVICE JD_INLINE static void read(const float *row, int vectors, Float4 (&x)[kVectors]) {
 #pragma unroll
     for (int i = 0; i < kVectors; ++i) {
-      x[i] = vector(i) < vectors ? prim::load_float4(row + 4 * vector(i)) : prim::Float4{0.0f, 0.0f, 0.0f, 0.0f};
+      x[i] = vector(i) < vectors ? load(row + 4 * vector(i)) : Float4{0.0f, 0.0f, 0.0f, 0.0f};
     }
   }
 
   // Sum over the threads of a row; every thread gets it. `which` numbers the sums of a kernel, 0 and 1.
-  JD_DEVICE static float sum(float value, int which, char *shared) {
+  JD_DEVICE JD_INLINE static float sum(float value, int which, char *shared) {
 #pragma unroll
     for (int step = 16; step > 0; step /= 2) value += prim::shfl_xor(value, step);
     if constexpr (kWarps > 1) {

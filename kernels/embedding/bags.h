@@ -9,28 +9,35 @@ namespace jindou::embedding {
 
 // The jagged input of a launch, the same for both kernels.
 struct Jagged {
-  const void *ids;       // [total] Index
+  const void *ids;       // [total] int32 or int64
   const void *offsets;   // [tables * batch + 1] int32 or int64
   const float *weights;  // [total] or null
   int64_t batch;         // bags a table
   int64_t bags;          // tables * batch
   int64_t total;         // ids
   int64_t padding_id;
+  int32_t id_bytes;      // 4 or 8
   int32_t offset_bytes;  // 4 or 8
   int32_t has_padding_id;
   FaultSink sink;
 };
 
-JD_DEVICE inline int64_t load_offset(const Jagged &in, int64_t at) {
-  return in.offset_bytes == 4 ? static_cast<int64_t>(static_cast<const int32_t *>(in.offsets)[at])
-                              : static_cast<const int64_t *>(in.offsets)[at];
+JD_DEVICE JD_INLINE int64_t load_integer(const void *array, int32_t bytes, int64_t at) {
+  if (bytes == 4) return static_cast<const int32_t *>(array)[at];
+  return static_cast<const int64_t *>(array)[at];
+}
+
+JD_DEVICE JD_INLINE int64_t load_id(const Jagged &in, int64_t at) { return load_integer(in.ids, in.id_bytes, at); }
+
+JD_DEVICE JD_INLINE int64_t load_offset(const Jagged &in, int64_t at) {
+  return load_integer(in.offsets, in.offset_bytes, at);
 }
 
 // Bad values met by one thread: reported at once or, under JD_BOUNDS_ZERO, counted with one addition a warp.
 struct Faults {
   uint32_t skipped = 0;
 
-  JD_DEVICE void meet(const Jagged &in, const Fault &fault) {
+  JD_DEVICE JD_INLINE void meet(const Jagged &in, const Fault &fault) {
     if (in.sink.bounds == JD_BOUNDS_ZERO) {
       ++skipped;
     } else {
@@ -39,7 +46,7 @@ struct Faults {
   }
 
   // Every lane of the warp takes part.
-  JD_DEVICE void settle(const Jagged &in) {
+  JD_DEVICE JD_INLINE void settle(const Jagged &in) {
     if (!prim::any(skipped != 0)) return;
     uint32_t sum = skipped;
 #pragma unroll
@@ -50,7 +57,7 @@ struct Faults {
 
 // ids[begin .. begin + length) of bag `bag` (= table * batch + b). A bag with bad offsets is met as a fault and is empty, so that
 // no read leaves `ids` whatever the offsets hold. Offsets are checked in every bounds mode.
-JD_DEVICE inline bool read_bag(const Jagged &in, int64_t bag, int32_t table, bool report, Faults &faults, int64_t &begin,
+JD_DEVICE JD_INLINE bool read_bag(const Jagged &in, int64_t bag, int32_t table, bool report, Faults &faults, int64_t &begin,
                                int64_t &length) {
   const int64_t from = load_offset(in, bag);
   const int64_t to = load_offset(in, bag + 1);
@@ -80,38 +87,35 @@ JD_DEVICE inline bool read_bag(const Jagged &in, int64_t bag, int32_t table, boo
 }
 
 // Whether an id contributes: not the padding id and, unless the caller is trusted, a row of the table.
-template <class Index>
-JD_DEVICE bool check_id(const Jagged &in, const TableMeta &table, Index id, int64_t position, bool report,
-                        Faults &faults) {
-  const int64_t row = static_cast<int64_t>(id);
-  if (in.has_padding_id && row == in.padding_id) return false;
+JD_DEVICE JD_INLINE bool check_id(const Jagged &in, const TableMeta &table, int64_t id, int64_t position, bool report,
+                                  Faults &faults) {
+  if (in.has_padding_id && id == in.padding_id) return false;
   if (in.sink.bounds == JD_BOUNDS_TRUST) return true;
-  if (row >= 0 && row < table.rows) return true;
-  if (report) faults.meet(in, Fault{JDB_FAULT_ID, table.table, position, row, table.rows});
+  if (id >= 0 && id < table.rows) return true;
+  if (report) faults.meet(in, Fault{JDB_FAULT_ID, table.table, position, id, table.rows});
   return false;
 }
 
-// Writes consecutive elements of an output row from element `at` on, a multiple of 4; output rows are 16-byte aligned.
+// Address of an output element.
+JD_DEVICE JD_INLINE void *element_address(void *out, int32_t dtype, int64_t element) {
+  return static_cast<char *>(out) + element * (dtype == JD_F32 ? 4 : 2);
+}
+
+// Writes consecutive elements of an output row. A table's columns begin at a multiple of 4 elements and output rows are
+// 16-byte aligned: 16 bytes at a time for f32, 8 for 16-bit outputs.
 template <int kElements>
-JD_DEVICE void store_row(void *out, int32_t dtype, int64_t at, const float (&x)[kElements]) {
-  if (dtype == JD_F32) {
-    float *target = static_cast<float *>(out) + at;
-#pragma unroll
-    for (int i = 0; i < kElements; i += 4) {
-      prim::store16(target + i, prim::Vec4u{prim::as_uint(x[i]), prim::as_uint(x[i + 1]), prim::as_uint(x[i + 2]),
-                                            prim::as_uint(x[i + 3])});
-    }
-    return;
-  }
-  // A table's columns begin at a multiple of 4 elements: 8 bytes at a time.
-  uint16_t *target = static_cast<uint16_t *>(out) + at;
+JD_DEVICE JD_INLINE void store_row(void *target, int32_t dtype, const float (&x)[kElements]) {
+  char *to = static_cast<char *>(target);
 #pragma unroll
   for (int i = 0; i < kElements; i += 4) {
-    const prim::Vec2u packed =
-        dtype == JD_F16
-            ? prim::Vec2u{prim::pack_f16x2(x[i], x[i + 1]), prim::pack_f16x2(x[i + 2], x[i + 3])}
-            : prim::Vec2u{prim::pack_bf16x2(x[i], x[i + 1]), prim::pack_bf16x2(x[i + 2], x[i + 3])};
-    prim::store8(target + i, packed);
+    if (dtype == JD_F32) {
+      prim::store16(to + 4 * i, prim::Vec4u{prim::as_uint(x[i]), prim::as_uint(x[i + 1]), prim::as_uint(x[i + 2]),
+                                            prim::as_uint(x[i + 3])});
+    } else if (dtype == JD_F16) {
+      prim::store8(to + 2 * i, prim::Vec2u{prim::pack_f16x2(x[i], x[i + 1]), prim::pack_f16x2(x[i + 2], x[i + 3])});
+    } else {
+      prim::store8(to + 2 * i, prim::Vec2u{prim::pack_bf16x2(x[i], x[i + 1]), prim::pack_bf16x2(x[i + 2], x[i + 3])});
+    }
   }
 }
 

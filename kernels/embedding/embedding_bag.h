@@ -19,7 +19,7 @@
 // the batch nor on the length of runs.
 //
 // Floor: bytes = sum over bags of (length * (row bytes + id [+ weight])) + T*B offsets + output; no reuse but the cache's. Two
-// FLOPs an element: bandwidth bound. In flight per multiprocessor: 24 warps x 8 rows x 512 bytes = 96 KiB, about three
+// FLOPs an element: bandwidth bound. In flight per multiprocessor: 20 warps x 8 rows x 512 bytes = 80 KiB, more than two
 // times what latency x bandwidth of an H200 asks for (4.8 TB/s x 1 us / 132 = 36 KB).
 #ifndef JINDOU_KERNELS_EMBEDDING_EMBEDDING_BAG_H
 #define JINDOU_KERNELS_EMBEDDING_EMBEDDING_BAG_H
@@ -28,11 +28,6 @@
 #include "embedding/table.h"
 
 namespace jindou::embedding {
-
-template <class IndexT>
-struct EmbeddingBagTraits {
-  using Index = IndexT;  // int32_t or int64_t: dtype of ids
-};
 
 // Tables of one launch geometry; their blocks are consecutive.
 struct BagClass {
@@ -47,18 +42,25 @@ struct BagClass {
 // lanes_log2 3 and 4 with one chunk, 5 with 1..16 chunks (dim 2048 of f32).
 constexpr int kMaxBagClasses = 18;
 
-template <class Traits>
 struct EmbeddingBagKernel {
-  using Index = typename Traits::Index;
-  static constexpr int kThreads = 256;
-  static constexpr int kMinBlocks = 3;  // 80 registers a thread
+  static constexpr int kThreads = 128;
+  static constexpr int kMinBlocks = 5;  // 96 registers a thread, 20 warps a multiprocessor
   static constexpr int kRowsInFlight = 8;
   static constexpr int kMaxBags = 8;
-  static constexpr size_t shared_bytes() { return 0; }
+  static constexpr int kMaxGroups = kThreads / 8;
+
+  // The stream of every group's run: position s of the run holds ids[s + shift of its bag].
+  struct Arena {
+    int64_t start[kMaxGroups][kMaxBags];  // position where bag j begins
+    int64_t shift[kMaxGroups][kMaxBags];  // index in ids minus position
+    int64_t total[kMaxGroups];            // positions
+  };
+  static constexpr size_t shared_bytes() { return sizeof(Arena); }
 
   struct Params {
     Jagged in;
     const TableMeta *tables;  // [T], sorted by class
+    const void *zero_row;     // zero bytes, as many as the widest row has
     void *out;
     int64_t out_stride;  // elements
     int32_t out_dtype;   // JD_F32, JD_F16, JD_BF16
@@ -73,9 +75,10 @@ struct EmbeddingBagKernel {
     int bags_per_group, bags;  // capacity of a run; bags in this run, 0 past the end of the table
     int64_t first_bag;         // 0..B-1
     int chunk, chunks;
+    int64_t *start, *shift, *total;  // shared memory
   };
 
-  JD_DEVICE static void run(const Params &p, char *) {
+  JD_DEVICE static void run(const Params &p, char *shared) {
     const uint32_t block = prim::block_idx().x;
     int c = 0;
     while (c + 1 < p.num_classes && block >= p.classes[c + 1].first_block) ++c;
@@ -89,8 +92,13 @@ struct EmbeddingBagKernel {
     g.base = prim::lane_id() - g.lane;
     g.chunks = geometry.chunks;
     g.bags_per_group = geometry.bags_per_group;
-    const int64_t unit = static_cast<int64_t>(local % geometry.blocks_per_table) * (kThreads >> geometry.lanes_log2) +
-                         (prim::thread_idx().x >> geometry.lanes_log2);
+    const int group = prim::thread_idx().x >> geometry.lanes_log2;
+    const int64_t unit =
+        static_cast<int64_t>(local % geometry.blocks_per_table) * (kThreads >> geometry.lanes_log2) + group;
+    Arena &arena = *reinterpret_cast<Arena *>(shared);
+    g.start = arena.start[group];
+    g.shift = arena.shift[group];
+    g.total = arena.total + group;
     g.chunk = static_cast<int>(unit % g.chunks);
     g.first_bag = unit / g.chunks * g.bags_per_group;
     const int64_t left = p.in.batch - g.first_bag;
@@ -107,7 +115,7 @@ struct EmbeddingBagKernel {
 
  private:
   template <class Row>
-  JD_DEVICE static void pool(const Params &p, const TableMeta &table, const Group &g) {
+  JD_DEVICE JD_INLINE static void pool(const Params &p, const TableMeta &table, const Group &g) {
     if (table.pooling == JD_POOL_MAX) {
       pool_run<Row, true>(p, table, g);
     } else {
@@ -115,130 +123,143 @@ struct EmbeddingBagKernel {
     }
   }
 
-  // The stream of a run: position s holds ids[s + shift of its bag].
-  struct Stream {
-    int64_t start;  // lane j < bags: position where bag j begins
-    int64_t shift;  // lane j < bags: index in ids minus position
-    int64_t total;  // positions of the run
-  };
-
-  // One id a lane.
-  struct Fetched {
+  // Where a position of the run lies.
+  struct Place {
     int64_t index;  // in ids
-    Index id;
-    float weight;
-    bool exists;  // the position is inside the run
-    bool head;    // first id of its bag
+    bool head;      // first id of its bag
   };
-
-  JD_DEVICE static Fetched fetch(const Params &p, const Group &g, const Stream &s, int64_t first) {
-    Fetched f;
-    const int64_t position = first + g.lane;
-    f.exists = position < s.total;
+  JD_DEVICE JD_INLINE static Place place(const Group &g, int64_t position) {
     int slot = 0;
     int64_t bag_start = 0;
+#pragma unroll 1
     for (int j = 1; j < g.bags_per_group; ++j) {
-      const int64_t start = prim::shfl(s.start, g.base + j);
+      const int64_t start = g.start[j];
       if (position >= start) {
         slot = j;
         bag_start = start;
       }
     }
-    f.index = position + prim::shfl(s.shift, g.base + slot);
-    f.head = f.exists && position == bag_start;
-    f.id = 0;
-    f.weight = 1.0f;
-    if (f.exists) {
-      f.id = static_cast<const Index *>(p.in.ids)[f.index];
-      if (p.in.weights) f.weight = p.in.weights[f.index];
-    }
-    return f;
+    return Place{position + g.shift[slot], position == bag_start};
   }
 
-  JD_DEVICE static uint32_t group_mask(const Group &g, bool predicate) { return prim::ballot(predicate) >> g.base; }
+  // This lane's id of the chunk that begins at `first`.
+  JD_DEVICE JD_INLINE static int64_t fetch(const Params &p, const Group &g, int64_t first, int count) {
+    return g.lane < count ? load_id(p.in, place(g, first + g.lane).index) : 0;
+  }
+
+  JD_DEVICE JD_INLINE static uint32_t group_mask(const Group &g, bool predicate) { return prim::ballot(predicate) >> g.base; }
+
+  // Positions of the chunk that begins at `first`: 0..lanes.
+  JD_DEVICE JD_INLINE static int chunk_length(const Group &g, int64_t first) {
+    const int64_t left = *g.total - first;
+    return left <= 0 ? 0 : left < g.lanes ? static_cast<int>(left) : g.lanes;
+  }
 
   template <class Row, bool kMax>
-  JD_DEVICE static void pool_run(const Params &p, const TableMeta &table, const Group &g) {
+  JD_DEVICE JD_INLINE static void pool_run(const Params &p, const TableMeta &table, const Group &g) {
     constexpr int kElements = Row::kElements;
     Faults faults;
     const bool reports = g.chunk == 0;  // the chunks of a row meet the same ids: one of them reports
 
     // Offsets: lane j reads bag j of the run; an exclusive sum of lengths gives the stream.
-    Stream stream;
     int64_t begin = 0, length = 0;
     if (g.lane < g.bags) {
       read_bag(p.in, table.table * p.in.batch + g.first_bag + g.lane, table.table, reports, faults, begin, length);
     }
-    stream.start = length;
+    int64_t end = length;
     for (int step = 1; step < g.bags_per_group; step *= 2) {
-      const int64_t before = prim::shfl(stream.start, g.lane >= step ? prim::lane_id() - step : prim::lane_id());
-      if (g.lane >= step) stream.start += before;
+      const int64_t before = prim::shfl_up(end, step, g.lanes);
+      if (g.lane >= step) end += before;
     }
-    stream.total = prim::shfl(stream.start, g.base + g.bags_per_group - 1);
-    stream.start -= length;
-    stream.shift = begin - stream.start;
+    if (g.lane < g.bags_per_group) {
+      g.start[g.lane] = end - length;
+      g.shift[g.lane] = begin - (end - length);
+      if (g.lane == g.bags_per_group - 1) *g.total = end;
+    }
+    prim::sync_warp();
     const uint32_t occupied = group_mask(g, length > 0) & ((1u << g.bags_per_group) - 1u);
 
     // Columns: one vector a lane.
     const int vectors_per_chunk = (table.vectors + g.chunks - 1) / g.chunks;
     const int vector = g.chunk * vectors_per_chunk + g.lane;
     const bool active = g.lane < vectors_per_chunk && vector < table.vectors;
-    const char *column = static_cast<const char *>(table.data) + vector * sizeof(typename Row::Vector);
-    const int64_t out_base = g.first_bag * p.out_stride + table.out_column + vector * kElements;
+    // A lane without a column reads column 0 with the others and writes nothing.
+    const uint32_t column = active ? vector * static_cast<uint32_t>(sizeof(typename Row::Vector)) : 0;
+    void *out = element_address(p.out, p.out_dtype,
+                                g.first_bag * p.out_stride + table.out_column + vector * kElements);
+    const bool mean = !kMax && table.pooling == JD_POOL_MEAN;
 
     float sum[kElements] = {};
     bool fresh = true;        // max: no row seen yet
     uint32_t count = 0;       // mean: what it divides by...
     float weight_sum = 0.0f;  // ...when weighted
-    const bool mean_weights = p.in.weights && !p.mean_length;
-    int slot = -1;
+    int slot = -1;            // bag of the run that is being summed
 
     auto write = [&] {
       if (!active) return;
-      if (!kMax && table.pooling == JD_POOL_MEAN) {
-        const float denominator = mean_weights ? weight_sum : static_cast<float>(count);
-        const float factor = denominator != 0.0f ? 1.0f / denominator : 0.0f;
+      if (mean) {
+        const float denominator = p.in.weights && !p.mean_length ? weight_sum : static_cast<float>(count);
+        const float factor = denominator != 0.0f ? prim::div(1.0f, denominator) : 0.0f;
 #pragma unroll
         for (int e = 0; e < kElements; ++e) sum[e] *= factor;
       }
-      store_row(p.out, p.out_dtype, out_base + slot * p.out_stride, sum);
+      store_row(element_address(out, p.out_dtype, slot * p.out_stride), p.out_dtype, sum);
     };
 
     // Empty bags give zeros.
+#pragma unroll 1
     for (slot = 0; slot < g.bags; ++slot) {
       if (!(occupied >> slot & 1u)) write();
     }
     slot = -1;
 
-    Fetched next = fetch(p, g, stream, 0);
-    for (int64_t first = 0; prim::any(first < stream.total); first += g.lanes) {
-      const Fetched now = next;
-      next.exists = false;
-      if (prim::any(first + g.lanes < stream.total)) next = fetch(p, g, stream, first + g.lanes);
+    int64_t first = 0;
+    int count_now = chunk_length(g, first);
+    int64_t next = fetch(p, g, first, count_now);
+#pragma unroll 1
+    while (prim::any(count_now > 0)) {
+      // The ids of this chunk are here; those of the next are on their way while its rows are read.
+      const int64_t id = next;
+      const int count_next = chunk_length(g, first + g.lanes);
+      next = fetch(p, g, first + g.lanes, count_next);
 
-      const bool valid = now.exists && check_id(p.in, table, now.id, now.index, reports, faults);
+      // Each lane turns its id into the address of a row; one that does not contribute reads zeros, with weight zero, so
+      // that no load depends on a branch.
+      bool valid = false, head = false;
+      float own_weight = 1.0f;
+      if (g.lane < count_now) {
+        const Place at = place(g, first + g.lane);
+        head = at.head;
+        if (p.in.weights) own_weight = p.in.weights[at.index];
+        valid = check_id(p.in, table, id, at.index, reports, faults);
+      }
+      if (!valid) own_weight = 0.0f;
+      const uint64_t own_row = reinterpret_cast<uint64_t>(valid ? table.data : p.zero_row) + (valid ? id * table.row_bytes : 0);
       const uint32_t valid_mask = group_mask(g, valid);
-      const uint32_t head_mask = group_mask(g, now.head);
-      const uint32_t count_mask = group_mask(g, p.mean_length ? now.exists : valid);
+      const uint32_t head_mask = group_mask(g, head);
+      const uint32_t count_mask = group_mask(g, p.mean_length ? g.lane < count_now : valid);
 
+#pragma unroll 1
       for (int batch = 0; batch < g.lanes; batch += kRowsInFlight) {
-        if (!prim::any(first + batch < stream.total)) break;
+        if (!prim::any(batch < count_now)) break;
+        const uint32_t valid_bits = valid_mask >> batch;
+        const uint32_t head_bits = head_mask >> batch;
+        const uint32_t count_bits = count_mask >> batch;
 
         // Issue the loads of kRowsInFlight rows...
         typename Row::Vector rows[kRowsInFlight];
 #pragma unroll
         for (int u = 0; u < kRowsInFlight; ++u) {
-          const int64_t row = static_cast<int64_t>(prim::shfl(now.id, g.base + batch + u));
-          if (active && (valid_mask >> (batch + u) & 1u)) rows[u] = Row::load(column + row * table.row_bytes);
+          rows[u] = Row::load(reinterpret_cast<const char *>(prim::shfl(own_row, batch + u, g.lanes) + column));
         }
+        prim::keep(rows);
 
         // ...then add them in order, writing a bag when the next begins.
 #pragma unroll
         for (int u = 0; u < kRowsInFlight; ++u) {
-          const uint32_t bit = 1u << (batch + u);
           float weight = 1.0f;
-          if (p.in.weights) weight = prim::shfl(now.weight, g.base + batch + u);
-          if (head_mask & bit) {
+          if (p.in.weights) weight = prim::shfl(own_weight, batch + u, g.lanes);
+          if (head_bits >> u & 1u) {
             if (slot >= 0) write();
             do ++slot;
             while (!(occupied >> slot & 1u));
@@ -248,24 +269,25 @@ struct EmbeddingBagKernel {
             count = 0;
             weight_sum = 0.0f;
           }
-          if (count_mask & bit) ++count;
-          if (valid_mask & bit) {
-            weight_sum += weight;
-            float x[kElements];
-            Row::widen(rows[u], x);
+          count += count_bits >> u & 1u;
+          weight_sum += weight;
+          const bool contributes = valid_bits >> u & 1u;
+          float x[kElements];
+          Row::widen(rows[u], x);
 #pragma unroll
-            for (int e = 0; e < kElements; ++e) {
-              if (kMax) {
-                const float y = weight * x[e];
-                sum[e] = fresh || sum[e] < y ? y : sum[e];
-              } else {
-                sum[e] = prim::fma(weight, x[e], sum[e]);
-              }
+          for (int e = 0; e < kElements; ++e) {
+            if (kMax) {
+              const float y = weight * x[e];
+              sum[e] = contributes && (fresh || sum[e] < y) ? y : sum[e];
+            } else {
+              sum[e] = prim::fma(weight, x[e], sum[e]);
             }
-            fresh = false;
           }
+          fresh = fresh && !contributes;
         }
       }
+      first += g.lanes;
+      count_now = count_next;
     }
     if (slot >= 0) write();
     faults.settle(p.in);

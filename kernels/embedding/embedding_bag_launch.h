@@ -1,12 +1,14 @@
 // embedding_bag: from a description to table metadata and launch geometry, and from a run to a kernel launch.
 //
-// Run-time values to traits:  ids int32 / int64 -> Traits::Index.  Everything else is read at run time where it costs one
-// uniform branch a row or less: row dtype and width, pooling (a table each), output and offset dtype, weights, bounds.
+// Two kernels: EmbeddingBagKernel for pooled plans, EmbeddingRowsKernel for JD_POOL_NONE. They have no traits: tables of one launch differ in
+// row dtype, width and pooling, so these are read from the metadata; dtypes of ids, offsets and output, weights and bounds cost
+// one uniform branch for 8 to 32 ids or for a bag.
 #ifndef JINDOU_KERNELS_EMBEDDING_EMBEDDING_BAG_LAUNCH_H
 #define JINDOU_KERNELS_EMBEDDING_EMBEDDING_BAG_LAUNCH_H
 
 #include <algorithm>
 #include <cstdio>
+#include <cstring>
 #include <memory>
 #include <vector>
 
@@ -73,7 +75,7 @@ struct EmbeddingBagPlan : KernelPlan {
     }
 
     std::vector<embedding::TableMeta> tables(num_tables);
-    int64_t column = 0;
+    int64_t column = 0, widest = 0;
     for (int32_t t = 0; t < num_tables; ++t) {
       const jdb_tensor &tensor = desc.tables[t];
       embedding::TableMeta &table = tables[t];
@@ -88,6 +90,7 @@ struct EmbeddingBagPlan : KernelPlan {
       table.pooling = pooling_of(t);
       made->kinds |= 1 << table.kind;
       column += tensor.shape[1];
+      widest = std::max(widest, tensor.shape[1]);
     }
 
     if (made->unpooled) {
@@ -106,12 +109,18 @@ struct EmbeddingBagPlan : KernelPlan {
       }
     }
 
-    const size_t bytes = tables.size() * sizeof(embedding::TableMeta);
+    // A row of zeros, then the tables.
+    const size_t zero_bytes = (widest * 4 + 15) / 16 * 16;
+    std::vector<char> metadata(zero_bytes + tables.size() * sizeof(embedding::TableMeta), 0);
+    memcpy(metadata.data() + zero_bytes, tables.data(), metadata.size() - zero_bytes);
     void *device = nullptr;
-    jd_status status = made->buffers.alloc(bytes, &device, error);
-    if (status == JD_OK) status = resources.upload(resources.upload_context, device, tables.data(), bytes, error);
+    jd_status status = made->buffers.alloc(metadata.size(), &device, error);
+    if (status == JD_OK) {
+      status = resources.upload(resources.upload_context, device, metadata.data(), metadata.size(), error);
+    }
     if (status != JD_OK) return status;
-    made->tables = static_cast<const embedding::TableMeta *>(device);
+    made->zero_row = device;
+    made->tables = reinterpret_cast<const embedding::TableMeta *>(static_cast<const char *>(device) + zero_bytes);
     *plan = made.release();
     return JD_OK;
   }
@@ -134,6 +143,7 @@ struct EmbeddingBagPlan : KernelPlan {
   int32_t kinds = 0;    // bit k: some table has RowKind k
   int32_t vectors = 0;  // unpooled: of every table
   std::vector<Class> classes;
+  const void *zero_row = nullptr;                // device memory: zeros, as long as the widest row
   const embedding::TableMeta *tables = nullptr;  // device memory
 
  private:
@@ -156,6 +166,7 @@ inline Jagged jagged_of(const EmbeddingBagPlan &plan, const jdb_embedding_bag_ar
   in.bags = args.batch * plan.desc.num_tables;
   in.total = args.ids.shape[0];
   in.padding_id = plan.desc.padding_id;
+  in.id_bytes = plan.desc.index_dtype == JD_I32 ? 4 : 8;
   in.offset_bytes = plan.desc.offset_dtype == JD_I32 ? 4 : 8;
   in.has_padding_id = plan.desc.has_padding_id;
   in.sink = FaultSink{record, launch, JDB_OP_EMBEDDING_BAG, plan.desc.bounds};
@@ -176,12 +187,13 @@ inline int32_t bags_per_group(const EmbeddingBagPlan &plan, const Jagged &in) {
   return bags;
 }
 
-template <class Traits, class Exec>
+template <class Exec>
 jd_status launch_pooled(Exec &exec, const EmbeddingBagPlan &plan, const jdb_embedding_bag_args &args, const Jagged &in) {
-  using Kernel = EmbeddingBagKernel<Traits>;
-  typename Kernel::Params params{};
+  using Kernel = EmbeddingBagKernel;
+  Kernel::Params params{};
   params.in = in;
   params.tables = plan.tables;
+  params.zero_row = plan.zero_row;
   params.out = args.out.data;
   params.out_stride = args.out.strides[0];
   params.out_dtype = plan.desc.out_dtype;
@@ -203,13 +215,14 @@ jd_status launch_pooled(Exec &exec, const EmbeddingBagPlan &plan, const jdb_embe
   return exec.template launch<Kernel>(prim::Grid{static_cast<uint32_t>(blocks), 1, 1}, params);
 }
 
-template <class Traits, class Exec>
+template <class Exec>
 jd_status launch_rows(Exec &exec, const EmbeddingBagPlan &plan, const jdb_embedding_bag_args &args, const Jagged &in) {
-  using Kernel = EmbeddingRowsKernel<Traits>;
+  using Kernel = EmbeddingRowsKernel;
   const EmbeddingBagPlan::Geometry geometry = plan.classes[0].geometry;
-  typename Kernel::Params params{};
+  Kernel::Params params{};
   params.in = in;
   params.tables = plan.tables;
+  params.zero_row = plan.zero_row;
   params.out = args.out.data;
   params.out_stride = args.out.strides[0];
   params.out_dtype = plan.desc.out_dtype;
@@ -231,13 +244,7 @@ template <class Exec>
 jd_status launch_embedding_bag(Exec &exec, const EmbeddingBagPlan &plan, const jdb_embedding_bag_args &args) {
   using namespace embedding;
   const Jagged in = jagged_of(plan, args, exec.faults(), exec.launch_number());
-  const bool wide_ids = plan.desc.index_dtype == JD_I64;
-  if (plan.unpooled) {
-    return wide_ids ? launch_rows<EmbeddingRowsTraits<int64_t>>(exec, plan, args, in)
-                    : launch_rows<EmbeddingRowsTraits<int32_t>>(exec, plan, args, in);
-  }
-  return wide_ids ? launch_pooled<EmbeddingBagTraits<int64_t>>(exec, plan, args, in)
-                  : launch_pooled<EmbeddingBagTraits<int32_t>>(exec, plan, args, in);
+  return plan.unpooled ? launch_rows(exec, plan, args, in) : launch_pooled(exec, plan, args, in);
 }
 
 }  // namespace jindou

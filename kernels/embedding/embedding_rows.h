@@ -19,14 +19,7 @@
 
 namespace jindou::embedding {
 
-template <class IndexT>
-struct EmbeddingRowsTraits {
-  using Index = IndexT;  // int32_t or int64_t: dtype of ids
-};
-
-template <class Traits>
 struct EmbeddingRowsKernel {
-  using Index = typename Traits::Index;
   static constexpr int kThreads = 256;
   static constexpr int kMinBlocks = 3;
   static constexpr int kRows = 8;  // positions a group
@@ -35,6 +28,7 @@ struct EmbeddingRowsKernel {
   struct Params {
     Jagged in;
     const TableMeta *tables;  // [T], in the caller's order
+    const void *zero_row;     // zero bytes, as many as a row has
     void *out;
     int64_t out_stride;   // elements
     int32_t out_dtype;    // JD_F32, JD_F16, JD_BF16
@@ -46,7 +40,7 @@ struct EmbeddingRowsKernel {
   };
 
   struct Group {
-    int base, lane;
+    int lanes, base, lane;
     int64_t first, count;  // positions first .. first + count
     int vector;            // column of this lane, in vectors
     bool active;           // the lane has one
@@ -65,8 +59,8 @@ struct EmbeddingRowsKernel {
     }
 
     Group g;
-    const int lanes = 1 << p.lanes_log2;
-    g.lane = prim::lane_id() & (lanes - 1);
+    g.lanes = 1 << p.lanes_log2;
+    g.lane = prim::lane_id() & (g.lanes - 1);
     g.base = prim::lane_id() - g.lane;
     const int64_t unit = block * (kThreads >> p.lanes_log2) + (thread >> p.lanes_log2);
     const int chunk = static_cast<int>(unit % p.chunks);
@@ -78,45 +72,46 @@ struct EmbeddingRowsKernel {
     g.active = g.lane < vectors_per_chunk && g.vector < p.vectors;
 
     // Lane j resolves position first + j.
+    uint64_t row = reinterpret_cast<uint64_t>(p.zero_row);
     bool valid = false;
     int kind = -1;
-    uint64_t address = 0;
     float weight = 1.0f;
     if (g.lane < g.count) {
       const int64_t position = g.first + g.lane;
       const int t = find_table(p, position);
       if (t >= 0) {
         const TableMeta &table = p.tables[t];
-        const Index id = static_cast<const Index *>(p.in.ids)[position];
+        const int64_t id = load_id(p.in, position);
         if (p.in.weights) weight = p.in.weights[position];
         valid = check_id(p.in, table, id, position, chunk == 0, faults);
         kind = table.kind;
-        if (valid) address = reinterpret_cast<uint64_t>(table.data) + static_cast<int64_t>(id) * table.row_bytes;
+        if (valid) row = reinterpret_cast<uint64_t>(table.data) + id * table.row_bytes;
       }
     }
 
+    if (!valid) weight = 0.0f;
+
     // One pass a kind of row; more than one only where tables of one launch differ. The first also writes zeros.
-    const uint32_t zeros = prim::ballot(!valid) >> g.base;
-    uint32_t zeros_left = zeros;
+    uint32_t zeros = prim::ballot(g.lane < g.count && !valid) >> g.base;
 #pragma unroll 1
     for (int k = 0; k < kRowKinds; ++k) {
       if (!(p.kinds >> k & 1)) continue;
       const uint32_t rows = prim::ballot(valid && kind == k) >> g.base;
       switch (k) {
-        case kRowF32: copy<RowF32>(p, g, rows, zeros_left, address, weight); break;
-        case kRowF16: copy<Row16<prim::f16>>(p, g, rows, zeros_left, address, weight); break;
-        case kRowBF16: copy<Row16<prim::bf16>>(p, g, rows, zeros_left, address, weight); break;
-        case kRowF16Narrow: copy<Row16Narrow<prim::f16>>(p, g, rows, zeros_left, address, weight); break;
-        default: copy<Row16Narrow<prim::bf16>>(p, g, rows, zeros_left, address, weight); break;
+        case kRowF32: copy<RowF32>(p, g, rows, zeros, row, weight); break;
+        case kRowF16: copy<Row16<prim::f16>>(p, g, rows, zeros, row, weight); break;
+        case kRowBF16: copy<Row16<prim::bf16>>(p, g, rows, zeros, row, weight); break;
+        case kRowF16Narrow: copy<Row16Narrow<prim::f16>>(p, g, rows, zeros, row, weight); break;
+        default: copy<Row16Narrow<prim::bf16>>(p, g, rows, zeros, row, weight); break;
       }
-      zeros_left = 0;
+      zeros = 0;
     }
     faults.settle(p.in);
   }
 
  private:
   // The table that holds `position`, or -1.
-  JD_DEVICE static int find_table(const Params &p, int64_t position) {
+  JD_DEVICE JD_INLINE static int find_table(const Params &p, int64_t position) {
     int low = 0, high = p.num_tables;  // low: the last table known to begin at or before position, if any does
     while (high - low > 1) {
       const int middle = low + (high - low) / 2;
@@ -132,32 +127,30 @@ struct EmbeddingRowsKernel {
   }
 
   template <class Row>
-  JD_DEVICE static void copy(const Params &p, const Group &g, uint32_t rows_mask, uint32_t zeros, uint64_t address,
-                             float weight) {
+  JD_DEVICE JD_INLINE static void copy(const Params &p, const Group &g, uint32_t rows_mask, uint32_t zeros_mask,
+                                         uint64_t row, float weight) {
     constexpr int kElements = Row::kElements;
-    const uint64_t column = g.vector * sizeof(typename Row::Vector);
-    const int64_t out_base = g.first * p.out_stride + g.vector * kElements;
+    // A lane without a column reads column 0 with the others and writes nothing; a row of another kind is read as zeros.
+    const uint32_t column = g.active ? g.vector * static_cast<uint32_t>(sizeof(typename Row::Vector)) : 0;
+    void *out = element_address(p.out, p.out_dtype, g.first * p.out_stride + g.vector * kElements);
+    const uint64_t own_row = rows_mask >> g.lane & 1u ? row : reinterpret_cast<uint64_t>(p.zero_row);
 
     typename Row::Vector rows[kRows];
 #pragma unroll
     for (int u = 0; u < kRows; ++u) {
-      const uint64_t row = prim::shfl(address, g.base + u);
-      if (g.active && (rows_mask >> u & 1u)) rows[u] = Row::load(reinterpret_cast<const char *>(row + column));
+      rows[u] = Row::load(reinterpret_cast<const char *>(prim::shfl(own_row, u, g.lanes) + column));
     }
+    prim::keep(rows);
 #pragma unroll
     for (int u = 0; u < kRows; ++u) {
       float w = 1.0f;
-      if (p.in.weights) w = prim::shfl(weight, g.base + u);
-      if (!g.active || u >= g.count) continue;
-      float x[kElements] = {};
-      if (rows_mask >> u & 1u) {
-        Row::widen(rows[u], x);
+      if (p.in.weights) w = prim::shfl(weight, u, g.lanes);
+      if (!g.active || !((rows_mask | zeros_mask) >> u & 1u)) continue;
+      float x[kElements];
+      Row::widen(rows[u], x);
 #pragma unroll
-        for (int e = 0; e < kElements; ++e) x[e] *= w;
-      } else if (!(zeros >> u & 1u)) {
-        continue;  // another kind's row
-      }
-      store_row(p.out, p.out_dtype, out_base + u * p.out_stride, x);
+      for (int e = 0; e < kElements; ++e) x[e] *= w;
+      store_row(element_address(out, p.out_dtype, u * p.out_stride), p.out_dtype, x);
     }
   }
 };

@@ -7,6 +7,7 @@
 
 #include <stdint.h>
 
+#include "primitives/keep.h"
 #include "primitives/primitives.h"
 
 namespace jindou::embedding {
@@ -29,8 +30,8 @@ struct TableMeta {
 struct RowF32 {
   static constexpr int kElements = 4;
   using Vector = prim::Vec4u;
-  JD_DEVICE static Vector load(const char *address) { return prim::load16(address); }
-  JD_DEVICE static void widen(const Vector &v, float (&x)[kElements]) {
+  JD_DEVICE JD_INLINE static Vector load(const char *address) { return prim::load16(address); }
+  JD_DEVICE JD_INLINE static void widen(const Vector &v, float (&x)[kElements]) {
     x[0] = prim::as_float(v.x);
     x[1] = prim::as_float(v.y);
     x[2] = prim::as_float(v.z);
@@ -38,26 +39,16 @@ struct RowF32 {
   }
 };
 
-// Two 16-bit elements of a word, the first in the low half.
-template <class Element>
-JD_DEVICE void widen_pair(uint32_t word, float &low, float &high) {
-  Element e;
-  e.bits = static_cast<uint16_t>(word & 0xffffu);
-  low = prim::to_float(e);
-  e.bits = static_cast<uint16_t>(word >> 16);
-  high = prim::to_float(e);
-}
-
 template <class Element>
 struct Row16 {
   static constexpr int kElements = 8;
   using Vector = prim::Vec4u;
-  JD_DEVICE static Vector load(const char *address) { return prim::load16(address); }
-  JD_DEVICE static void widen(const Vector &v, float (&x)[kElements]) {
-    widen_pair<Element>(v.x, x[0], x[1]);
-    widen_pair<Element>(v.y, x[2], x[3]);
-    widen_pair<Element>(v.z, x[4], x[5]);
-    widen_pair<Element>(v.w, x[6], x[7]);
+  JD_DEVICE JD_INLINE static Vector load(const char *address) { return prim::load16(address); }
+  JD_DEVICE JD_INLINE static void widen(const Vector &v, float (&x)[kElements]) {
+    prim::unpack2<Element>(v.x, x[0], x[1]);
+    prim::unpack2<Element>(v.y, x[2], x[3]);
+    prim::unpack2<Element>(v.z, x[4], x[5]);
+    prim::unpack2<Element>(v.w, x[6], x[7]);
   }
 };
 
@@ -65,10 +56,10 @@ template <class Element>
 struct Row16Narrow {
   static constexpr int kElements = 4;
   using Vector = prim::Vec2u;
-  JD_DEVICE static Vector load(const char *address) { return prim::load8(address); }
-  JD_DEVICE static void widen(const Vector &v, float (&x)[kElements]) {
-    widen_pair<Element>(v.x, x[0], x[1]);
-    widen_pair<Element>(v.y, x[2], x[3]);
+  JD_DEVICE JD_INLINE static Vector load(const char *address) { return prim::load8(address); }
+  JD_DEVICE JD_INLINE static void widen(const Vector &v, float (&x)[kElements]) {
+    prim::unpack2<Element>(v.x, x[0], x[1]);
+    prim::unpack2<Element>(v.y, x[2], x[3]);
   }
 };
 
