@@ -42,18 +42,18 @@ cuda: setup
 	@cmake --build $(BUILD)/native -j $(JOBS)
 
 java: native
-	@$(MVN) -DskipTests install
+	@$(MVN) -DskipTests package
 
 # -- the main job ------------------------------------------------------------------------------------------------------
 demo: $(if $(and $(NVCC),$(DRIVER)),cuda,native)
-	@$(MVN) -DskipTests -pl bindings,java-api,examples install
-	@$(JAVA) $(JAVA_FLAGS) -cp "$$(cat examples/target/classpath.txt)" io.jindou.examples.Demo \
+	@$(MVN) -DskipTests -pl examples -am package
+	@$(JAVA) $(JAVA_FLAGS) -cp "$$(cat examples/target/dependencies.txt):examples/target/classes" io.jindou.examples.Demo \
 	  $(if $(DEVICE),--device=$(DEVICE)) $(if $(EVENTS),--events=$(EVENTS)) $(DEMO_FLAGS)
 
 parity: native
 	@test -n "$(CASE)" || { echo "usage: make parity CASE=<folder of a case, or of cases> [DEVICE=cpu|cuda|simt]" >&2; exit 2; }
-	@$(MVN) -DskipTests -pl bindings,java-api,examples install
-	@$(JAVA) $(JAVA_FLAGS) -cp "$$(cat examples/target/classpath.txt)" io.jindou.examples.Parity \
+	@$(MVN) -DskipTests -pl examples -am package
+	@$(JAVA) $(JAVA_FLAGS) -cp "$$(cat examples/target/dependencies.txt):examples/target/classes" io.jindou.examples.Parity \
 	  $(if $(DEVICE),--device=$(DEVICE)) "$(CASE)"
 
 # -- tests -------------------------------------------------------------------------------------------------------------
@@ -71,15 +71,15 @@ test-sanitized: setup-test
 	@ctest --test-dir $(BUILD)/sanitized -j $(JOBS) --output-on-failure --timeout 900
 
 test-java: test-native
-	@mvn -B -ntp install
+	@mvn -B -ntp verify
 
 # -- measurements ------------------------------------------------------------------------------------------------------
 bench: $(if $(and $(NVCC),$(DRIVER)),cuda,native)
-	@$(MVN) -DskipTests install
+	@$(MVN) -DskipTests package
 	@bench/run.sh "$(BENCH)" $(JMH)
 
 gpu-bundle: cuda
-	@$(MVN) -DskipTests install
+	@$(MVN) -DskipTests package
 	@scripts/gpu/bundle.sh
 
 gpu-run:
@@ -92,7 +92,7 @@ bindings:
 	@bindings/generate.sh "$(JEXTRACT)"
 
 javadoc: native
-	@$(MVN) -DskipTests -pl bindings,java-api install javadoc:javadoc
+	@$(MVN) -DskipTests -pl java-api -am package javadoc:javadoc
 
 clean:
 	@rm -rf $(BUILD) gpu-bundle gpu-out */target

@@ -23,6 +23,13 @@ JL_API int32_t jl_has_bf16_dot(void);
 JL_API uint64_t jl_gather(const void *table, int64_t row_bytes, const int64_t *ids, int64_t count, int32_t ahead,
                           int32_t threads);
 
+/* Calls run(plan, stream, args, error) `times` times; the last status. An operator's cost without Java. */
+JL_API int32_t jl_repeat_run(int32_t (*run)(uint64_t, uint64_t, const void *, void *), uint64_t plan, uint64_t stream,
+                             const void *args, void *error, int64_t times);
+
+/* io.jindou.bench.CallBenchmark.jniNoop: a JNI call that does nothing. */
+JL_API void Java_io_jindou_bench_CallBenchmark_jniNoop(void *environment, void *type);
+
 /* Memory on huge pages where the system grants them, 2 MiB aligned; released by jl_free. */
 JL_API void *jl_alloc(int64_t bytes);
 JL_API void jl_free(void *memory, int64_t bytes);
