@@ -30,10 +30,16 @@ inline double unit_roundoff(int32_t dtype) {
   }
 }
 
+// Rounding `reference` to the output dtype: relative, but for f16's subnormals (below 2^-14), whose spacing is 2^-24.
+inline double output(double reference, int32_t out_dtype) {
+  const double relative = 1.001 * unit_roundoff(out_dtype) * std::fabs(reference);
+  return out_dtype == JD_F16 ? std::fmax(relative, std::ldexp(1.001, -25)) : relative;
+}
+
 // A pooled sum of n products whose absolute values add up to `terms`.
 inline double sum(int64_t n, double terms, double reference, int32_t out_dtype) {
   const double accumulate = 4.0 * std::sqrt(static_cast<double>(n) + 1.0) * unit_roundoff(JD_F32) * terms;
-  return accumulate + 1.001 * unit_roundoff(out_dtype) * std::fabs(reference) + 1e-30;
+  return accumulate + output(reference, out_dtype) + 1e-30;
 }
 
 // Softmax attention: scores are sums of `dqk` products with |scale * q . k| <= `score`, values are at most `value` in magnitude.
@@ -41,7 +47,7 @@ inline double softmax_attention(int64_t dqk, double score, double value, double 
                                 int32_t out_dtype) {
   const double weights = 4.0 * (std::sqrt(static_cast<double>(dqk)) + 4.0) * unit_roundoff(JD_F32) * (score + 1.0);
   const double probabilities = dtype == JD_F32 ? 0.0 : unit_roundoff(dtype);
-  return value * (weights + probabilities) + 1.001 * unit_roundoff(out_dtype) * std::fabs(reference) + 1e-30;
+  return value * (weights + probabilities) + output(reference, out_dtype) + 1e-30;
 }
 
 // HSTU attention: `terms` = sum_j |a_ij v_j| over n keys, `score` bounds |alpha * q . k|.
@@ -52,7 +58,7 @@ inline double hstu_attention(int64_t n, int64_t dqk, double score, double terms,
   const double rounded = dtype == JD_F32 ? 0.0 : unit_roundoff(dtype);
   // SiLU near zero is x/2: an absolute score error e gives an absolute weight error of about e, hence the additive term.
   return terms * (weights + second + rounded) + weights * second * std::sqrt(static_cast<double>(n) + 1.0) +
-         1.001 * unit_roundoff(out_dtype) * std::fabs(reference) + 1e-30;
+         output(reference, out_dtype) + 1e-30;
 }
 
 // A f32 inner product of length k with |terms| = sum |x w|.
