@@ -33,12 +33,12 @@ setup-test:
 
 # Libraries without CUDA: libjindou.so (with the CPU backend) and libjindou_simt.so.
 native: setup
-	@cmake -S . -B $(BUILD)/native -G Ninja -DCMAKE_BUILD_TYPE=Release -DBUILD_TESTING=OFF -DJINDOU_CUDA=OFF --log-level=WARNING
+	@cmake -S . -B $(BUILD)/native -G Ninja -DCMAKE_BUILD_TYPE=Release -DBUILD_TESTING=OFF -DJINDOU_CUDA=OFF --log-level=NOTICE
 	@cmake --build $(BUILD)/native -j $(JOBS)
 
 # The same and, where nvcc is found, libjindou_cuda.so for every supported GPU.
 cuda: setup
-	@cmake -S . -B $(BUILD)/native -G Ninja -DCMAKE_BUILD_TYPE=Release -DBUILD_TESTING=OFF -DJINDOU_CUDA=AUTO --log-level=WARNING
+	@cmake -S . -B $(BUILD)/native -G Ninja -DCMAKE_BUILD_TYPE=Release -DBUILD_TESTING=OFF -DJINDOU_CUDA=AUTO --log-level=NOTICE
 	@cmake --build $(BUILD)/native -j $(JOBS)
 
 java: native
@@ -61,12 +61,12 @@ test: test-native test-sanitized test-java
 	@echo "make test: all passed"
 
 test-native: setup-test
-	@cmake -S . -B $(BUILD)/native -G Ninja -DCMAKE_BUILD_TYPE=Release -DBUILD_TESTING=ON -DJINDOU_CUDA=AUTO --log-level=WARNING
+	@cmake -S . -B $(BUILD)/native -G Ninja -DCMAKE_BUILD_TYPE=Release -DBUILD_TESTING=ON -DJINDOU_CUDA=AUTO --log-level=NOTICE
 	@cmake --build $(BUILD)/native -j $(JOBS)
 	@ctest --test-dir $(BUILD)/native -j $(JOBS) --output-on-failure --timeout 600
 
 test-sanitized: setup-test
-	@cmake -S . -B $(BUILD)/sanitized -G Ninja -DCMAKE_BUILD_TYPE=RelWithDebInfo -DBUILD_TESTING=ON -DJINDOU_CUDA=OFF -DJINDOU_SANITIZE=ON --log-level=WARNING
+	@cmake -S . -B $(BUILD)/sanitized -G Ninja -DCMAKE_BUILD_TYPE=RelWithDebInfo -DBUILD_TESTING=ON -DJINDOU_CUDA=OFF -DJINDOU_SANITIZE=ON --log-level=NOTICE
 	@cmake --build $(BUILD)/sanitized -j $(JOBS)
 	@ctest --test-dir $(BUILD)/sanitized -j $(JOBS) --output-on-failure --timeout 900
 
