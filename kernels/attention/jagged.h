@@ -1,0 +1,69 @@
+// Jagged tensors as the attention kernels see them: rows with free strides, and offsets that are checked before use.
+#ifndef JINDOU_KERNELS_ATTENTION_JAGGED_H
+#define JINDOU_KERNELS_ATTENTION_JAGGED_H
+
+#include "faults.h"
+
+namespace jindou::attention {
+
+// [rows, heads, headDim], last dimension contiguous; strides in elements, multiples of 16 bytes.
+template <class T>
+struct Rows {
+  T *data;
+  int64_t token_stride;
+  int64_t head_stride;
+
+  JD_DEVICE T *at(int64_t token, int32_t head) const { return data + token * token_stride + head * head_stride; }
+};
+
+// The output, in the inputs' dtype or f32. Two neighbouring elements at a time: what one thread of a tile holds.
+struct OutRows {
+  void *data;
+  int64_t token_stride;
+  int64_t head_stride;
+  int32_t is_bf16;
+
+  JD_DEVICE int64_t at(int64_t token, int32_t head) const { return token * token_stride + head * head_stride; }
+
+  JD_DEVICE void store_pair(int64_t element, float low, float high) const {
+    if (is_bf16) {
+      prim::store4(static_cast<prim::bf16 *>(data) + element, prim::pack_bf16x2(low, high));
+    } else {
+      prim::store8(static_cast<float *>(data) + element, prim::Vec2u{prim::as_uint(low), prim::as_uint(high)});
+    }
+  }
+};
+
+// offsets [batch + 1], int32 or int64.
+struct Offsets {
+  const void *data;
+  int32_t wide;  // 1: int64
+
+  JD_DEVICE int64_t operator[](int64_t i) const {
+    return wide ? static_cast<const int64_t *>(data)[i] : static_cast<const int32_t *>(data)[i];
+  }
+};
+
+// Rows [begin, begin + length) of a tensor.
+struct Sequence {
+  int64_t begin;
+  int32_t length;
+};
+
+// Reads sequence b of a batch over a tensor of `rows` rows. A sequence with any fault is refused: its length is 0.
+JD_DEVICE inline Fault read_sequence(const Offsets &offsets, int64_t b, int64_t batch, int64_t rows, int64_t max_length,
+                                     Sequence &sequence) {
+  const int64_t begin = offsets[b], end = offsets[b + 1];
+  sequence = Sequence{0, 0};
+  if (b == 0 && begin != 0) return Fault{JDB_FAULT_OFFSET_START, -1, b, begin, 0};
+  if (end < begin) return Fault{JDB_FAULT_OFFSET_ORDER, -1, b, end, begin};
+  if (begin < 0) return Fault{JDB_FAULT_OFFSET_ORDER, -1, b, begin, 0};  // a sequence before it is the first offender
+  if (end > rows || (b == batch - 1 && end != rows)) return Fault{JDB_FAULT_OFFSET_OVERRUN, -1, b, end, rows};
+  if (end - begin > max_length) return Fault{JDB_FAULT_LENGTH, -1, b, end - begin, max_length};
+  sequence = Sequence{begin, static_cast<int32_t>(end - begin)};
+  return Fault{JDB_FAULT_NONE, -1, 0, 0, 0};
+}
+
+}  // namespace jindou::attention
+
+#endif

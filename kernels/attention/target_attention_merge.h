@@ -1,0 +1,76 @@
+// The second kernel of target_attention over split histories: out = the merged partial results of a row, in the order of the
+// pieces (online_softmax.h).
+//
+// A block owns kThreads groups of four output elements of one user, numbered over [candidate, head, d / 4]; a thread one
+// group. Reads pieces * (d + 2) floats a row, from L2 as a rule: bound by latency, hence all pieces' loads are independent.
+// Users with one piece have their result already.
+#ifndef JINDOU_KERNELS_ATTENTION_TARGET_ATTENTION_MERGE_H
+#define JINDOU_KERNELS_ATTENTION_TARGET_ATTENTION_MERGE_H
+
+#include "attention/target_attention_problem.h"
+#include "attention/work_list.h"
+
+namespace jindou::attention {
+
+struct TargetAttentionMergeKernel {
+  using Params = TargetAttentionUsers;
+  using Shared = WorkListShared<128>;
+
+  static constexpr int kThreads = 128;
+  static constexpr int kMinBlocks = 4;
+  static constexpr size_t shared_bytes() { return sizeof(Shared); }
+
+  JD_DEVICE static void run(const Params &p, char *shared_memory) {
+    const int32_t groups = p.head_dim / 4;  // of a row
+    for_each_item(
+        p.batch, *reinterpret_cast<Shared *>(shared_memory),
+        [&](int64_t b) -> uint32_t {
+          const TargetAttentionUser user = read_user(p, b);
+          if (num_pieces(user.history.length) == 1) return 0;
+          return static_cast<uint32_t>((rows_of(p, user) * groups + kThreads - 1) / kThreads);
+        },
+        [&](int64_t b, uint32_t item) {
+          const TargetAttentionUser user = read_user(p, b);
+          const int64_t at = int64_t{item} * kThreads + prim::thread_idx().x;
+          if (at < rows_of(p, user) * groups) merge_row(p, user, at / groups, static_cast<int32_t>(at % groups) * 4);
+        });
+  }
+
+ private:
+  JD_DEVICE static int64_t rows_of(const Params &p, const TargetAttentionUser &user) {
+    return int64_t{user.candidates.length} * p.kv_heads * p.group;
+  }
+
+  JD_DEVICE static void merge_row(const Params &p, const TargetAttentionUser &user, int64_t row, int32_t column) {
+    const int32_t heads = p.kv_heads * p.group;
+    const int64_t candidate = user.candidates.begin + row / heads;
+    const int32_t head = static_cast<int32_t>(row % heads);
+    const int32_t pieces = num_pieces(user.history.length);
+
+    SoftmaxState state{};
+    float out[4] = {};
+    for (int32_t piece = 0; piece < pieces; ++piece) {
+      const int64_t at = partial_row(p, piece, candidate, head);
+      const SoftmaxState newer = p.partial_states[at];
+      const float *partial = p.partial_outputs + at * p.head_dim + column;
+      if (piece == 0) {
+        state = newer;
+#pragma unroll
+        for (int i = 0; i < 4; ++i) out[i] = partial[i];
+      } else {
+        const MergeFactors factors = merge(state, newer);
+#pragma unroll
+        for (int i = 0; i < 4; ++i) out[i] = merge_outputs(out[i], partial[i], factors);
+      }
+    }
+
+    const float normalizer = softmax_normalizer(state.sum);
+    const int64_t at = p.out.at(candidate, head) + column;
+    p.out.store_pair(at, out[0] * normalizer, out[1] * normalizer);
+    p.out.store_pair(at + 2, out[2] * normalizer, out[3] * normalizer);
+  }
+};
+
+}  // namespace jindou::attention
+
+#endif

@@ -1,0 +1,141 @@
+// What the target_attention kernels share: their parameters, how a user's work is cut up, and where partial results go.
+//
+// Query heads that read the same key/value head are packed with the candidates: row r of a user and key/value head is candidate
+// r / group, head kv_head * group + r % group. So one read of the history serves rows = candidates * group queries.
+//
+// A history is cut into pieces of piece_length(n) keys, n = the events the user's candidates attend to. Pieces are merged in
+// order. Blocks either take one piece each (`split`: few tiles, long histories; a second kernel merges) or all pieces of a tile
+// in turn. Both do the same arithmetic on the same numbers, so the launcher chooses by load and no bit changes.
+#ifndef JINDOU_KERNELS_ATTENTION_TARGET_ATTENTION_PROBLEM_H
+#define JINDOU_KERNELS_ATTENTION_TARGET_ATTENTION_PROBLEM_H
+
+#include "attention/jagged.h"
+#include "attention/online_softmax.h"
+
+namespace jindou::attention {
+
+// A piece's partial output, d + 2 floats a row, costs a few percent of the work of 1,024 keys; 32 pieces are as many blocks as
+// one tile can use.
+constexpr int32_t kPieceKeys = 1024;
+constexpr int32_t kMaxPieces = 32;
+constexpr int32_t kPieceGranule = 64;  // whole tiles of keys for every kernel
+
+JD_HOST_DEVICE inline int32_t piece_length(int32_t keys) {
+  const int32_t even = ((keys + kMaxPieces - 1) / kMaxPieces + kPieceGranule - 1) / kPieceGranule * kPieceGranule;
+  return even > kPieceKeys ? even : kPieceKeys;
+}
+
+// At least one, so that a user without history still gets an answer.
+JD_HOST_DEVICE inline int32_t num_pieces(int32_t keys) {
+  const int32_t length = piece_length(keys);
+  return keys <= length ? 1 : (keys + length - 1) / length;
+}
+
+// Upper bound of num_pieces for histories of up to `keys` events.
+JD_HOST_DEVICE inline int32_t max_pieces(int64_t keys) {
+  return keys >= int64_t{kMaxPieces} * kPieceKeys ? kMaxPieces : num_pieces(static_cast<int32_t>(keys));
+}
+
+// All that does not depend on the inputs' dtype.
+struct TargetAttentionUsers {
+  Offsets candidate_offsets, history_offsets;
+  int64_t batch;
+  int64_t candidate_rows, history_rows;  // of the tensors
+  int64_t max_candidates, max_history;   // a user
+  int64_t num_latest;
+  int32_t kv_heads;
+  int32_t group;                         // query heads a key/value head
+  int32_t head_dim;
+  int32_t split;                         // 1: a block takes one piece
+  OutRows out;
+  float *partial_outputs;                // scratch, see partial_row
+  SoftmaxState *partial_states;
+  FaultSink sink;
+};
+
+template <class T>
+struct TargetAttentionParams {
+  TargetAttentionUsers users;
+  Rows<const T> candidates, keys, values, candidate_keys, candidate_values;
+  int32_t self_key;
+  float scale;  // log2(e) * scale
+};
+
+// One user.
+struct TargetAttentionUser {
+  Sequence candidates, history;  // history: the latest events only
+  Fault fault;
+};
+
+JD_DEVICE inline TargetAttentionUser read_user(const TargetAttentionUsers &p, int64_t b) {
+  TargetAttentionUser user;
+  user.history = Sequence{0, 0};
+  user.fault =
+      read_sequence(p.candidate_offsets, b, p.batch, p.candidate_rows, p.max_candidates, user.candidates);
+  if (user.fault.fault != JDB_FAULT_NONE) return user;
+  user.fault = read_sequence(p.history_offsets, b, p.batch, p.history_rows, p.max_history, user.history);
+  if (user.fault.fault != JDB_FAULT_NONE) {
+    user.candidates.length = 0;
+  } else if (user.history.length > p.num_latest) {
+    user.history.begin += user.history.length - p.num_latest;
+    user.history.length = static_cast<int32_t>(p.num_latest);
+  }
+  return user;
+}
+
+// A block's share of a launch: kRows packed rows of a user and key/value head, pieces [first_piece, last_piece).
+struct TargetAttentionItem {
+  TargetAttentionUser user;
+  int32_t first_row, kv_head;
+  int32_t first_piece, last_piece, pieces;
+};
+
+// Number of items of user b; what is wrong with the user's offsets is reported once.
+template <int kRows>
+JD_DEVICE uint32_t count_items(const TargetAttentionUsers &p, int64_t b) {
+  const TargetAttentionUser user = read_user(p, b);
+  if (user.fault.fault != JDB_FAULT_NONE && prim::block_idx().x == 0) report_fault(p.sink, user.fault);
+  const uint32_t tiles = static_cast<uint32_t>((user.candidates.length * p.group + kRows - 1) / kRows);
+  return tiles * p.kv_heads * (p.split ? num_pieces(user.history.length) : 1);
+}
+
+// Tiles of one head and piece follow each other, so that blocks running together share the history in L2.
+template <int kRows>
+JD_DEVICE TargetAttentionItem read_item(const TargetAttentionUsers &p, int64_t b, uint32_t item) {
+  TargetAttentionItem work;
+  work.user = read_user(p, b);
+  const uint32_t tiles = static_cast<uint32_t>((work.user.candidates.length * p.group + kRows - 1) / kRows);
+  work.first_row = static_cast<int32_t>(item % tiles) * kRows;
+  work.kv_head = static_cast<int32_t>(item / tiles % p.kv_heads);
+  work.pieces = num_pieces(work.user.history.length);
+  work.first_piece = p.split ? static_cast<int32_t>(item / tiles / p.kv_heads) : 0;
+  work.last_piece = p.split ? work.first_piece + 1 : work.pieces;
+  return work;
+}
+
+// A packed query row.
+struct TargetAttentionRow {
+  bool valid;
+  int64_t candidate;  // row of the tensors
+  int32_t head;
+};
+
+JD_DEVICE inline TargetAttentionRow read_row(const TargetAttentionUsers &p, const TargetAttentionItem &work, int local) {
+  const int32_t packed = work.first_row + local;
+  const int32_t candidate = p.group == 1 ? packed : packed / p.group;
+  TargetAttentionRow row;
+  row.valid = candidate < work.user.candidates.length;
+  row.candidate = work.user.candidates.begin + (row.valid ? candidate : 0);
+  row.head = work.kv_head * p.group + (packed - candidate * p.group);
+  return row;
+}
+
+// With `split`, the partial result of a piece of a row lies here, head_dim floats and a state.
+JD_DEVICE inline int64_t partial_row(const TargetAttentionUsers &p, int32_t piece, int64_t candidate, int32_t head) {
+  const int64_t heads = int64_t{p.kv_heads} * p.group;
+  return (piece * p.candidate_rows + candidate) * heads + head;
+}
+
+}  // namespace jindou::attention
+
+#endif
