@@ -20,8 +20,9 @@ void *__tsan_get_current_fiber() __attribute__((weak));
 void __tsan_switch_to_fiber(void *fiber, unsigned flags) __attribute__((weak));
 void __tsan_acquire(void *address) __attribute__((weak));
 void __tsan_release(void *address) __attribute__((weak));
-void __tsan_read_range(void *address, unsigned long size) __attribute__((weak));
-void __tsan_write_range(void *address, unsigned long size) __attribute__((weak));
+// Under other names: to GCC these are built-in functions that can only be called.
+void jindou_tsan_read_range(void *address, unsigned long size) __asm__("__tsan_read_range") __attribute__((weak));
+void jindou_tsan_write_range(void *address, unsigned long size) __asm__("__tsan_write_range") __attribute__((weak));
 }
 
 namespace jindou::simt {
@@ -54,10 +55,10 @@ inline void release(void *order) {
 
 // Memory that the emulator reads or writes on behalf of the current thread.
 inline void note_read(const void *address, size_t bytes) {
-  if (__tsan_read_range) __tsan_read_range(const_cast<void *>(address), bytes);
+  if (jindou_tsan_read_range) jindou_tsan_read_range(const_cast<void *>(address), bytes);
 }
 inline void note_write(void *address, size_t bytes) {
-  if (__tsan_write_range) __tsan_write_range(address, bytes);
+  if (jindou_tsan_write_range) jindou_tsan_write_range(address, bytes);
 }
 
 }  // namespace jindou::simt
