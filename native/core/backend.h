@@ -159,6 +159,9 @@ typedef struct jd_backend {
   jd_status (*run)(void *stream, void *plan, int32_t op, const void *args, jd_error *error);
 } jd_backend;
 
+// The backend inside libjindou.so, defined by native/cpu.
+const jd_backend *jd_cpu_backend(void);
+
 }  // extern "C"
 
 #endif

@@ -1,6 +1,7 @@
 // Names, sizes, version.
 #include <jindou/base.h>
 
+#include "core/dtype.h"
 #include "core/handle_table.h"
 
 #define JD_TEXT_OF(x) #x
@@ -44,21 +45,7 @@ const char *jd_dtype_name(int32_t dtype) {
   }
 }
 
-int64_t jd_dtype_size(int32_t dtype) {
-  switch (dtype) {
-    case JD_F8_E4M3:
-    case JD_I8:
-    case JD_U8:
-    case JD_BOOL: return 1;
-    case JD_F16:
-    case JD_BF16: return 2;
-    case JD_F32:
-    case JD_I32: return 4;
-    case JD_I64:
-    case JD_F64: return 8;
-    default: return 0;
-  }
-}
+int64_t jd_dtype_size(int32_t dtype) { return jindou::core::element_size(dtype); }
 
 int64_t jd_live_objects(void) { return jindou::core::live_objects(); }
 

@@ -8,9 +8,6 @@
 #include <mutex>
 #include <string>
 
-// Defined by native/cpu. Weak, so that core also links without it.
-extern "C" __attribute__((weak)) const jd_backend *jd_cpu_backend(void);
-
 namespace jindou::core {
 namespace {
 
@@ -39,12 +36,6 @@ std::string plugin_directory() {
   if (!dladdr(reinterpret_cast<const void *>(&jd_version), &info) || !realpath(info.dli_fname, path)) return ".";
   char *slash = strrchr(path, '/');
   return std::string(path, slash ? slash - path : 0);
-}
-
-const jd_backend *linked_in(std::string *reason) {
-  if (jd_cpu_backend) return jd_cpu_backend();
-  *reason = "this library was built without it";
-  return nullptr;
 }
 
 const jd_backend *load_plugin(const char *name, std::string *reason) {
@@ -83,7 +74,7 @@ jd_status find_backend(const Context &context, const char *name, const jd_backen
     if (strcmp(entry.name, name) != 0) continue;
     std::lock_guard<std::mutex> lock(entry.mutex);
     if (!entry.searched) {
-      entry.backend = strcmp(name, "cpu") == 0 ? linked_in(&entry.reason) : load_plugin(name, &entry.reason);
+      entry.backend = strcmp(name, "cpu") == 0 ? jd_cpu_backend() : load_plugin(name, &entry.reason);
       entry.searched = true;
     }
     *backend = entry.backend;

@@ -3,6 +3,8 @@
 #include <cmath>
 #include <cstdarg>
 
+#include "core/dtype.h"
+
 namespace jindou::core {
 namespace {
 
@@ -21,7 +23,7 @@ bool same_layout(const jdb_tensor &a, const jdb_tensor &b) {
 int64_t inner_bytes(const jdb_tensor &t) {
   int64_t last = 0;
   for (int i = 1; i < t.rank; ++i) last += (t.shape[i] - 1) * t.strides[i];
-  return (last + 1) * jd_dtype_size(t.dtype);
+  return (last + 1) * element_size(t.dtype);
 }
 
 }  // namespace
@@ -138,7 +140,7 @@ void Rules::aligned_rows(const char *name, const jdb_tensor &t) {
   if (t.dtype == 0 || broken()) return;
   contiguous_last(name, t);
   aligned_data(name, t);
-  const int64_t size = jd_dtype_size(t.dtype);
+  const int64_t size = element_size(t.dtype);
   for (int i = 0; i + 1 < t.rank; ++i) {
     if (t.shape[i] <= 1 || t.strides[i] * size % kAlignment == 0) continue;
     return fail(JD_INVALID_ARGUMENT, name,
@@ -179,9 +181,16 @@ void Rules::presence(const char *name, const jdb_tensor &t, bool wanted, const c
        present ? "one" : "none");
 }
 
-void Rules::apart(const char *out_name, const jdb_tensor &out, const char *name, const jdb_tensor &in) {
-  if (broken() || !may_overlap(out, in)) return;
-  fail(JD_INVALID_ARGUMENT, out_name, "expected memory apart from '%s', got an overlap", name);
+void Rules::apart(const char *out_name, const jdb_tensor &out, std::initializer_list<Input> inputs) {
+  if (broken()) return;
+  const char *begin = static_cast<const char *>(out.data), *end = begin + spanned_bytes(out);
+  for (const Input &in : inputs) {
+    // The usual case first: an input that lies behind the output, or before it.
+    const char *at = static_cast<const char *>(in.tensor.data);
+    if (at >= end || in.tensor.dtype == 0 || at + spanned_bytes(in.tensor) <= begin) continue;
+    if (!may_overlap(out, in.tensor)) continue;
+    return fail(JD_INVALID_ARGUMENT, out_name, "expected memory apart from '%s', got an overlap", in.name);
+  }
 }
 
 void Rules::apart_or_same(const char *out_name, const jdb_tensor &out, const char *name, const jdb_tensor &in) {
@@ -196,7 +205,7 @@ int64_t spanned_bytes(const jdb_tensor &t) {
     if (t.shape[i] == 0) return 0;
     last += (t.shape[i] - 1) * t.strides[i];
   }
-  return (last + 1) * jd_dtype_size(t.dtype);
+  return (last + 1) * element_size(t.dtype);
 }
 
 bool may_overlap(const jdb_tensor &a, const jdb_tensor &b) {
@@ -206,10 +215,12 @@ bool may_overlap(const jdb_tensor &a, const jdb_tensor &b) {
   const uintptr_t at_a = reinterpret_cast<uintptr_t>(a.data), at_b = reinterpret_cast<uintptr_t>(b.data);
   if (at_a + bytes_a <= at_b || at_b + bytes_b <= at_a) return false;
   // Column ranges of one wider tensor: equal row strides, and within a row the two ranges do not meet.
-  if (a.rank < 2 || b.rank < 2) return true;
-  const int64_t row_a = a.strides[0] * jd_dtype_size(a.dtype), row_b = b.strides[0] * jd_dtype_size(b.dtype);
-  const int64_t row = a.shape[0] > 1 ? row_a : row_b;
-  if (row <= 0 || (a.shape[0] > 1 && b.shape[0] > 1 && row_a != row_b)) return true;
+  const bool rows_a = a.rank > 1 && a.shape[0] > 1, rows_b = b.rank > 1 && b.shape[0] > 1;
+  if (a.rank < 2 || b.rank < 2 || !(rows_a || rows_b)) return true;
+  const int64_t row_a = rows_a ? a.strides[0] * element_size(a.dtype) : 0;
+  const int64_t row_b = rows_b ? b.strides[0] * element_size(b.dtype) : 0;
+  const int64_t row = rows_a ? row_a : row_b;
+  if (row <= 0 || (rows_a && rows_b && row_a != row_b)) return true;
   const int64_t inner_a = inner_bytes(a), inner_b = inner_bytes(b);
   const int64_t distance = at_b >= at_a ? static_cast<int64_t>((at_b - at_a) % row)
                                         : (row - static_cast<int64_t>((at_a - at_b) % row)) % row;

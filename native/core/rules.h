@@ -19,6 +19,11 @@ namespace jindou::core {
 
 class Rules {
  public:
+  struct Input {
+    const char *name;
+    const jdb_tensor &tensor;
+  };
+
   explicit Rules(const Context &context) : context_(context) {}
 
   jd_status status() const { return status_; }
@@ -46,8 +51,8 @@ class Rules {
   void separate_elements(const char *name, const jdb_tensor &t);
   // optional arguments that a plan asks for (or not)
   void presence(const char *name, const jdb_tensor &t, bool wanted, const char *reason);
-  // the output shares no element with an input
-  void apart(const char *out_name, const jdb_tensor &out, const char *name, const jdb_tensor &in);
+  // the output shares no element with any of the inputs
+  void apart(const char *out_name, const jdb_tensor &out, std::initializer_list<Input> inputs);
   // ... or is the same tensor: same address, shape and strides
   void apart_or_same(const char *out_name, const jdb_tensor &out, const char *name, const jdb_tensor &in);
 

@@ -13,7 +13,7 @@ namespace {
 jd_status read_layout(const Context &context, int32_t dtype, int32_t rank, const int64_t *shape, const int64_t *strides,
                       jdb_tensor *t, int64_t *span) {
   *t = {};
-  const int64_t size = jd_dtype_size(dtype);
+  const int64_t size = element_size(dtype);
   if (size == 0) return fail_argument(context, JD_INVALID_ARGUMENT, "dtype", "expected a JD_* dtype, got %d", dtype);
   if (rank < 0 || rank > JD_MAX_RANK) {
     return fail_argument(context, JD_INVALID_ARGUMENT, "rank", "expected 0..%d, got %d", JD_MAX_RANK, rank);
@@ -142,7 +142,7 @@ jd_status jd_tensor_create(jd_device device_handle, int32_t dtype, int32_t rank,
     jdb_tensor t;
     int64_t span = 0;
     if (const jd_status status = read_layout(context, dtype, rank, shape, nullptr, &t, &span)) return status;
-    const int64_t bytes = span * jd_dtype_size(dtype);
+    const int64_t bytes = span * element_size(dtype);
     if (const jd_status status = allocate(*device, bytes, &t.data, error)) return status;
     std::shared_ptr<Storage> storage;
     try {
@@ -169,7 +169,7 @@ jd_status jd_tensor_wrap(jd_device device_handle, void *data, int32_t dtype, int
     jdb_tensor t;
     int64_t span = 0;
     if (const jd_status status = read_layout(context, dtype, rank, shape, strides, &t, &span)) return status;
-    const int64_t size = jd_dtype_size(dtype);
+    const int64_t size = element_size(dtype);
     if (span > 0 && !data) {
       return fail_argument(context, JD_INVALID_ARGUMENT, "data", "expected the address of %" PRId64 " bytes, got NULL",
                            span * size);
@@ -209,7 +209,7 @@ jd_status jd_tensor_view(jd_tensor parent_handle, int64_t offset, int32_t rank, 
           "expected a view inside the %" PRId64 " elements of its parent, got elements %" PRId64 "..%" PRId64,
           parent->span, offset, span > INT64_MAX - (offset > 0 ? offset : 0) ? INT64_MAX : offset + span);
     }
-    t.data = span == 0 ? nullptr : static_cast<char *>(parent->t.data) + offset * jd_dtype_size(t.dtype);
+    t.data = span == 0 ? nullptr : static_cast<char *>(parent->t.data) + offset * element_size(t.dtype);
     *tensor = publish(std::make_unique<Tensor>(parent->device, parent->storage, parent->owned, t, span));
     return JD_OK;
   });

@@ -7,6 +7,7 @@
 
 #include "core/backend.h"
 #include "core/device.h"
+#include "core/dtype.h"
 #include "core/handle_table.h"
 
 namespace jindou::core {
@@ -28,7 +29,7 @@ class Tensor final : public Object {
   Tensor(Ref<Device> owner, std::shared_ptr<Storage> memory, bool is_owned, const jdb_tensor &description,
          int64_t elements_spanned);
 
-  int64_t bytes_spanned() const { return span * jd_dtype_size(t.dtype); }
+  int64_t bytes_spanned() const { return span * element_size(t.dtype); }
 
   const Ref<Device> device;
   const std::shared_ptr<Storage> storage;

@@ -113,13 +113,14 @@ void check_arguments(Rules &rules, const Plan &plan, jdb_target_attention_args &
   check_rows(rules, "candidate_values", a.candidate_values, d.dtype, candidates, kv_heads, dv);
   check_rows(rules, "out", a.out, d.out_dtype, candidates, heads, dv);
   rules.separate_elements("out", a.out);
-  rules.apart("out", a.out, "candidates", a.candidates);
-  rules.apart("out", a.out, "keys", a.keys);
-  rules.apart("out", a.out, "values", a.values);
-  rules.apart("out", a.out, "candidate_keys", a.candidate_keys);
-  rules.apart("out", a.out, "candidate_values", a.candidate_values);
-  rules.apart("out", a.out, "candidate_offsets", a.candidate_offsets);
-  rules.apart("out", a.out, "history_offsets", a.history_offsets);
+  rules.apart("out", a.out,
+              {{"candidates", a.candidates},
+               {"keys", a.keys},
+               {"values", a.values},
+               {"candidate_keys", a.candidate_keys},
+               {"candidate_values", a.candidate_values},
+               {"candidate_offsets", a.candidate_offsets},
+               {"history_offsets", a.history_offsets}});
 }
 
 void check_arguments(Rules &rules, const Plan &plan, jdb_hstu_attention_args &a) {
@@ -137,12 +138,13 @@ void check_arguments(Rules &rules, const Plan &plan, jdb_hstu_attention_args &a)
   rules.contiguous_last("attn_scale", a.attn_scale);
   check_rows(rules, "out", a.out, d.out_dtype, total, heads, dv);
   rules.separate_elements("out", a.out);
-  rules.apart("out", a.out, "queries", a.queries);
-  rules.apart("out", a.out, "keys", a.keys);
-  rules.apart("out", a.out, "values", a.values);
-  rules.apart("out", a.out, "offsets", a.offsets);
-  rules.apart("out", a.out, "num_targets", a.num_targets);
-  rules.apart("out", a.out, "attn_scale", a.attn_scale);
+  rules.apart("out", a.out,
+              {{"queries", a.queries},
+               {"keys", a.keys},
+               {"values", a.values},
+               {"offsets", a.offsets},
+               {"num_targets", a.num_targets},
+               {"attn_scale", a.attn_scale}});
 }
 
 // -- entry points ---------------------------------------------------------------------------------------------------

@@ -40,9 +40,7 @@ void check(Rules &rules, const jdb_linear_args &a) {
   check_matrix(rules, "residual", a.residual, rows, columns);
   check_matrix(rules, "out", a.out, rows, columns);
   rules.separate_elements("out", a.out);
-  rules.apart("out", a.out, "x", a.x);
-  rules.apart("out", a.out, "weight", a.weight);
-  rules.apart("out", a.out, "bias", a.bias);
+  rules.apart("out", a.out, {{"x", a.x}, {"weight", a.weight}, {"bias", a.bias}});
   rules.apart_or_same("out", a.out, "residual", a.residual);
 }
 
@@ -57,9 +55,7 @@ void check(Rules &rules, const jdb_layer_norm_args &a) {
   check_matrix(rules, "out", a.out, rows, width);
   rules.separate_elements("out", a.out);
   rules.apart_or_same("out", a.out, "x", a.x);
-  rules.apart("out", a.out, "weight", a.weight);
-  rules.apart("out", a.out, "bias", a.bias);
-  rules.apart("out", a.out, "multiplier", a.multiplier);
+  rules.apart("out", a.out, {{"weight", a.weight}, {"bias", a.bias}, {"multiplier", a.multiplier}});
 }
 
 void check(Rules &rules, const jdb_l2_normalize_args &a) {

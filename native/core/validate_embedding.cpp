@@ -109,9 +109,7 @@ void check_arguments(Rules &rules, const Plan &plan, jdb_embedding_bag_args &a) 
   rules.tensor("out", a.out, d.out_dtype, {none ? total : a.batch, desc.sum_dims});
   rules.aligned_rows("out", a.out);
   rules.separate_elements("out", a.out);
-  rules.apart("out", a.out, "ids", a.ids);
-  rules.apart("out", a.out, "offsets", a.offsets);
-  rules.apart("out", a.out, "weights", a.weights);
+  rules.apart("out", a.out, {{"ids", a.ids}, {"offsets", a.offsets}, {"weights", a.weights}});
   if (rules.broken()) return;
   // One comparison with the range of all tables nearly always settles it.
   const char *begin = static_cast<const char *>(a.out.data), *end = begin + spanned_bytes(a.out);
