@@ -117,6 +117,7 @@ void stream_destroy(void *stream) {
 jd_status stream_synchronize(void *stream, jdb_report *report, jd_error *) {
   if (static_cast<FakeStream *>(stream)->capturing) ++state.violations;
   ++state.synchronisations;
+  std::lock_guard<std::mutex> lock(state.mutex);
   *report = state.next_report;
   state.next_report = {};
   return JD_OK;
@@ -248,10 +249,15 @@ size_t args_size(int32_t op) {
 jd_status run(void *stream, void *plan, int32_t op, const void *args, jd_error *error) {
   if (plan && static_cast<FakePlan *>(plan)->op != op) ++state.violations;
   if (capture(static_cast<FakeStream *>(stream))) return JD_OK;
-  if (state.next_run != JD_OK) {
-    const jd_status status = state.next_run;
-    state.next_run = JD_OK;
-    return fail(error, status, "ordered to fail");
+  {
+    std::lock_guard<std::mutex> lock(state.mutex);
+    if (state.next_run != JD_OK) {
+      const jd_status status = state.next_run;
+      state.next_run = JD_OK;
+      return fail(error, status, "ordered to fail");
+    }
+    state.last_op = op;
+    memcpy(&state.last_args, args, args_size(op));
   }
   if (state.hold) {
     ++state.holding;
@@ -259,8 +265,6 @@ jd_status run(void *stream, void *plan, int32_t op, const void *args, jd_error *
     --state.holding;
   }
   ++state.runs;
-  state.last_op = op;
-  memcpy(&state.last_args, args, args_size(op));
   if (op == JDB_OP_L2_NORMALIZE) {
     const auto &a = *static_cast<const jdb_l2_normalize_args *>(args);
     map_rows(a.x, a.out, [](float v) { return v + 1; });

@@ -6,6 +6,7 @@
 
 #include <atomic>
 #include <cstdint>
+#include <mutex>
 
 #include "core/backend.h"
 #include "core/graph.h"
@@ -20,8 +21,10 @@ struct State {
   // Things that must never happen: a device closed before what belongs to it, a use after destruction.
   std::atomic<int64_t> violations{0};
 
+  std::mutex mutex;  // for the plain members below, since streams call at the same time
+
   // What the last run got.
-  std::atomic<int32_t> last_op{0};
+  int32_t last_op = 0;
   core::OperatorArgs last_args;
 
   // Orders to the backend.
