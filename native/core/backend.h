@@ -113,7 +113,7 @@ typedef struct jd_backend {
   int32_t host_memory;     // device memory may be read by the host directly: core validates offsets before a run
   int32_t native_capture;  // 1: capture_* below; 0: streams are synchronous, core records and replays run/copy/fill itself
 
-  // Every function may be called from any thread; calls on one stream are serialised by core.
+  // Every function may be called from any thread; calls on one stream are serialised by core. No exception leaves them.
   jd_status (*device_count)(int32_t *count, jd_error *error);
   jd_status (*device_open)(int32_t ordinal, const jd_device_options *options, void **device, jd_error *error);
   void (*device_close)(void *device);
