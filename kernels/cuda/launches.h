@@ -1,0 +1,22 @@
+// Every operator's launcher, compiled in a file of its own (launch_*.cu), so that the kernels build in parallel.
+#ifndef JINDOU_KERNELS_CUDA_LAUNCHES_H
+#define JINDOU_KERNELS_CUDA_LAUNCHES_H
+
+#include "cuda/executor.h"
+#include "dispatch.h"
+
+namespace jindou {
+
+extern template jd_status launch_embedding_bag(cuda_backend::Executor &, const EmbeddingBagPlan &,
+                                               const jdb_embedding_bag_args &);
+extern template jd_status launch_target_attention(cuda_backend::Executor &, const TargetAttentionPlan &,
+                                                  const jdb_target_attention_args &);
+extern template jd_status launch_hstu_attention(cuda_backend::Executor &, const HstuAttentionPlan &,
+                                                const jdb_hstu_attention_args &);
+extern template jd_status launch_linear(cuda_backend::Executor &, const jdb_linear_args &);
+extern template jd_status launch_layer_norm(cuda_backend::Executor &, const jdb_layer_norm_args &);
+extern template jd_status launch_l2_normalize(cuda_backend::Executor &, const jdb_l2_normalize_args &);
+
+}  // namespace jindou
+
+#endif
