@@ -9,12 +9,14 @@
 #include <cstdio>
 #include <cstdlib>
 #include <cstring>
+#include <exception>
 #include <new>
 
 #include "core/error.h"
 #include "dispatch.h"
 #include "simt/backend/device.h"
 #include "simt/backend/executor.h"
+#include "simt/backend/launches.h"
 
 namespace jindou::simt_backend {
 
@@ -170,8 +172,12 @@ void plan_describe(void *plan, char *text, size_t capacity) {
 }
 
 jd_status run_operator(void *stream, void *plan, int32_t op, const void *args, jd_error *error) {
-  Executor executor(*stream_of(stream), error);
-  return run(executor, static_cast<const KernelPlan *>(plan), op, args, error);
+  try {
+    Executor executor(*stream_of(stream), error);
+    return run(executor, static_cast<const KernelPlan *>(plan), op, args, error);
+  } catch (const std::exception &e) {  // nothing is thrown across the table of functions
+    return fail(error, JD_INTERNAL, "simt: %s", e.what());
+  }
 }
 
 constexpr jd_backend make_table() {

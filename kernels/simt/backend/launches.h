@@ -1,0 +1,22 @@
+// Every operator's launcher, compiled in a file of its own (launch_*.cpp), so that the kernels build in parallel.
+#ifndef JINDOU_KERNELS_SIMT_BACKEND_LAUNCHES_H
+#define JINDOU_KERNELS_SIMT_BACKEND_LAUNCHES_H
+
+#include "dispatch.h"
+#include "simt/backend/executor.h"
+
+namespace jindou {
+
+extern template jd_status launch_embedding_bag(simt_backend::Executor &, const EmbeddingBagPlan &,
+                                               const jdb_embedding_bag_args &);
+extern template jd_status launch_target_attention(simt_backend::Executor &, const TargetAttentionPlan &,
+                                                  const jdb_target_attention_args &);
+extern template jd_status launch_hstu_attention(simt_backend::Executor &, const HstuAttentionPlan &,
+                                                const jdb_hstu_attention_args &);
+extern template jd_status launch_linear(simt_backend::Executor &, const jdb_linear_args &);
+extern template jd_status launch_layer_norm(simt_backend::Executor &, const jdb_layer_norm_args &);
+extern template jd_status launch_l2_normalize(simt_backend::Executor &, const jdb_l2_normalize_args &);
+
+}  // namespace jindou
+
+#endif
