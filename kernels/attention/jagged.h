@@ -16,6 +16,16 @@ struct Rows {
   JD_DEVICE T *at(int64_t token, int32_t head) const { return data + token * token_stride + head * head_stride; }
 };
 
+// Two neighbouring elements, 2 * sizeof aligned.
+JD_DEVICE inline void load_pair(const prim::bf16 *address, float &low, float &high) {
+  prim::unpack2<prim::bf16>(prim::load4(address), low, high);
+}
+JD_DEVICE inline void load_pair(const float *address, float &low, float &high) {
+  const prim::Vec2u pair = prim::load8(address);
+  low = prim::as_float(pair.x);
+  high = prim::as_float(pair.y);
+}
+
 // The output, in the inputs' dtype or f32. Two neighbouring elements at a time: what one thread of a tile holds.
 struct OutRows {
   void *data;

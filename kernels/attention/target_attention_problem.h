@@ -72,8 +72,10 @@ JD_DEVICE inline TargetAttentionUser read_user(const TargetAttentionUsers &p, in
   user.history = Sequence{0, 0};
   user.fault =
       read_sequence(p.candidate_offsets, b, p.batch, p.candidate_rows, p.max_candidates, user.candidates);
+  user.fault.table = 0;  // which tensor of offsets
   if (user.fault.fault != JDB_FAULT_NONE) return user;
   user.fault = read_sequence(p.history_offsets, b, p.batch, p.history_rows, p.max_history, user.history);
+  user.fault.table = 1;
   if (user.fault.fault != JDB_FAULT_NONE) {
     user.candidates.length = 0;
   } else if (user.history.length > p.num_latest) {

@@ -1,0 +1,169 @@
+// hstu_attention: pointwise (SiLU) attention with HSTU's mask. One kernel; the core does the arithmetic, on tensor cores for bf16
+// (mma_core.h), with FMA for f32 (fma_core.h).
+//
+//   a_ij = SiLU(alpha * q_i . k_j) * norm_i * m_ij      out_i = sum_j a_ij v_j      SiLU(x) = x / (1 + exp(-x))
+//
+// The mask m is hstu_mask.h's. norm_i, 1 / scaling_seqlen or attn_scale[i], multiplies the finished row. No softmax: no running
+// maximum, nothing to rescale.
+//
+// Shapes: queries, keys, values [total, H, d], out [total, H, d] in the inputs' dtype or f32; d = 32, 64, 96, 128.
+//
+// A block owns Core::kRows query rows of one sequence and head. It visits the tiles of keys of which the mask leaves something
+// (hstu_attention_problem.h); a warp skips those that are empty for its own rows, and masks element by element only where a tile
+// is neither full nor empty. bf16 has tiles of 128 rows, and of 64 for batches with little work.
+//
+// FLOPs 4 * d * H * allowed pairs, plus 2 special functions (exp2, reciprocal) a pair: at d = 64 these need as long as the tensor
+// cores. Bytes: queries, keys, values and out once from HBM, keys and values rows / kRows / 2 times from L2 (causal). Bound:
+// tensor cores and special functions from a few hundred rows on.
+#ifndef JINDOU_KERNELS_ATTENTION_HSTU_ATTENTION_H
+#define JINDOU_KERNELS_ATTENTION_HSTU_ATTENTION_H
+
+#include "attention/hstu_attention_problem.h"
+#include "attention/key_value_loop.h"
+#include "attention/work_list.h"
+
+namespace jindou::attention {
+
+template <class Core>
+struct HstuAttentionKernel {
+  using Element = typename Core::Element;
+  using Params = HstuAttentionParams<Element>;
+
+  static constexpr int kThreads = Core::kThreads;
+  static constexpr int kMinBlocks = Core::kMinBlocks;
+  static constexpr int32_t kDtype = sizeof(Element) == 4 ? JD_F32 : JD_BF16;
+  static constexpr int32_t kHeadDim = Core::kD;
+  static constexpr int32_t kTileRows = Core::kRows;
+
+  struct Shared {
+    alignas(1024) char queries[Core::kQueryBytes];
+    alignas(1024) char ring[Core::kSlots * Core::kSlotBytes];
+    alignas(16) char weights[Core::kWeightBytes + 16];
+    WorkListShared<kThreads> list;
+    alignas(8) char item[sizeof(HstuItem)];  // an HstuItem: here rather than in every thread's registers
+  };
+  static constexpr size_t shared_bytes() { return sizeof(Shared); }
+
+  JD_DEVICE static void run(const Params &p, char *shared_memory) {
+    Shared &shared = *reinterpret_cast<Shared *>(shared_memory);
+    for_each_item(
+        p.batch, shared.list, [&](int64_t b) { return count_hstu_items<Core::kRows>(p, b); },
+        [&](int64_t b, uint32_t index) {
+          HstuItem &item = *reinterpret_cast<HstuItem *>(shared.item);
+          if (prim::thread_idx().x == 0) item = read_hstu_item<Core::kRows, Core::kKeys>(p, b, index);
+          prim::sync_threads();
+          run_item(p, shared, item);
+        });
+  }
+
+ private:
+  using Place = typename Core::Place;
+  using TileCopy = typename Core::TileCopy;
+
+  JD_DEVICE static void run_item(const Params &p, Shared &shared, const HstuItem &item) {
+    // Phase 1: copies start.
+    const Element *first_keys, *first_values;
+    {
+      const TileCopy mine(prim::opaque_thread_index());
+      const int64_t row = item.sequence.begin + item.first_row;
+      mine.template copy<Core::kRows>(shared.queries, mine.first(p.queries.at(row, item.head), p.queries.token_stride),
+                                      p.queries.token_stride, item.last_row - item.first_row);
+      prim::cp_async_commit();
+      first_keys = mine.first(p.keys.at(item.sequence.begin, item.head), p.keys.token_stride);
+      first_values = mine.first(p.values.at(item.sequence.begin, item.head), p.values.token_stride);
+    }
+    const auto copy = [&](int i, char *slot) {
+      const TileCopy mine(prim::opaque_thread_index());
+      const int32_t key = item.tile(i / 2) * Core::kKeys;
+      const int64_t stride = i % 2 == 0 ? p.keys.token_stride : p.values.token_stride;
+      mine.template copy<Core::kKeys>(slot, (i % 2 == 0 ? first_keys : first_values) + key * stride, stride,
+                                      item.sequence.length - key);
+    };
+    KeyValueLoop<Core::kSlots, Core::kSlotBytes> loop(shared.ring, item.tiles, copy);
+
+    // Phase 2: queries arrive.
+    loop.wait_for_earlier_copies();
+    prim::sync_threads();
+    typename Core::Accumulators acc;
+#pragma unroll
+    for (int r = 0; r < Core::Accumulators::kRows; ++r) {
+#pragma unroll
+      for (int c = 0; c < Core::Accumulators::kColumns; ++c) acc.out(r, c) = 0.0f;
+    }
+    const typename Core::Queries queries = Core::queries(shared.queries);
+
+    // Phase 3: the keys. Whether a tile is empty for the warp is known from its keys on.
+    typename Core::Scores scores;
+    TileMask state = TileMask::kEmpty;
+    loop.run(
+        item.tiles, copy,
+        [&](int i, const char *slot) {
+          const int32_t key = item.tile(i) * Core::kKeys;
+          state = classify(item, key);
+          if (state == TileMask::kEmpty) return;
+          Core::multiply_keys(scores, queries, slot);
+          weigh(scores, p.alpha);
+          if (state == TileMask::kPartial) hide(scores, item, key);
+        },
+        [&](int, const char *slot) {
+          if (state != TileMask::kEmpty) Core::multiply_values(acc, scores, slot, shared.weights);
+        });
+
+    // Phase 4: out.
+    store_out(p, item, acc);
+  }
+
+  // What the mask leaves this warp of a tile of keys.
+  JD_DEVICE static TileMask classify(const HstuItem &item, int32_t key) {
+    const int32_t first = item.first_row + Place().first_row;
+    if (first >= item.last_row) return TileMask::kEmpty;
+    const int32_t last = item.last_row - first < Core::kWarpRows ? item.last_row : first + Core::kWarpRows;
+    const int32_t key_end = item.sequence.length - key < Core::kKeys ? item.sequence.length : key + Core::kKeys;
+    return item.mask.classify(first, last, key, key_end);
+  }
+
+  // Scores become SiLU(alpha * score). Keys past the sequence's end were filled with zeros, and SiLU(0) = 0.
+  JD_DEVICE static void weigh(typename Core::Scores &scores, float alpha) {
+    const float minus_log2 = alpha * -1.4426950408889634f;
+#pragma unroll
+    for (int r = 0; r < Core::Scores::kRows; ++r) {
+#pragma unroll
+      for (int i = 0; i < Core::Scores::kCount; ++i) {
+        float &s = scores.at(r, i);
+        s = s * alpha * prim::rcp_approx(1.0f + prim::exp2_approx(s * minus_log2));
+      }
+    }
+  }
+
+  JD_DEVICE static void hide(typename Core::Scores &scores, const HstuItem &item, int32_t key) {
+    const Place place;
+#pragma unroll
+    for (int r = 0; r < Core::Scores::kRows; ++r) {
+      const int32_t row = item.first_row + place.row(r);
+      const HstuMask::RowKeys seen = item.mask.row_keys(row);
+#pragma unroll
+      for (int i = 0; i < Core::Scores::kCount; ++i) {
+        if (!seen.contains(row, key + place.key(i))) scores.at(r, i) = 0.0f;
+      }
+    }
+  }
+
+  JD_DEVICE static void store_out(const Params &p, const HstuItem &item, typename Core::Accumulators &acc) {
+    const Place place;
+#pragma unroll
+    for (int r = 0; r < Core::Accumulators::kRows; ++r) {
+      const int32_t row = item.first_row + place.row(r);
+      if (row >= item.last_row) continue;
+      const int64_t token = item.sequence.begin + row;
+      const float norm = p.attn_scale != nullptr ? p.attn_scale[token] : p.norm;
+      const int64_t at = p.out.at(token, item.head);
+#pragma unroll
+      for (int c = 0; c < Core::Accumulators::kColumns; c += 2)
+        p.out.store_pair(at + place.column(c), acc.out(r, c) * norm, acc.out(r, c + 1) * norm);
+    }
+  }
+};
+
+}  // namespace jindou::attention
+
+#endif

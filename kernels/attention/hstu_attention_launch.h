@@ -1,0 +1,103 @@
+// hstu_attention: from a description to a plan, and from a run to a kernel launch (dispatch.h).
+#ifndef JINDOU_KERNELS_ATTENTION_HSTU_ATTENTION_LAUNCH_H
+#define JINDOU_KERNELS_ATTENTION_HSTU_ATTENTION_LAUNCH_H
+
+#include <cstdio>
+#include <memory>
+
+#include "attention/fma_core.h"
+#include "attention/hstu_attention.h"
+#include "attention/launch_support.h"
+#include "attention/mma_core.h"
+#include "plan.h"
+
+namespace jindou {
+
+namespace attention {
+
+template <int kHeadDim, int kRows>
+using HstuAttentionBf16 = HstuAttentionKernel<MmaCore<MmaTraits<kHeadDim, kRows>>>;
+template <int kHeadDim>
+using HstuAttentionF32 = HstuAttentionKernel<FmaCore<FmaTraits<kHeadDim>>>;
+
+using HstuAttentionKernels =
+    KernelList<HstuAttentionBf16<32, kLargeTile>, HstuAttentionBf16<64, kLargeTile>, HstuAttentionBf16<96, kLargeTile>,
+               HstuAttentionBf16<128, kLargeTile>, HstuAttentionBf16<32, kSmallTile>, HstuAttentionBf16<64, kSmallTile>,
+               HstuAttentionBf16<96, kSmallTile>, HstuAttentionBf16<128, kSmallTile>, HstuAttentionF32<32>,
+               HstuAttentionF32<64>, HstuAttentionF32<96>, HstuAttentionF32<128>>;
+
+}  // namespace attention
+
+// No scratch.
+struct HstuAttentionPlan : KernelPlan {
+  HstuAttentionPlan(const PlanResources &resources, const jd_hstu_attention_desc &description)
+      : KernelPlan(JDB_OP_HSTU_ATTENTION, resources), desc(description) {}
+
+  static jd_status create(const PlanResources &resources, const jd_hstu_attention_desc &desc, KernelPlan **plan,
+                          jd_error *error) {
+    if (desc.head_dim_v != desc.head_dim_qk ||
+        !attention::HstuAttentionKernels::has(desc.dtype, desc.head_dim_qk, attention::kSmallTile)) {
+      return fail(error, JD_UNSUPPORTED,
+                  "hstu_attention: head dims %d and %d have no kernel here; equal ones of 32, 64, 96 and 128 have",
+                  desc.head_dim_qk, desc.head_dim_v);
+    }
+    *plan = new HstuAttentionPlan(resources, desc);
+    return JD_OK;
+  }
+
+  void describe(char *text, size_t capacity) const override {
+    const bool bf16 = desc.dtype == JD_BF16;
+    snprintf(text, capacity, "hstu_attention %s, head dim %d: %s, tiles of %s rows x %d keys", bf16 ? "bf16" : "f32",
+             desc.head_dim_qk, bf16 ? "mma.sync m16n8k16" : "FMA", bf16 ? "128 or 64" : "64",
+             bf16 ? (desc.head_dim_qk >= 96 ? 32 : 64) : 32);
+  }
+
+  // Rows of the tiles of a run.
+  int32_t tile_rows(int64_t batch, int64_t rows) const {
+    return attention::tile_rows_for(desc.dtype, items(batch, rows, attention::kLargeTile), multiprocessors);
+  }
+
+  int64_t items(int64_t batch, int64_t rows, int32_t tile_rows) const {
+    return attention::max_tiles(rows, 1, batch, tile_rows) * desc.num_heads;
+  }
+
+  const jd_hstu_attention_desc desc;
+};
+
+template <class Exec>
+jd_status launch_hstu_attention(Exec &exec, const HstuAttentionPlan &plan, const jdb_hstu_attention_args &args) {
+  using namespace attention;
+  if (args.batch == 0) return JD_OK;
+  const jd_hstu_attention_desc &desc = plan.desc;
+  const int64_t rows = args.queries.shape[0];
+  const int32_t tile_rows = plan.tile_rows(args.batch, rows);
+
+  jd_status status = JD_INTERNAL;
+  HstuAttentionKernels::select(desc.dtype, desc.head_dim_qk, tile_rows, [&](auto tag) {
+    using Kernel = typename decltype(tag)::type;
+    using Element = typename Kernel::Element;
+    typename Kernel::Params params{};
+    params.queries = rows_of<Element>(args.queries);
+    params.keys = rows_of<Element>(args.keys);
+    params.values = rows_of<Element>(args.values);
+    params.out = out_rows_of(args.out);
+    params.offsets = offsets_of(args.offsets);
+    params.num_targets = static_cast<const int32_t *>(args.num_targets.data);
+    params.attn_scale = static_cast<const float *>(args.attn_scale.data);
+    params.batch = args.batch;
+    params.rows = rows;
+    params.max_seq_len = desc.max_seq_len;
+    params.heads = desc.num_heads;
+    params.mask = HstuMaskParams{desc.causal, desc.contextual_seq_len, desc.max_attn_len, desc.min_full_attn_seq_len};
+    params.alpha = desc.alpha;
+    params.norm = 1.0f / desc.scaling_seqlen;
+    params.sink = FaultSink{exec.faults(), exec.launch_number(), JDB_OP_HSTU_ATTENTION, desc.bounds};
+    const int64_t items = plan.items(args.batch, rows, tile_rows);
+    status = exec.template launch<Kernel>(grid_for(items, kBlocksAMultiprocessor * plan.multiprocessors), params);
+  });
+  return status;
+}
+
+}  // namespace jindou
+
+#endif

@@ -1,0 +1,211 @@
+// target_attention: from a description to scratch, and from a run to kernel launches (dispatch.h).
+#ifndef JINDOU_KERNELS_ATTENTION_TARGET_ATTENTION_LAUNCH_H
+#define JINDOU_KERNELS_ATTENTION_TARGET_ATTENTION_LAUNCH_H
+
+#include <cmath>
+#include <cstdio>
+#include <memory>
+
+#include "attention/fma_core.h"
+#include "attention/launch_support.h"
+#include "attention/mma_core.h"
+#include "attention/target_attention.h"
+#include "attention/target_attention_merge.h"
+#include "plan.h"
+
+namespace jindou {
+
+namespace attention {
+
+template <int kHeadDim, int kRows>
+using TargetAttentionBf16 = TargetAttentionKernel<MmaCore<MmaTraits<kHeadDim, kRows>>>;
+template <int kHeadDim>
+using TargetAttentionF32 = TargetAttentionKernel<FmaCore<FmaTraits<kHeadDim>>>;
+
+using TargetAttentionKernels =
+    KernelList<TargetAttentionBf16<32, kLargeTile>, TargetAttentionBf16<64, kLargeTile>,
+               TargetAttentionBf16<96, kLargeTile>, TargetAttentionBf16<128, kLargeTile>,
+               TargetAttentionBf16<32, kSmallTile>, TargetAttentionBf16<64, kSmallTile>,
+               TargetAttentionBf16<96, kSmallTile>, TargetAttentionBf16<128, kSmallTile>,
+               TargetAttentionF32<32>, TargetAttentionF32<64>, TargetAttentionF32<96>, TargetAttentionF32<128>>;
+
+}  // namespace attention
+
+// How a run is spread over blocks. Every choice gives the same bits.
+struct TargetAttentionSchedule {
+  int32_t tile_rows;
+  bool split;          // blocks take one piece of a history each, and a second kernel merges
+  int64_t items;       // at most
+  int64_t most_blocks;
+};
+
+struct TargetAttentionPlan : KernelPlan {
+  // A split run keeps rows * pieces * (d + 2) floats of partial results: never more than this.
+  static constexpr int64_t kScratchBudget = int64_t{128} << 20;
+  // Without a split each block parks one tile between pieces.
+  static constexpr int64_t kParkingBlocksAMultiprocessor = 4;
+
+  TargetAttentionPlan(const PlanResources &resources, const jd_target_attention_desc &description)
+      : KernelPlan(JDB_OP_TARGET_ATTENTION, resources), desc(description) {
+    const int64_t a_tile = int64_t{attention::kLargeTile} * pieces(desc.max_history) * (desc.head_dim_qk + 2) * 4;
+    // Two blocks a multiprocessor are busy without a split.
+    split_limit = std::min(int64_t{2} * multiprocessors, std::max<int64_t>(1, kScratchBudget / a_tile));
+  }
+
+  static jd_status create(const PlanResources &resources, const jd_target_attention_desc &desc, KernelPlan **plan,
+                          jd_error *error) {
+    if (desc.activation != JD_ACTIVATION_SOFTMAX) {
+      return fail(error, JD_UNSUPPORTED, "target_attention: activation %d has no kernel here; softmax (%d) has",
+                  desc.activation, JD_ACTIVATION_SOFTMAX);
+    }
+    if (desc.head_dim_v != desc.head_dim_qk ||
+        !attention::TargetAttentionKernels::has(desc.dtype, desc.head_dim_qk, attention::kSmallTile)) {
+      return fail(error, JD_UNSUPPORTED,
+                  "target_attention: head dims %d and %d have no kernel here; equal ones of 32, 64, 96 and 128 have",
+                  desc.head_dim_qk, desc.head_dim_v);
+    }
+    auto made = std::make_unique<TargetAttentionPlan>(resources, desc);
+    const jd_status status = made->allocate(error);
+    if (status != JD_OK) return status;
+    *plan = made.release();
+    return JD_OK;
+  }
+
+  void describe(char *text, size_t capacity) const override {
+    const bool bf16 = desc.dtype == JD_BF16;
+    snprintf(text, capacity,
+             "target_attention %s, head dim %d: %s, tiles of %s rows x %d keys, at most %d pieces a history%s",
+             bf16 ? "bf16" : "f32", desc.head_dim_qk, bf16 ? "mma.sync m16n8k16" : "FMA", bf16 ? "128 or 64" : "64",
+             bf16 ? (desc.head_dim_qk >= 96 ? 32 : 64) : 32, pieces(desc.max_history),
+             desc.self_key ? ", own keys" : "");
+  }
+
+  // Device memory a plan of this description takes.
+  size_t scratch_bytes() const { return output_bytes() + state_rows() * sizeof(attention::SoftmaxState); }
+
+  TargetAttentionSchedule schedule(int64_t batch, int64_t candidates, int64_t history) const {
+    const int32_t most_pieces = pieces(std::min(history, desc.max_history));
+    const int64_t large = tile_heads(candidates, batch, attention::kLargeTile);
+    TargetAttentionSchedule s;
+    s.split = most_pieces > 1 && large <= split_limit;
+    const int64_t pieces_an_item = s.split ? most_pieces : 1;
+    s.tile_rows = attention::tile_rows_for(desc.dtype, large * pieces_an_item, multiprocessors);
+    s.items = tile_heads(candidates, batch, s.tile_rows) * pieces_an_item;
+    s.most_blocks = most_pieces > 1 && !s.split ? parking_blocks() : attention::kBlocksAMultiprocessor * multiprocessors;
+    return s;
+  }
+
+  const jd_target_attention_desc desc;
+  int64_t split_limit;  // tiles of 128 rows, all heads counted, up to which a run is split over pieces
+  float *partial_outputs = nullptr;
+  attention::SoftmaxState *partial_states = nullptr;
+
+  jd_status allocate(jd_error *error) {
+    void *outputs = nullptr, *states = nullptr;
+    jd_status status = buffers.alloc(output_bytes(), &outputs, error);
+    if (status == JD_OK) status = buffers.alloc(state_rows() * sizeof(attention::SoftmaxState), &states, error);
+    partial_outputs = static_cast<float *>(outputs);
+    partial_states = static_cast<attention::SoftmaxState *>(states);
+    return status;
+  }
+
+ private:
+  int32_t pieces(int64_t history) const { return attention::max_pieces(std::min(history, desc.num_latest)); }
+
+  int64_t tile_heads(int64_t candidates, int64_t batch, int32_t rows) const {
+    return attention::max_tiles(candidates, desc.num_heads / desc.num_kv_heads, batch, rows) * desc.num_kv_heads;
+  }
+
+  int64_t parking_blocks() const { return kParkingBlocksAMultiprocessor * multiprocessors; }
+
+  // Rows (candidate, head) of the largest run that is split, times pieces.
+  int64_t split_rows() const {
+    if (pieces(desc.max_history) == 1) return 0;
+    const int64_t rows = attention::bounded_product(attention::bounded_product(desc.max_batch, desc.max_candidates),
+                                                    desc.num_heads);
+    return std::min(rows, split_limit * attention::kLargeTile) * pieces(desc.max_history);
+  }
+
+  bool may_park() const {
+    const int64_t candidates = attention::bounded_product(desc.max_batch, desc.max_candidates);
+    return pieces(desc.max_history) > 1 &&
+           tile_heads(candidates, desc.max_batch, attention::kLargeTile) > split_limit;
+  }
+
+  size_t output_bytes() const {
+    const int64_t parked = may_park() ? parking_blocks() * attention::kLargeTile : 0;
+    return std::max(split_rows(), parked) * desc.head_dim_qk * sizeof(float);
+  }
+
+  size_t state_rows() const {
+    int64_t parked = 0;
+    if (may_park()) {
+      attention::TargetAttentionKernels::visit([&](auto tag) {
+        parked = std::max(parked, parking_blocks() * decltype(tag)::type::kBlockStates);
+        return false;
+      });
+    }
+    return std::max(split_rows(), parked);
+  }
+};
+
+namespace attention {
+
+inline TargetAttentionUsers target_attention_users(const TargetAttentionPlan &plan, const jdb_target_attention_args &args,
+                                                   bool split, FaultRecord *record, uint32_t launch) {
+  const jd_target_attention_desc &desc = plan.desc;
+  TargetAttentionUsers users{};
+  users.candidate_offsets = offsets_of(args.candidate_offsets);
+  users.history_offsets = offsets_of(args.history_offsets);
+  users.batch = args.batch;
+  users.candidate_rows = args.candidates.shape[0];
+  users.history_rows = args.keys.shape[0];
+  users.max_candidates = desc.max_candidates;
+  users.max_history = desc.max_history;
+  users.num_latest = desc.num_latest;
+  users.kv_heads = desc.num_kv_heads;
+  users.group = desc.num_heads / desc.num_kv_heads;
+  users.head_dim = desc.head_dim_qk;
+  users.split = split;
+  users.out = out_rows_of(args.out);
+  users.partial_outputs = plan.partial_outputs;
+  users.partial_states = plan.partial_states;
+  users.sink = FaultSink{record, launch, JDB_OP_TARGET_ATTENTION, desc.bounds};
+  return users;
+}
+
+}  // namespace attention
+
+template <class Exec>
+jd_status launch_target_attention(Exec &exec, const TargetAttentionPlan &plan, const jdb_target_attention_args &args) {
+  using namespace attention;
+  if (args.batch == 0) return JD_OK;
+  const TargetAttentionSchedule schedule = plan.schedule(args.batch, args.candidates.shape[0], args.keys.shape[0]);
+  const TargetAttentionUsers users =
+      target_attention_users(plan, args, schedule.split, exec.faults(), exec.launch_number());
+
+  jd_status status = JD_INTERNAL;
+  TargetAttentionKernels::select(plan.desc.dtype, plan.desc.head_dim_qk, schedule.tile_rows, [&](auto tag) {
+    using Kernel = typename decltype(tag)::type;
+    using Element = typename Kernel::Element;
+    typename Kernel::Params params{};
+    params.users = users;
+    params.candidates = rows_of<Element>(args.candidates);
+    params.keys = rows_of<Element>(args.keys);
+    params.values = rows_of<Element>(args.values);
+    params.candidate_keys = rows_of<Element>(args.candidate_keys);
+    params.candidate_values = rows_of<Element>(args.candidate_values);
+    params.self_key = plan.desc.self_key;
+    params.scale = plan.desc.scale * 1.4426950408889634f;
+    status = exec.template launch<Kernel>(grid_for(schedule.items, schedule.most_blocks), params);
+  });
+  if (status != JD_OK || !schedule.split) return status;
+
+  const int64_t groups = int64_t{plan.desc.num_heads} * (plan.desc.head_dim_qk / 4);
+  const int64_t items = max_tiles(users.candidate_rows, groups, users.batch, TargetAttentionMergeKernel::kThreads);
+  return exec.template launch<TargetAttentionMergeKernel>(grid_for(items, schedule.most_blocks), users);
+}
+
+}  // namespace jindou
+
+#endif

@@ -1,0 +1,451 @@
+// The target_attention kernels in the emulator against the float64 reference, and their properties.
+#include "attention/tests/target_attention_case.h"
+
+namespace jindou {
+namespace {
+
+using testing::expect_close;
+using testing::expect_same_bits;
+using testing::poison_rows;
+using testing::run;
+using testing::run_and_expect_close;
+using testing::TargetCase;
+using testing::TargetOutcome;
+
+// Around the tiles of rows (64, 128) and of keys (32, 64), with users without candidates, without history, and without both.
+const std::vector<int64_t> kCandidates = {0, 1, 63, 64, 65, 0, 127, 128, 129, 5, 67, 1};
+const std::vector<int64_t> kHistory = {5, 0, 1, 31, 32, 0, 33, 63, 64, 65, 97, 200};
+
+// One case a compiled kernel.
+struct KernelCase {
+  int32_t dtype;
+  int32_t d;
+  int32_t tile_rows;
+};
+
+std::vector<KernelCase> every_kernel() {
+  std::vector<KernelCase> cases;
+  attention::TargetAttentionKernels::visit([&](auto tag) {
+    using Kernel = typename decltype(tag)::type;
+    cases.push_back({Kernel::kDtype, Kernel::kHeadDim, Kernel::kTileRows});
+    return false;
+  });
+  return cases;
+}
+
+std::string name_of(const ::testing::TestParamInfo<KernelCase> &info) {
+  return std::string(info.param.dtype == JD_F32 ? "f32" : "bf16") + "_d" + std::to_string(info.param.d) + "_rows" +
+         std::to_string(info.param.tile_rows);
+}
+
+TargetCase case_of(const KernelCase &kernel) {
+  TargetCase c;
+  c.dtype = c.out_dtype = kernel.dtype;
+  c.d = kernel.d;
+  c.scale = 1.0f / std::sqrt(static_cast<float>(kernel.d));
+  c.multiprocessors = kernel.tile_rows == attention::kLargeTile ? 1 : 64;  // so that the schedule picks the tile
+  return c;
+}
+
+class TargetAttentionKernel : public ::testing::TestWithParam<KernelCase> {};
+INSTANTIATE_TEST_SUITE_P(Every, TargetAttentionKernel, ::testing::ValuesIn(every_kernel()), name_of);
+
+TEST_P(TargetAttentionKernel, equals_the_reference_around_tile_edges) {
+  TargetCase c = case_of(GetParam());
+  c.candidates = kCandidates;
+  c.history = kHistory;
+  c.heads = c.kv_heads = 1;
+  c.draw();
+  EXPECT_EQ(run_and_expect_close(c).schedule.tile_rows, GetParam().tile_rows);
+}
+
+TEST_P(TargetAttentionKernel, sees_each_candidates_own_key) {
+  TargetCase c = case_of(GetParam());
+  c.candidates = {1, 65, 3, 0, 129};
+  c.history = {0, 33, 64, 7, 1};
+  c.heads = c.kv_heads = 1;
+  c.self_key = true;
+  c.scale *= 4.0f;
+  c.draw();
+  EXPECT_EQ(run_and_expect_close(c).schedule.tile_rows, GetParam().tile_rows);
+}
+
+TEST_P(TargetAttentionKernel, shares_key_value_heads) {
+  TargetCase c = case_of(GetParam());
+  c.candidates = {23, 1, 50};
+  c.history = {40, 65, 3};
+  c.heads = 6;
+  c.kv_heads = 2;
+  c.self_key = true;
+  c.draw();
+  run_and_expect_close(c);
+}
+
+// Pieces spread over blocks and merged by a second kernel, or taken in turn by one block, give the same bits.
+TEST_P(TargetAttentionKernel, pieces_give_the_same_bits_split_or_not) {
+  TargetCase c = case_of(GetParam());
+  c.candidates = {7, 2, 66, 1};
+  c.history = {2049, 100, 1025, 2500};
+  c.heads = 2;
+  c.kv_heads = 1;
+  c.self_key = true;
+  c.draw();
+  c.split_limit = 1000;
+  const TargetOutcome split = run_and_expect_close(c);
+  EXPECT_TRUE(split.schedule.split);
+  c.split_limit = 0;
+  const TargetOutcome whole = run(c);
+  EXPECT_FALSE(whole.schedule.split);
+  expect_same_bits(split.out, whole.out);
+}
+
+TEST_P(TargetAttentionKernel, bits_do_not_depend_on_the_batch_or_on_the_order_of_threads) {
+  TargetCase c = case_of(GetParam());
+  c.candidates = {3, 65, 1, 129, 20};
+  c.history = {70, 33, 1030, 64, 0};
+  c.heads = 2;
+  c.kv_heads = 2;
+  c.self_key = true;
+  c.draw();
+  const TargetOutcome together = run_and_expect_close(c);
+  for (const uint64_t seed : {1, 2, 3}) {
+    c.simt_seed = seed;
+    expect_same_bits(together.out, run(c).out);
+  }
+  std::vector<float> alone;
+  for (size_t b = 0; b < c.candidates.size(); ++b) {
+    TargetCase user = c.users(b, b + 1);
+    user.simt_seed = b;
+    const std::vector<float> out = run(user).out;
+    alone.insert(alone.end(), out.begin(), out.end());
+  }
+  expect_same_bits(together.out, alone);
+}
+
+// A user whose every row is NaN, between two others.
+TEST_P(TargetAttentionKernel, reads_no_row_of_another_user) {
+  TargetCase c = case_of(GetParam());
+  c.candidates = {5, 70, 66};
+  c.history = {33, 100, 65};
+  c.self_key = true;
+  c.draw();
+  poison_rows(c.q, c.heads * c.d, 5, 75);
+  poison_rows(c.self_k, c.kv_heads * c.d, 5, 75);
+  poison_rows(c.self_v, c.kv_heads * c.d, 5, 75);
+  poison_rows(c.k, c.kv_heads * c.d, 33, 133);
+  poison_rows(c.v, c.kv_heads * c.d, 33, 133);
+  const TargetOutcome outcome = run(c);
+  expect_close(c, outcome, 0, 5);
+  expect_close(c, outcome, 75, 141);
+}
+
+// All candidates but one are NaN.
+TEST_P(TargetAttentionKernel, ignores_other_candidates) {
+  TargetCase c = case_of(GetParam());
+  c.candidates = {131};
+  c.history = {77};
+  c.heads = c.kv_heads = 1;
+  c.self_key = true;
+  c.draw();
+  const TargetOutcome whole = run_and_expect_close(c);
+  for (std::vector<float> *x : {&c.q, &c.self_k, &c.self_v}) {
+    poison_rows(*x, c.d, 0, 66);
+    poison_rows(*x, c.d, 67, 131);
+  }
+  const TargetOutcome one = run(c);
+  const auto row = [&](const TargetOutcome &o) {
+    return std::vector<float>(o.out.begin() + 66 * c.d, o.out.begin() + 67 * c.d);
+  };
+  expect_same_bits(row(whole), row(one));
+}
+
+TEST_P(TargetAttentionKernel, takes_the_latest_events) {
+  TargetCase c = case_of(GetParam());
+  c.candidates = {2, 3, 1, 2};
+  c.history = {100, 37, 36, 1200};
+  c.num_latest = 37;
+  c.draw();
+  run_and_expect_close(c);
+  // The events before are not read.
+  poison_rows(c.k, c.kv_heads * c.d, 0, 63);
+  poison_rows(c.v, c.kv_heads * c.d, 0, 63);
+  expect_close(c, run(c), 0, c.candidate_rows());
+}
+
+// Tile sizes and the number of multiprocessors choose how work is spread, never what comes out.
+TEST(TargetAttention, bits_do_not_depend_on_the_tile_size) {
+  for (const int64_t d : {32, 64, 96, 128}) {
+    TargetCase c = case_of({JD_BF16, static_cast<int32_t>(d), attention::kLargeTile});
+    c.candidates = {130, 64};
+    c.history = {1100, 129};
+    c.self_key = true;
+    c.heads = 2;
+    c.kv_heads = 1;
+    c.draw();
+    const TargetOutcome large = run(c);
+    c.multiprocessors = 64;
+    const TargetOutcome small = run(c);
+    EXPECT_EQ(large.schedule.tile_rows, attention::kLargeTile);
+    EXPECT_EQ(small.schedule.tile_rows, attention::kSmallTile);
+    expect_same_bits(large.out, small.out);
+  }
+}
+
+TEST(TargetAttention, takes_gaps_between_heads_and_tokens_both_offsets_and_both_outputs) {
+  for (const int32_t dtype : {JD_F32, JD_BF16}) {
+    for (const int32_t offset_dtype : {JD_I32, JD_I64}) {
+      for (const int32_t out_dtype : {int32_t{JD_F32}, dtype}) {
+        TargetCase c;
+        c.dtype = dtype;
+        c.out_dtype = out_dtype;
+        c.offset_dtype = offset_dtype;
+        c.candidates = {3, 66};
+        c.history = {65, 34};
+        c.heads = 3;
+        c.kv_heads = 1;
+        c.self_key = true;
+        c.gaps = {8, 16};
+        c.draw();
+        run_and_expect_close(c);
+      }
+    }
+  }
+}
+
+// Scale of either sign, zero, and large enough that one key takes all the weight and earlier maxima are overtaken.
+TEST(TargetAttention, takes_every_scale) {
+  for (const int32_t dtype : {JD_F32, JD_BF16}) {
+    for (const float scale : {0.0f, -0.0f, 1e-30f, -0.5f, 3.0f, -40.0f}) {
+      TargetCase c;
+      c.dtype = c.out_dtype = dtype;
+      c.scale = scale;
+      c.candidates = {9};
+      c.history = {200};
+      c.self_key = true;
+      c.draw();
+      for (size_t i = 0; i < c.k.size(); ++i) c.k[i] = testing::rounded(c.k[i] * (1.0f + static_cast<float>(i) * 1e-4f), dtype);
+      run_and_expect_close(c);
+    }
+  }
+}
+
+TEST(TargetAttention, zero_scale_averages) {
+  for (const int32_t dtype : {JD_F32, JD_BF16}) {
+    TargetCase c;
+    c.dtype = dtype;
+    c.out_dtype = JD_F32;
+    c.scale = 0.0f;
+    c.candidates = {2};
+    c.history = {33};
+    c.heads = c.kv_heads = 1;
+    c.draw();
+    const TargetOutcome outcome = run(c);
+    for (int64_t column = 0; column < c.d; ++column) {
+      double mean = 0;
+      for (int64_t j = 0; j < 33; ++j) mean += c.v[static_cast<size_t>(j * c.d + column)] / 33.0;
+      EXPECT_NEAR(outcome.out[static_cast<size_t>(column)], mean, 1e-6);
+    }
+  }
+}
+
+TEST(TargetAttention, a_candidate_without_any_key_gives_zeros) {
+  for (const int32_t dtype : {JD_F32, JD_BF16}) {
+    TargetCase c;
+    c.dtype = c.out_dtype = dtype;
+    c.candidates = {2, 3};
+    c.history = {0, 0};
+    c.draw();
+    for (const float x : run(c).out) EXPECT_EQ(x, 0.0f);
+  }
+}
+
+// More users than a block looks at at once, and more items than blocks.
+TEST(TargetAttention, many_short_users) {
+  for (const int32_t dtype : {JD_F32, JD_BF16}) {
+    TargetCase c;
+    c.dtype = c.out_dtype = dtype;
+    c.heads = c.kv_heads = 1;
+    c.multiprocessors = 1;
+    for (int64_t b = 0; b < 300; ++b) {
+      c.candidates.push_back(b % 5 == 0 ? 0 : b % 3);
+      c.history.push_back((b * 7) % 11);
+    }
+    c.draw();
+    run_and_expect_close(c);
+  }
+}
+
+TEST(TargetAttention, empty_batch_and_no_candidates) {
+  TargetCase c;
+  c.draw();
+  EXPECT_TRUE(run(c).out.empty());
+  c.candidates = {0, 0};
+  c.history = {3, 0};
+  c.draw();
+  const TargetOutcome outcome = run(c);
+  EXPECT_TRUE(outcome.out.empty());
+  EXPECT_EQ(outcome.report.has_error, 0);
+}
+
+// More than kMaxPieces * kPieceKeys events: pieces grow instead of becoming more.
+TEST(TargetAttention, very_long_history) {
+  TargetCase c;
+  c.candidates = {2};
+  c.history = {33001};
+  c.heads = c.kv_heads = 1;
+  c.out_dtype = JD_F32;
+  c.draw();
+  EXPECT_TRUE(run_and_expect_close(c).schedule.split);
+}
+
+// -- pieces and schedules, without a kernel --------------------------------------------------------------------------------
+TEST(TargetAttentionPieces, cover_every_history_in_whole_tiles) {
+  for (int32_t n = 0; n <= 131072; n += n < 5000 ? 1 : 61) {
+    const int32_t length = attention::piece_length(n), pieces = attention::num_pieces(n);
+    ASSERT_EQ(length % attention::kPieceGranule, 0);
+    ASSERT_GE(pieces, 1);
+    ASSERT_LE(pieces, attention::max_pieces(n));
+    ASSERT_LE(pieces, attention::kMaxPieces);
+    ASSERT_GE(int64_t{length} * pieces, n);
+    if (pieces > 1) {
+      ASSERT_LT(int64_t{length} * (pieces - 1), n) << "an empty piece";
+    }
+  }
+}
+
+TEST(TargetAttentionSchedule, grids_hold_every_item_and_scratch_stays_bounded) {
+  std::mt19937_64 random(7);
+  for (int round = 0; round < 200; ++round) {
+    TargetCase c;
+    c.heads = 8;
+    c.kv_heads = 1 << (random() % 4);
+    c.d = 32 * (1 + random() % 4);
+    c.dtype = random() % 2 ? JD_BF16 : JD_F32;
+    const size_t batch = 1 + random() % 40;
+    for (size_t b = 0; b < batch; ++b) {
+      c.candidates.push_back(static_cast<int64_t>(random() % (random() % 2 ? 10 : 1000)));
+      c.history.push_back(static_cast<int64_t>(random() % 20000));
+    }
+    testing::PlanMemory memory;
+    const TargetAttentionPlan plan(memory.resources(132), testing::desc_of(c));
+    const TargetAttentionSchedule s = plan.schedule(static_cast<int64_t>(batch), c.candidate_rows(), c.history_rows());
+    int64_t items = 0;
+    for (size_t b = 0; b < batch; ++b) {
+      const int64_t rows = c.candidates[b] * c.heads / c.kv_heads;
+      items += (rows + s.tile_rows - 1) / s.tile_rows * c.kv_heads *
+               (s.split ? attention::num_pieces(static_cast<int32_t>(c.history[b])) : 1);
+    }
+    EXPECT_GE(s.items, items);
+    const size_t states = size_t{8} * 132 * 4 * 1024 + (size_t{132} << 12) * 32;
+    EXPECT_LE(plan.scratch_bytes(), static_cast<size_t>(TargetAttentionPlan::kScratchBudget) + states);
+  }
+}
+
+TEST(TargetAttentionPlan, says_what_it_runs_and_gives_memory_back) {
+  TargetCase c;
+  c.candidates = {1};
+  testing::PlanMemory memory;
+  jd_error error{};
+  error.struct_size = sizeof error;
+  KernelPlan *made = nullptr;
+  ASSERT_EQ(TargetAttentionPlan::create(memory.resources(132), testing::desc_of(c), &made, &error), JD_OK);
+  char text[256];
+  made->describe(text, sizeof text);
+  EXPECT_NE(std::string(text).find("mma.sync"), std::string::npos) << text;
+  EXPECT_GT(memory.alive_bytes, 0);
+  delete made;
+  EXPECT_EQ(memory.alive_bytes, 0);
+
+  memory.limit_bytes = 1000;
+  EXPECT_EQ(TargetAttentionPlan::create(memory.resources(132), testing::desc_of(c), &made, &error), JD_OUT_OF_MEMORY);
+  EXPECT_EQ(memory.alive_bytes, 0);
+
+  jd_target_attention_desc silu = testing::desc_of(c);
+  silu.activation = JD_ACTIVATION_SILU;
+  EXPECT_EQ(TargetAttentionPlan::create(memory.resources(132), silu, &made, &error), JD_UNSUPPORTED);
+}
+
+// -- what only the device can see -------------------------------------------------------------------------------------------
+struct BadOffsets {
+  const char *what;
+  std::vector<int64_t> candidates, history;  // offsets of 4 users
+  int32_t fault, table;
+  int64_t position, value, limit;
+  std::vector<int> refused;
+};
+
+// The tensors hold 40 candidates and 50 events; declared: 20 candidates, 30 events a user.
+std::vector<BadOffsets> bad_offsets() {
+  const std::vector<int64_t> c = {0, 10, 20, 30, 40}, h = {0, 5, 20, 20, 50};
+  return {
+      {"start", {1, 10, 20, 30, 40}, h, JDB_FAULT_OFFSET_START, 0, 0, 1, 0, {0}},
+      {"negative start", c, {-3, 5, 20, 20, 50}, JDB_FAULT_OFFSET_START, 1, 0, -3, 0, {0}},
+      {"order", {0, 10, 4, 22, 40}, h, JDB_FAULT_OFFSET_ORDER, 0, 1, 4, 10, {1}},
+      {"order of the history", c, {0, 5, 25, 20, 50}, JDB_FAULT_OFFSET_ORDER, 1, 2, 20, 25, {2}},
+      {"negative", c, {0, -7, 20, 20, 50}, JDB_FAULT_OFFSET_ORDER, 1, 0, -7, 0, {0, 1}},
+      {"far away", c, {0, INT64_MIN, INT64_MAX, 20, 50}, JDB_FAULT_OFFSET_ORDER, 1, 0, INT64_MIN, 0, {0, 1, 2}},
+      {"overrun", {0, 10, 20, 30, 41}, h, JDB_FAULT_OFFSET_OVERRUN, 0, 3, 41, 40, {3}},
+      {"overrun in the middle", {0, 10, 60, 30, 40}, h, JDB_FAULT_OFFSET_OVERRUN, 0, 1, 60, 40, {1, 2}},
+      {"short", c, {0, 5, 20, 20, 49}, JDB_FAULT_OFFSET_OVERRUN, 1, 3, 49, 50, {3}},
+      {"too many candidates", {0, 10, 10, 31, 40}, h, JDB_FAULT_LENGTH, 0, 2, 21, 20, {2}},
+      {"too long a history", c, {0, 0, 31, 31, 50}, JDB_FAULT_LENGTH, 1, 1, 31, 30, {1}},
+  };
+}
+
+TEST(TargetAttentionFaults, name_the_first_offender_and_leave_the_others_alone) {
+  for (const int32_t dtype : {JD_F32, JD_BF16}) {
+    for (const int32_t bounds : {JD_BOUNDS_STRICT, JD_BOUNDS_ZERO}) {
+      for (const BadOffsets &bad : bad_offsets()) {
+        SCOPED_TRACE(bad.what);
+        TargetCase c;
+        c.dtype = c.out_dtype = dtype;
+        c.bounds = bounds;
+        c.offset_dtype = JD_I64;
+        c.heads = c.kv_heads = 1;
+        c.candidates = {10, 10, 10, 10};
+        c.history = {5, 15, 0, 30};
+        c.max_candidates = 20;
+        c.max_history = 30;
+        c.draw();
+        c.candidate_offsets = bad.candidates;
+        c.history_offsets = bad.history;
+        for (const uint64_t seed : {0, 5}) {
+          c.simt_seed = seed;
+          const TargetOutcome outcome = run(c);
+          if (bounds == JD_BOUNDS_ZERO) {
+            EXPECT_EQ(outcome.report.has_error, 0);
+            EXPECT_EQ(outcome.report.skipped, static_cast<int64_t>(bad.refused.size()));
+          } else {
+            EXPECT_EQ(outcome.report.has_error, 1);
+            EXPECT_EQ(outcome.report.skipped, 0);
+            EXPECT_EQ(outcome.report.op, JDB_OP_TARGET_ATTENTION);
+            EXPECT_EQ(outcome.report.fault, bad.fault);
+            EXPECT_EQ(outcome.report.table, bad.table);
+            EXPECT_EQ(outcome.report.position, bad.position);
+            EXPECT_EQ(outcome.report.value, bad.value);
+            EXPECT_EQ(outcome.report.limit, bad.limit);
+          }
+          // Rows of users that were not refused, as if they were alone.
+          for (int b = 0; b < 4; ++b) {
+            if (std::find(bad.refused.begin(), bad.refused.end(), b) != bad.refused.end()) continue;
+            const int64_t c0 = bad.candidates[b], c1 = bad.candidates[b + 1];
+            const int64_t h0 = bad.history[b], h1 = bad.history[b + 1];
+            TargetCase alone = c;
+            alone.bounds = JD_BOUNDS_STRICT;
+            alone.candidates = {c1 - c0};
+            alone.history = {h1 - h0};
+            alone.draw();
+            alone.q.assign(c.q.begin() + c0 * c.d, c.q.begin() + c1 * c.d);
+            alone.k.assign(c.k.begin() + h0 * c.d, c.k.begin() + h1 * c.d);
+            alone.v.assign(c.v.begin() + h0 * c.d, c.v.begin() + h1 * c.d);
+            const TargetOutcome expected = run(alone);
+            expect_same_bits({outcome.out.begin() + c0 * c.d, outcome.out.begin() + c1 * c.d}, expected.out);
+          }
+        }
+      }
+    }
+  }
+}
+
+}  // namespace
+}  // namespace jindou

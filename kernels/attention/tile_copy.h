@@ -1,0 +1,68 @@
+// Asynchronous copies of rows into a tile in shared memory.
+//
+// A `Tile` says where the 16-byte chunks of its rows lie: Element, kChunks, kRowBytes, offset(row, chunk). Its layout repeats
+// every 8 rows (offset(row + 8, chunk) = offset(row, chunk) + 8 * kRowBytes) and every 8 chunks, or 4 when kChunks is no multiple
+// of 8.
+#ifndef JINDOU_KERNELS_ATTENTION_TILE_COPY_H
+#define JINDOU_KERNELS_ATTENTION_TILE_COPY_H
+
+#include "primitives/primitives.h"
+
+namespace jindou::attention {
+
+// How the threads of a block share the chunks of a tile: kLanes neighbours take a run of a row, so that global reads are
+// contiguous. A thread's rows are kRowsAPass apart: all its offsets are one number plus constants.
+template <class Tile, int kThreads>
+class TileCopy {
+  static constexpr int kLanes = Tile::kChunks % 8 == 0 ? 8 : 4;
+  static constexpr int kRowsAPass = kThreads / kLanes;
+  static constexpr int kChunkElements = 16 / sizeof(typename Tile::Element);
+  static_assert(kRowsAPass % 8 == 0 && Tile::kChunks % kLanes == 0);
+
+ public:
+  JD_DEVICE explicit TileCopy(uint32_t thread)
+      : row_(static_cast<int>(thread / kLanes)),
+        chunk_(static_cast<int>(thread % kLanes)),
+        offset_(Tile::offset(row_, chunk_)) {}
+
+  // Where this thread's first chunk lies in a tensor whose row 0 of the tile is at `rows`, `stride` elements a row.
+  JD_DEVICE const typename Tile::Element *first(const typename Tile::Element *rows, int64_t stride) const {
+    return rows + row_ * stride + chunk_ * kChunkElements;
+  }
+
+  // f(row, element of the row, offset in the tile) for this thread's chunks of a tile of kRows rows.
+  template <int kRows, class F>
+  JD_DEVICE void for_each_chunk(const F &f) const {
+    static_assert(kRows % kRowsAPass == 0);
+#pragma unroll
+    for (int pass = 0; pass < kRows / kRowsAPass; ++pass) {
+#pragma unroll
+      for (int run = 0; run < Tile::kChunks / kLanes; ++run) {
+        f(row_ + pass * kRowsAPass, (chunk_ + run * kLanes) * kChunkElements,
+          offset_ + pass * kRowsAPass * Tile::kRowBytes + run * kLanes * 16);
+      }
+    }
+  }
+
+  // Copies kRows rows; those from `valid` on become zeros and are not read. `mine` as from first().
+  template <int kRows>
+  JD_DEVICE void copy(char *tile, const typename Tile::Element *mine, int64_t stride, int valid) const {
+    static_assert(kRows % kRowsAPass == 0);
+#pragma unroll
+    for (int pass = 0; pass < kRows / kRowsAPass; ++pass) {
+#pragma unroll
+      for (int run = 0; run < Tile::kChunks / kLanes; ++run) {
+        prim::cp_async_16(tile + offset_ + pass * kRowsAPass * Tile::kRowBytes + run * kLanes * 16,
+                          mine + run * kLanes * kChunkElements, row_ + pass * kRowsAPass < valid);
+      }
+      mine += kRowsAPass * stride;
+    }
+  }
+
+ private:
+  const int row_, chunk_, offset_;
+};
+
+}  // namespace jindou::attention
+
+#endif
