@@ -1,0 +1,176 @@
+package io.jindou;
+
+import static io.jindou.Rig.refused;
+import static org.junit.jupiter.api.Assertions.assertEquals;
+import static org.junit.jupiter.api.Assertions.assertTrue;
+
+import java.util.Arrays;
+import java.util.Random;
+import org.junit.jupiter.params.ParameterizedTest;
+import org.junit.jupiter.params.provider.MethodSource;
+
+class HstuAttentionTest {
+    private static final int HEADS = 2, DIM = 32;
+    private static final int[] LENGTHS = {1, 0, 17, 64, 83}, TARGETS = {0, 0, 3, 1, 20};
+
+    @ParameterizedTest
+    @MethodSource("io.jindou.TestDevices#names")
+    void follows_the_formula(String name) throws Exception {
+        HstuMask causal = HstuMask.causalOnly();
+        for (DType dtype : new DType[] {DType.F32, DType.BF16}) {
+            check(name, dtype, causal, false, false);
+            check(name, dtype, causal, true, true);
+            check(name, dtype, causal.withContextualSeqLen(1), true, false);
+        }
+    }
+
+    private static void check(String name, DType dtype, HstuMask mask, boolean targets, boolean scales) throws Exception {
+        try (Rig rig = new Rig(name)) {
+            Random random = new Random(5);
+            int total = Arrays.stream(LENGTHS).sum();
+            // Queries, keys and values side by side, as a linear layer leaves them: strided views.
+            HostTensor qkv = HostTensor.of(dtype, Rig.random(random, total, 3 * HEADS, DIM), total, 3 * HEADS, DIM);
+            float[] attnScale = Rig.random(random, total);
+            double[] expected =
+                    reference(qkv.toDoubles(), mask, targets ? TARGETS : new int[LENGTHS.length], scales ? attnScale : null);
+
+            HstuAttentionDesc desc = HstuAttentionDesc.of(dtype, HEADS, DIM, 16f, LENGTHS.length, 128)
+                    .withAlpha(0.25f)
+                    .withMask(mask)
+                    .withOffsetDType(DType.I32)
+                    .withOutDType(DType.F32);
+            HstuAttention attention = rig.keep(HstuAttention.plan(rig.device, desc));
+            assertTrue(attention.describe().contains("hstu_attention"), attention.describe());
+            Tensor all = rig.keep(Tensor.of(rig.stream, qkv));
+            Tensor offsets = rig.ints(Arrays.stream(JaggedTensor.offsets(LENGTHS)).mapToInt(o -> (int) o).toArray());
+            Tensor out = rig.poisoned(DType.F32, total, HEADS, DIM);
+            attention.run(
+                    rig.stream,
+                    new JaggedTensor(rig.keep(all.slice(1, 0, HEADS)), offsets),
+                    rig.keep(all.slice(1, HEADS, 2 * HEADS)),
+                    rig.keep(all.slice(1, 2 * HEADS, 3 * HEADS)),
+                    targets ? rig.ints(TARGETS) : null,
+                    scales ? rig.floats(attnScale) : null,
+                    out);
+            float[] actual = out.readFloats(rig.stream);
+            // Sums of up to 83 terms of size 1/16; bf16 rounds each weight once more.
+            double tolerance = dtype == DType.F32 ? 2e-5 : 2e-2;
+            for (int i = 0; i < expected.length; i++) {
+                assertEquals(expected[i], actual[i], tolerance, "element " + i + " " + dtype + " " + mask);
+            }
+        }
+    }
+
+    private static double[] reference(double[] qkv, HstuMask mask, int[] targets, float[] attnScale) {
+        long[] offsets = JaggedTensor.offsets(LENGTHS);
+        double[] out = new double[qkv.length / 3];
+        int c = mask.contextualSeqLen();
+        for (int b = 0; b < LENGTHS.length; b++) {
+            int n = LENGTHS[b], start = (int) offsets[b];
+            int maxId = (c > 0 ? n - c + 1 : n) - targets[b];
+            for (int h = 0; h < HEADS; h++) {
+                for (int i = 0; i < n; i++) {
+                    int row = Math.min(c > 0 ? Math.max(i - c + 1, 0) : i, maxId);
+                    for (int j = 0; j < n; j++) {
+                        int column = Math.min(c > 0 ? Math.max(j - c + 1, 0) : j, maxId);
+                        boolean allowed = i == j || row > column || c > 0 && row == 0 && column < maxId;
+                        if (!allowed) {
+                            continue;
+                        }
+                        double dot = 0;
+                        for (int x = 0; x < DIM; x++) {
+                            dot += qkv[((start + i) * 3 * HEADS + h) * DIM + x] * qkv[((start + j) * 3 * HEADS + HEADS + h) * DIM + x];
+                        }
+                        double score = 0.25 * dot;
+                        double weight = score / (1 + Math.exp(-score)) * (attnScale == null ? 1 / 16.0 : attnScale[start + i]);
+                        for (int x = 0; x < DIM; x++) {
+                            out[((start + i) * HEADS + h) * DIM + x] += weight * qkv[((start + j) * 3 * HEADS + 2 * HEADS + h) * DIM + x];
+                        }
+                    }
+                }
+            }
+        }
+        return out;
+    }
+
+    @ParameterizedTest
+    @MethodSource("io.jindou.TestDevices#names")
+    void bad_descriptions_are_refused(String name) throws Exception {
+        try (Rig rig = new Rig(name)) {
+            HstuAttentionDesc good = HstuAttentionDesc.of(DType.F32, 2, 32, 100f, 2, 64);
+            refusedPlan(rig, HstuAttentionDesc.of(DType.I8, 2, 32, 1, 1, 1), "'dtype'", "i8");
+            refusedPlan(rig, HstuAttentionDesc.of(DType.F32, 2, 256, 1, 1, 1), "'head_dim_qk'", "256");
+            refusedPlan(rig, HstuAttentionDesc.of(DType.F32, 257, 32, 1, 1, 1), "'num_heads'", "257");
+            refusedPlan(rig, HstuAttentionDesc.of(DType.F32, 2, 32, 0, 1, 1), "'scaling_seqlen'", "> 0", "0");
+            refusedPlan(rig, HstuAttentionDesc.of(DType.F32, 2, 32, Float.NaN, 1, 1), "'scaling_seqlen'", "nan");
+            refusedPlan(rig, HstuAttentionDesc.of(DType.F32, 2, 32, 1, 1, 131073), "'max_seq_len'", "131072", "131073");
+            refusedPlan(rig, HstuAttentionDesc.of(DType.F32, 2, 32, 1, -1, 1), "'max_batch'", "-1");
+            refusedPlan(rig, good.withAlpha(Float.NaN), "'alpha'", "finite", "nan");
+            refusedPlan(rig, good.withHeadDimV(64), "'head_dim_v'", "32", "64");
+            refusedPlan(rig, good.withOutDType(DType.F16), "'out_dtype'", "f16");
+            refusedPlan(rig, good.withBounds(Bounds.TRUST), "'bounds'", "2");
+            refusedPlan(rig, good.withMask(HstuMask.causalOnly().withContextualSeqLen(-1)), "'contextual_seq_len'", "-1");
+            refusedPlan(rig, good.withMask(HstuMask.causalOnly().withMaxAttnLen(-1)), "'max_attn_len'", "-1");
+            refusedPlan(rig, good.withMask(HstuMask.causalOnly().withMinFullAttnSeqLen(-1)), "'min_full_attn_seq_len'", "-1");
+            refused(NullPointerException.class, () -> good.withMask(null), "mask");
+            refused(NullPointerException.class, () -> HstuAttention.plan(rig.device, null), "desc");
+            refused(NullPointerException.class, () -> HstuAttention.plan(null, good), "'device'");
+        }
+    }
+
+    private static void refusedPlan(Rig rig, HstuAttentionDesc desc, String... fragments) {
+        refused(InvalidArgumentException.class, () -> HstuAttention.plan(rig.device, desc), fragments);
+    }
+
+    @ParameterizedTest
+    @MethodSource("io.jindou.TestDevices#names")
+    void bad_arguments_of_a_run_are_refused(String name) throws Exception {
+        try (Rig rig = new Rig(name);
+                Rig other = new Rig(name)) {
+            HstuAttention attention =
+                    rig.keep(HstuAttention.plan(rig.device, HstuAttentionDesc.of(DType.F32, 1, 32, 8, 2, 4)));
+            Tensor q = rig.floats(new float[5 * 32], 5, 1, 32);
+            Tensor k = rig.floats(new float[5 * 32], 5, 1, 32);
+            Tensor v = rig.floats(new float[5 * 32], 5, 1, 32);
+            Tensor out = rig.keep(Tensor.create(rig.device, DType.F32, 5, 1, 32));
+            Tensor offsets = rig.longs(0, 2, 5);
+            JaggedTensor queries = new JaggedTensor(q, offsets);
+            Stream stream = rig.stream;
+
+            refused(NullPointerException.class, () -> attention.run(stream, null, k, v, out), "'queries'");
+            refused(NullPointerException.class, () -> attention.run(stream, queries, null, v, out), "'keys'");
+            refused(NullPointerException.class, () -> attention.run(stream, queries, k, null, out), "'values'");
+            refused(NullPointerException.class, () -> attention.run(stream, queries, k, v, null), "'out'");
+            refused(NullPointerException.class, () -> attention.run(null, queries, k, v, out), "'stream'");
+            refused(InvalidArgumentException.class,
+                    () -> attention.run(stream, queries, rig.floats(new float[4 * 32], 4, 1, 32), v, out),
+                    "hstu_attention", "'keys'", "[5, 1, 32]", "[4, 1, 32]");
+            refused(InvalidArgumentException.class,
+                    () -> attention.run(stream, queries, k, rig.floats(new float[5 * 64], 5, 1, 64), out), "'values'", "[5, 1, 64]");
+            refused(InvalidArgumentException.class,
+                    () -> attention.run(stream, queries, k, v, rig.ints(1, 2, 3), null, out), "'num_targets'", "[2]", "[3]");
+            refused(InvalidArgumentException.class,
+                    () -> attention.run(stream, queries, k, v, rig.longs(1, 2), null, out), "'num_targets'", "i32", "i64");
+            refused(InvalidArgumentException.class,
+                    () -> attention.run(stream, queries, k, v, null, rig.floats(new float[4]), out), "'attn_scale'", "[5]", "[4]");
+            refused(InvalidArgumentException.class, () -> attention.run(stream, queries, k, v, k), "'out'", "overlap");
+            refused(InvalidArgumentException.class,
+                    () -> attention.run(stream, queries, other.floats(new float[5 * 32], 5, 1, 32), v, out), "belongs to device");
+            Tensor odd = rig.keep(rig.floats(new float[6 * 32]).view(1, new long[] {5, 1, 32}, null));
+            refused(InvalidArgumentException.class, () -> attention.run(stream, queries, odd, v, out), "'keys'", "aligned to 16");
+
+            bad(rig, () -> attention.run(stream, new JaggedTensor(q, rig.longs(1, 2, 5)), k, v, out), "first offset", "got 1");
+            bad(rig, () -> attention.run(stream, new JaggedTensor(q, rig.longs(0, 6, 5)), k, v, out), "'offsets'");
+            bad(rig, () -> attention.run(stream, new JaggedTensor(q, rig.longs(0, 5, 5)), k, v, out), "at most 4 rows", "got 5");
+            bad(rig, () -> attention.run(stream, queries, k, v, rig.ints(3, 0), null, out), "'num_targets'", "0..2", "got 3");
+            bad(rig, () -> attention.run(stream, queries, k, v, rig.ints(0, -1), null, out), "'num_targets'", "got -1");
+
+            attention.run(stream, queries, k, v, rig.ints(2, 3), null, out);
+            stream.synchronize();
+        }
+    }
+
+    private static void bad(Rig rig, Runnable run, String... fragments) {
+        EmbeddingBagTest.badOffsets(rig, run, fragments);
+    }
+}

@@ -1,0 +1,136 @@
+package io.jindou;
+
+import static io.jindou.Rig.refused;
+import static org.junit.jupiter.api.Assertions.assertEquals;
+import static org.junit.jupiter.api.Assertions.assertFalse;
+import static org.junit.jupiter.api.Assertions.assertTrue;
+
+import java.util.ArrayList;
+import java.util.List;
+import java.util.concurrent.CountDownLatch;
+import java.util.concurrent.Executors;
+import java.util.concurrent.Future;
+import java.util.concurrent.TimeUnit;
+import org.junit.jupiter.api.Test;
+import org.junit.jupiter.api.Timeout;
+import org.junit.jupiter.params.ParameterizedTest;
+import org.junit.jupiter.params.provider.MethodSource;
+
+class LifetimeTest {
+    @ParameterizedTest
+    @MethodSource("io.jindou.TestDevices#names")
+    void closing_twice_is_harmless(String name) throws Exception {
+        try (Rig rig = new Rig(name)) {
+            Tensor tensor = Tensor.create(rig.device, DType.F32, 8);
+            assertFalse(tensor.isClosed());
+            long live = Jindou.liveObjects();
+            tensor.close();
+            tensor.close();
+            assertTrue(tensor.isClosed());
+            assertEquals(live - 1, Jindou.liveObjects());
+            refused(ClosedException.class, tensor::address, "'tensor'", "closed");
+            refused(ClosedException.class, () -> tensor.fill(rig.stream, 0), "'tensor'", "closed");
+            assertEquals("F32", tensor.dtype().name(), "what is known without the library stays readable");
+        }
+    }
+
+    @Test
+    @Timeout(60)
+    void what_is_forgotten_is_released_by_the_garbage_collector() throws Exception {
+        long before = Jindou.liveObjects();
+        forget();
+        while (Jindou.liveObjects() > before) {
+            System.gc();
+            Thread.sleep(20);
+        }
+        assertEquals(before, Jindou.liveObjects());
+    }
+
+    private static void forget() {
+        Device device = Device.open("cpu");
+        Stream stream = Stream.create(device);
+        Tensor table = Tensor.of(stream, new float[4], 1, 4);
+        EmbeddingBag bag = EmbeddingBag.plan(device, EmbeddingBagDesc.of(table, Pooling.SUM, 1, 1));
+        assertTrue(bag.describe().length() > 0);
+    }
+
+    /** A device closed while many virtual threads use it: every call ends with a result or a ClosedException, and nothing is lost. */
+    @ParameterizedTest
+    @MethodSource("io.jindou.TestDevices#names")
+    @Timeout(120)
+    void a_device_may_be_closed_while_others_use_it(String name) throws Exception {
+        long before = Jindou.liveObjects();
+        for (int round = 0; round < 5; round++) {
+            Device device = Device.open(name);
+            Stream setup = Stream.create(device);
+            Tensor table = Tensor.of(setup, new float[400], 100, 4);
+            EmbeddingBag bag = EmbeddingBag.plan(device, EmbeddingBagDesc.of(table, Pooling.SUM, 1, 8));
+            JaggedTensor ids = JaggedTensor.of(setup, new long[] {1, 2, 3});
+            int workers = 64;
+            CountDownLatch running = new CountDownLatch(workers);
+            List<Future<?>> results = new ArrayList<>();
+            try (var threads = Executors.newVirtualThreadPerTaskExecutor()) {
+                for (int i = 0; i < workers; i++) {
+                    results.add(threads.submit(() -> {
+                        try (Stream stream = Stream.create(device);
+                                Tensor out = Tensor.create(device, DType.F32, 1, 4)) {
+                            running.countDown();
+                            while (true) {
+                                bag.run(stream, ids, out);
+                                out.readFloats(stream);
+                                // There are more workers than carrier threads.
+                                Thread.yield();
+                            }
+                        } catch (ClosedException e) {
+                            return;
+                        } finally {
+                            running.countDown();
+                        }
+                    }));
+                }
+                running.await();
+                Thread.sleep(5L * round);
+                device.close();
+                threads.shutdown();
+                assertTrue(threads.awaitTermination(60, TimeUnit.SECONDS));
+            }
+            for (Future<?> result : results) {
+                result.get();
+            }
+            ids.close();
+            bag.close();
+            table.close();
+            setup.close();
+            assertEquals(before, Jindou.liveObjects());
+        }
+        try (Rig rig = new Rig(name)) {
+            rig.stillWorks();
+        }
+    }
+
+    /** Tensors closed by one thread while another reads them. */
+    @ParameterizedTest
+    @MethodSource("io.jindou.TestDevices#names")
+    @Timeout(120)
+    void a_tensor_may_be_closed_while_others_use_it(String name) throws Exception {
+        try (Rig rig = new Rig(name);
+                var threads = Executors.newVirtualThreadPerTaskExecutor()) {
+            for (int round = 0; round < 50; round++) {
+                Tensor tensor = Tensor.of(rig.stream, new float[64], 64);
+                Future<?> reader = threads.submit(() -> {
+                    try (Stream stream = Stream.create(rig.device)) {
+                        while (true) {
+                            tensor.readFloats(stream);
+                            Thread.yield();
+                        }
+                    } catch (ClosedException e) {
+                        return;
+                    }
+                });
+                Thread.sleep(1);
+                tensor.close();
+                reader.get(30, TimeUnit.SECONDS);
+            }
+        }
+    }
+}
