@@ -8,11 +8,15 @@
 
 #include "core/backend.h"
 #include "core/error.h"
-#include "cuda/device.h"
 #include "cuda/launches.h"
 
 namespace jindou::cuda_backend {
 namespace {
+
+struct Event {
+  Device *device;
+  cudaEvent_t native;
+};
 
 Device *device_of(void *handle) { return static_cast<Device *>(handle); }
 Stream *stream_of(void *handle) { return static_cast<Stream *>(handle); }
@@ -70,7 +74,7 @@ jd_status device_info(void *device, jd_device_info *info, jd_error *error) {
   const Device &d = *device_of(device);
   int driver = 0;
   if (const cudaError_t code = cudaDriverGetVersion(&driver)) return driver_error(error, code, "read the driver's version");
-  info->ordinal = d.ordinal;
+  info->ordinal = d.context.ordinal;
   info->num_threads = d.properties.multiProcessorCount;
   info->compute_capability = 10 * d.properties.major + d.properties.minor;
   info->total_memory_bytes = static_cast<int64_t>(d.properties.totalGlobalMem);
@@ -82,116 +86,43 @@ jd_status device_info(void *device, jd_device_info *info, jd_error *error) {
   return JD_OK;
 }
 
-jd_status device_synchronize(void *device, jd_error *error) {
-  const CurrentDevice current(device_of(device)->ordinal);
-  return check(error, cudaDeviceSynchronize(), "synchronize the device");
-}
+jd_status device_synchronize(void *device, jd_error *error) { return device_of(device)->synchronize(error); }
 
 jd_status alloc(void *device, size_t bytes, void **ptr, jd_error *error) { return device_of(device)->alloc(bytes, ptr, error); }
 
 void free_memory(void *device, void *ptr, size_t) { device_of(device)->free(ptr); }
 
-void destroy(Stream *stream) {
-  const CurrentDevice current(stream->device->ordinal);
-  if (stream->drained) cudaEventDestroy(stream->drained);
-  if (stream->owned && stream->native) cudaStreamDestroy(stream->native);
-  stream->faults.reset();
-  delete stream;
-}
-
 jd_status stream_create(void *device, void *external, void **stream, jd_error *error) {
-  Device &d = *device_of(device);
-  const CurrentDevice current(d.ordinal);
-  auto *made = new (std::nothrow) Stream;
-  if (!made) return out_of_host_memory(error);
-  made->device = &d;
-  made->owned = external == nullptr;
-  made->native = static_cast<cudaStream_t>(external);
-  jd_status status = JD_OK;
-  if (made->owned) {
-    status = check(error, cudaStreamCreateWithFlags(&made->native, cudaStreamNonBlocking), "create a stream");
-  }
-  if (status == JD_OK) {
-    status = check(error, cudaEventCreateWithFlags(&made->drained, cudaEventDisableTiming), "create an event");
-  }
-  if (status == JD_OK) status = FaultsBuffer::make(&made->faults, error);
-  if (status != JD_OK) {
-    destroy(made);
-    return status;
-  }
-  d.add(made);
+  Stream *made = nullptr;
+  const jd_status status = Stream::create(device_of(device), external, &made, error);
   *stream = made;
-  return JD_OK;
+  return status;
 }
 
-void stream_destroy(void *stream) {
-  stream_of(stream)->device->remove(stream_of(stream));
-  destroy(stream_of(stream));
-}
+void stream_destroy(void *stream) { delete stream_of(stream); }
 
 jd_status stream_synchronize(void *stream, jdb_report *report, jd_error *error) {
-  Stream &s = *stream_of(stream);
-  const CurrentDevice current(s.device->ordinal);
-  if (report) *report = jdb_report{};
-  if (report) report->table = -1;
-  const bool reporting = s.enqueued || !s.launched.empty();
-  cudaError_t code = cudaSuccess;
-  if (s.enqueued) code = s.faults->fetch(s.native);
-  for (const auto &faults : s.launched) {
-    if (code == cudaSuccess) code = faults->fetch(s.native);
-  }
-  if (code == cudaSuccess) code = cudaStreamSynchronize(s.native);
-  if (code == cudaSuccess && reporting) {
-    if (s.enqueued) code = s.faults->take(s.native, report);
-    for (const auto &faults : s.launched) {
-      if (code == cudaSuccess) code = faults->take(s.native, report);
-    }
-    s.launched.clear();
-    s.enqueued = false;
-    s.launches = 0;
-  }
-  return check(error, code, "synchronize a stream");
+  return stream_of(stream)->synchronize(report, error);
 }
 
 void *stream_native(void *stream) { return stream_of(stream)->native; }
 
-// Pinned host memory is copied behind the caller's back; pageable memory is staged before the call returns.
-bool is_pinned(const void *host) {
-  cudaPointerAttributes attributes{};
-  if (cudaPointerGetAttributes(&attributes, host) != cudaSuccess) {
-    cudaGetLastError();
-    return true;  // unknown: wait
-  }
-  return attributes.type != cudaMemoryTypeUnregistered;
-}
-
 jd_status copy(void *stream, void *target, const void *source, size_t bytes, int32_t direction, jd_error *error) {
-  Stream &s = *stream_of(stream);
-  const CurrentDevice current(s.device->ordinal);
-  const cudaMemcpyKind kind = direction == JDB_HOST_TO_DEVICE   ? cudaMemcpyHostToDevice
-                              : direction == JDB_DEVICE_TO_HOST ? cudaMemcpyDeviceToHost
-                                                                : cudaMemcpyDeviceToDevice;
-  if (const cudaError_t code = cudaMemcpyAsync(target, source, bytes, kind, s.native)) {
-    return driver_error(error, code, "copy");
-  }
-  if (kind == cudaMemcpyHostToDevice && is_pinned(source)) {
-    return check(error, cudaStreamSynchronize(s.native), "copy to the device");
-  }
-  return JD_OK;
+  return stream_of(stream)->copy(target, source, bytes, direction, error);
 }
 
 jd_status fill(void *stream, void *target, int32_t byte, size_t bytes, jd_error *error) {
+  if (bytes == 0) return JD_OK;
   Stream &s = *stream_of(stream);
-  const CurrentDevice current(s.device->ordinal);
+  const CurrentContext current(s.device->context);
   return check(error, cudaMemsetAsync(target, byte, bytes, s.native), "fill");
 }
 
 jd_status event_create(void *device, void **event, jd_error *error) {
   Device &d = *device_of(device);
-  const CurrentDevice current(d.ordinal);
-  auto *made = new (std::nothrow) Event;
+  const CurrentContext current(d.context);
+  auto *made = new (std::nothrow) Event{&d, nullptr};
   if (!made) return out_of_host_memory(error);
-  made->device = &d;
   if (const cudaError_t code = cudaEventCreate(&made->native)) {
     delete made;
     return driver_error(error, code, "create an event");
@@ -201,28 +132,30 @@ jd_status event_create(void *device, void **event, jd_error *error) {
 }
 
 void event_destroy(void *event) {
-  const CurrentDevice current(event_of(event)->device->ordinal);
+  const CurrentContext current(event_of(event)->device->context);
   cudaEventDestroy(event_of(event)->native);
   delete event_of(event);
 }
 
 jd_status event_record(void *event, void *stream, jd_error *error) {
-  const CurrentDevice current(event_of(event)->device->ordinal);
+  const CurrentContext current(event_of(event)->device->context);
   return check(error, cudaEventRecord(event_of(event)->native, stream_of(stream)->native), "record an event");
 }
 
 jd_status event_wait(void *event, void *stream, jd_error *error) {
-  const CurrentDevice current(event_of(event)->device->ordinal);
+  const CurrentContext current(event_of(event)->device->context);
   return check(error, cudaStreamWaitEvent(stream_of(stream)->native, event_of(event)->native, 0), "wait for an event");
 }
 
 jd_status event_synchronize(void *event, jd_error *error) {
-  const CurrentDevice current(event_of(event)->device->ordinal);
+  const CaptureBystander bystander;
+  const CurrentContext current(event_of(event)->device->context);
   return check(error, cudaEventSynchronize(event_of(event)->native), "wait for an event");
 }
 
 jd_status event_query(void *event, int32_t *done, jd_error *error) {
-  const CurrentDevice current(event_of(event)->device->ordinal);
+  const CaptureBystander bystander;
+  const CurrentContext current(event_of(event)->device->context);
   const cudaError_t code = cudaEventQuery(event_of(event)->native);
   *done = code == cudaSuccess ? 1 : 0;
   if (code == cudaErrorNotReady) {
@@ -233,7 +166,8 @@ jd_status event_query(void *event, int32_t *done, jd_error *error) {
 }
 
 jd_status event_elapsed(void *start, void *end, double *milliseconds, jd_error *error) {
-  const CurrentDevice current(event_of(start)->device->ordinal);
+  const CaptureBystander bystander;
+  const CurrentContext current(event_of(start)->device->context);
   cudaError_t code = cudaEventSynchronize(event_of(start)->native);
   if (code == cudaSuccess) code = cudaEventSynchronize(event_of(end)->native);
   float elapsed = 0;
@@ -246,69 +180,18 @@ jd_status event_elapsed(void *start, void *end, double *milliseconds, jd_error *
   return check(error, code, "read the time between events");
 }
 
-// Relaxed: begin and end may come from different threads, and other threads allocate meanwhile. What a capturing stream must not
-// do is refused by core.
-jd_status capture_begin(void *stream, jd_error *error) {
-  Stream &s = *stream_of(stream);
-  const CurrentDevice current(s.device->ordinal);
-  std::shared_ptr<FaultsBuffer> recording;
-  if (const jd_status status = FaultsBuffer::make(&recording, error)) return status;
-  s.device->capture_began();
-  if (const cudaError_t code = cudaStreamBeginCapture(s.native, cudaStreamCaptureModeRelaxed)) {
-    s.device->capture_ended();
-    return driver_error(error, code, "begin a capture");
-  }
-  s.capturing = true;
-  s.recording = std::move(recording);
-  return JD_OK;
-}
+jd_status capture_begin(void *stream, jd_error *error) { return Graph::begin(stream_of(stream), error); }
 
 jd_status capture_end(void *stream, void **graph, jd_error *error) {
-  Stream &s = *stream_of(stream);
-  const CurrentDevice current(s.device->ordinal);
-  cudaGraph_t captured = nullptr;
-  cudaError_t code = cudaStreamEndCapture(s.native, &captured);
-  std::shared_ptr<FaultsBuffer> faults = std::move(s.recording);
-  s.recording.reset();
-  s.capturing = false;
-  s.device->capture_ended();
-  if (code != cudaSuccess) return driver_error(error, code, "end a capture");
-  auto *made = new (std::nothrow) Graph;
-  if (!made) {
-    cudaGraphDestroy(captured);
-    return out_of_host_memory(error);
-  }
-  made->device = s.device;
-  made->faults = std::move(faults);
-  code = cudaGraphInstantiate(&made->executable, captured, 0);
-  cudaGraphDestroy(captured);
-  if (code != cudaSuccess) {
-    delete made;
-    return driver_error(error, code, "instantiate a graph");
-  }
+  Graph *made = nullptr;
+  const jd_status status = Graph::end(stream_of(stream), &made, error);
   *graph = made;
-  return JD_OK;
+  return status;
 }
 
-jd_status graph_launch(void *graph, void *stream, jd_error *error) {
-  Graph &g = *graph_of(graph);
-  Stream &s = *stream_of(stream);
-  const CurrentDevice current(s.device->ordinal);
-  bool known = false;
-  for (const auto &faults : s.launched) known |= faults == g.faults;
-  try {
-    if (!known) s.launched.push_back(g.faults);
-  } catch (const std::bad_alloc &) {
-    return out_of_host_memory(error);
-  }
-  return check(error, cudaGraphLaunch(g.executable, s.native), "launch a graph");
-}
+jd_status graph_launch(void *graph, void *stream, jd_error *error) { return graph_of(graph)->launch(stream_of(stream), error); }
 
-void graph_destroy(void *graph) {
-  const CurrentDevice current(graph_of(graph)->device->ordinal);
-  cudaGraphExecDestroy(graph_of(graph)->executable);
-  delete graph_of(graph);
-}
+void graph_destroy(void *graph) { delete graph_of(graph); }
 
 jd_status upload(void *context, void *target, const void *source, size_t bytes, jd_error *error) {
   return device_of(context)->upload(target, source, bytes, error);
@@ -330,9 +213,7 @@ int64_t plan_memory(void *plan) { return static_cast<KernelPlan *>(plan)->buffer
 void plan_describe(void *plan, char *text, size_t capacity) { static_cast<KernelPlan *>(plan)->describe(text, capacity); }
 
 jd_status run_operator(void *stream, void *plan, int32_t op, const void *args, jd_error *error) {
-  Stream &s = *stream_of(stream);
-  if (!s.capturing) s.enqueued = true;
-  Executor executor(s, error);
+  Executor executor(*stream_of(stream), error);
   return run(executor, static_cast<const KernelPlan *>(plan), op, args, error);
 }
 
