@@ -61,6 +61,12 @@ inline double hstu_attention(int64_t n, int64_t dqk, double score, double terms,
          output(reference, out_dtype) + 1e-30;
 }
 
+// What hstu_attention's score errors add beyond that where scores cancel to almost nothing: SiLU(x) is about x/2 there, so the
+// terms do not show it. `spread` bounds sum_j |norm * v_j| over the allowed keys.
+inline double hstu_scores(int64_t dqk, double score, double spread) {
+  return 4.0 * (std::sqrt(static_cast<double>(dqk)) + 4.0) * unit_roundoff(JD_F32) * score * spread;
+}
+
 // A f32 inner product of length k with |terms| = sum |x w|.
 inline double linear(int64_t k, double terms) {
   return 4.0 * (std::sqrt(static_cast<double>(k)) + 4.0) * unit_roundoff(JD_F32) * (terms + 1e-6);

@@ -2,6 +2,8 @@
 #ifndef JINDOU_KERNELS_ATTENTION_TESTS_ROWS_H
 #define JINDOU_KERNELS_ATTENTION_TESTS_ROWS_H
 
+#include <gtest/gtest.h>
+
 #include <cstdint>
 #include <limits>
 #include <random>
@@ -92,6 +94,11 @@ inline std::vector<int64_t> offsets_of_lengths(const std::vector<int64_t> &lengt
   std::vector<int64_t> offsets{0};
   for (const int64_t n : lengths) offsets.push_back(offsets.back() + n);
   return offsets;
+}
+
+inline void expect_same_bits(const std::vector<float> &a, const std::vector<float> &b) {
+  ASSERT_EQ(a.size(), b.size());
+  for (size_t i = 0; i < a.size(); ++i) ASSERT_EQ(prim::as_uint(a[i]), prim::as_uint(b[i])) << "element " << i;
 }
 
 }  // namespace jindou::testing

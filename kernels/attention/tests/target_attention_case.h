@@ -198,11 +198,6 @@ inline TargetOutcome run_and_expect_close(const TargetCase &c) {
   return outcome;
 }
 
-inline void expect_same_bits(const std::vector<float> &a, const std::vector<float> &b) {
-  ASSERT_EQ(a.size(), b.size());
-  for (size_t i = 0; i < a.size(); ++i) ASSERT_EQ(prim::as_uint(a[i]), prim::as_uint(b[i])) << "element " << i;
-}
-
 }  // namespace jindou::testing
 
 #endif
