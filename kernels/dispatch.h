@@ -3,12 +3,13 @@
 // A backend brings an executor, made for each call of `run`:
 //
 //   struct Exec {
-//     // Enqueues kernel K; K::kThreads threads a block, K::shared_bytes() of dynamic shared memory. An empty grid is not
-//     // launched. On failure fills the jd_error the executor was made with.
+//     // Enqueues kernel K; K::kThreads threads a block, K::shared_bytes() of dynamic shared memory. An empty grid is
+//     // not launched. On failure fills the jd_error the executor was made with.
 //     template <class K> jd_status launch(prim::Grid grid, const typename K::Params &params);
 //     // The stream's fault record (kernels/faults.h), in device memory.
 //     FaultRecord *faults() const;
-//     // Number of this run among the runs of the stream since its record was last cleared: the order of first offenders.
+//     // Number of this run among the runs of the stream since its record was last cleared: the order of first
+//     // offenders.
 //     uint32_t launch_number() const;
 //     // Multiprocessors of the device (simt: threads), for sizing grids.
 //     int32_t multiprocessors() const;
@@ -20,9 +21,12 @@
 //     static jd_status create(const PlanResources &, const <desc> &, KernelPlan **plan, jd_error *);
 //     void describe(char *text, size_t capacity) const override;
 //   };
-//   template <class Exec> jd_status launch_<operator>(Exec &exec, const <Operator>Plan &plan, const jdb_<operator>_args &);
+//   template <class Exec>
+//   jd_status launch_<operator>(Exec &exec, const <Operator>Plan &plan, const jdb_<operator>_args &);
 //
-// Operators without a plan: `template <class Exec> jd_status launch_<operator>(Exec &exec, const jdb_<operator>_args &)`.
+// and, for an operator without a plan,
+//
+//   template <class Exec> jd_status launch_<operator>(Exec &exec, const jdb_<operator>_args &);
 #ifndef JINDOU_KERNELS_DISPATCH_H
 #define JINDOU_KERNELS_DISPATCH_H
 
@@ -45,7 +49,8 @@ inline jd_status create_plan(const PlanResources &resources, int32_t op, const v
       case JDB_OP_EMBEDDING_BAG:
         return EmbeddingBagPlan::create(resources, *static_cast<const jdb_embedding_bag_desc *>(desc), plan, error);
       case JDB_OP_TARGET_ATTENTION:
-        return TargetAttentionPlan::create(resources, *static_cast<const jd_target_attention_desc *>(desc), plan, error);
+        return TargetAttentionPlan::create(resources, *static_cast<const jd_target_attention_desc *>(desc), plan,
+                                           error);
       case JDB_OP_HSTU_ATTENTION:
         return HstuAttentionPlan::create(resources, *static_cast<const jd_hstu_attention_desc *>(desc), plan, error);
       default: return fail(error, JD_UNSUPPORTED, "operator %d has no plan in this backend", op);

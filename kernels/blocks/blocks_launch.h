@@ -5,7 +5,8 @@
 //   128 x 128 tiles cover the multiprocessors      LinearLarge    128 x 128
 //   otherwise                                      LinearMedium   64 x 64
 // layer_norm and l2_normalize, by d:  RowTraits<threads a row, vectors a thread>
-//   <= 128: <32, 1>   <= 256: <32, 2>   <= 512: <32, 4>   <= 1024: <32, 8>   <= 2048: <256, 2>   <= 4096: <256, 4>   <= 8192: <256, 8>
+//   <= 128: <32, 1>     <= 256: <32, 2>     <= 512: <32, 4>     <= 1024: <32, 8>
+//   <= 2048: <256, 2>   <= 4096: <256, 4>   <= 8192: <256, 8>
 // Neither choice changes a row's bits (linear.h) or depends on other rows (rows.h).
 #ifndef JINDOU_KERNELS_BLOCKS_BLOCKS_LAUNCH_H
 #define JINDOU_KERNELS_BLOCKS_BLOCKS_LAUNCH_H

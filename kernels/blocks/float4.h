@@ -1,5 +1,5 @@
-// Four floats of a row: 16-byte accesses. Global loads here are ordinary ones (not the read-only path), because these operators may
-// write their input in place.
+// Four floats of a row: 16-byte accesses. Global loads here are ordinary ones (not the read-only path), because these
+// operators may write their input in place.
 #ifndef JINDOU_KERNELS_BLOCKS_FLOAT4_H
 #define JINDOU_KERNELS_BLOCKS_FLOAT4_H
 

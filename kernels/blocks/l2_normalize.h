@@ -1,7 +1,7 @@
 // l2_normalize: out = x / max(|x|, eps), a row at a time.
 //
-// x and out [n, d], f32; d a multiple of 4, up to 8192; row strides free (multiples of 16 bytes). A warp or a block owns a row and
-// holds it in registers (rows.h): one read, one write. `out` may be x.
+// x and out [n, d], f32; d a multiple of 4, up to 8192; row strides free (multiples of 16 bytes). A warp or a block
+// owns a row and holds it in registers (rows.h): one read, one write. `out` may be x.
 //
 // Floor: 8*n*d bytes, 3 FLOPs an element: bandwidth bound.
 #ifndef JINDOU_KERNELS_BLOCKS_L2_NORMALIZE_H

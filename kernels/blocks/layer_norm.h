@@ -1,9 +1,10 @@
 // layer_norm: out = ((x - mean) / sqrt(variance + eps) * weight + bias) * multiplier, a row at a time.
 //
-// x, multiplier and out [n, d], weight and bias [d], f32; d a multiple of 4, up to 8192; row strides free (multiples of 16 bytes).
+// x, multiplier and out [n, d], weight and bias [d], f32; d a multiple of 4, up to 8192; row strides free (multiples of
+// 16 bytes).
 //
-// A warp or a block owns a row and holds it in registers (rows.h): it is read once, and the variance is the mean of squared
-// distances from the mean, in a second pass over registers, not E[x^2] - E[x]^2. `out` may be x: a row is
+// A warp or a block owns a row and holds it in registers (rows.h): it is read once, and the variance is the mean of
+// squared distances from the mean, in a second pass over registers, not E[x^2] - E[x]^2. `out` may be x: a row is
 // written after it has been read.
 //
 // Floor: 4*n*d*(2 [+ 1 multiplier]) bytes, about 10 FLOPs an element: bandwidth bound.

@@ -1,22 +1,24 @@
 // linear: out = activation(x W^T + bias) + residual, true f32.
 //
-// x [n, in], W [out, in], bias [out], residual and out [n, out]; row strides free (multiples of 16 bytes). Both operands are
-// contiguous along `in`, the summed dimension.
+// x [n, in], W [out, in], bias [out], residual and out [n, out]; row strides free (multiples of 16 bytes). Both
+// operands are contiguous along `in`, the summed dimension.
 //
-// Work: a thread block of 256 threads owns a kBlockM x kBlockN tile of the output and walks `in` in steps of kBlockK = 16; both
-// operand tiles of a step go to shared memory by 16-byte cp.async, kStages deep, with zeros past the edges. A thread owns
-// kThreadM x kThreadN outputs: rows ty + i*(threads along M), columns tx + j*(threads along N). For every 4 values of k it reads one 16-byte
-// vector a row and one a column (16 vectors for 256 FMAs in the 8 x 8 tile). Shared rows are 20 floats apart: 8 lanes that
-// read neighbouring columns touch 8 different groups of 4 banks, lanes that read the same row share a broadcast.
+// Work: a thread block of 256 threads owns a kBlockM x kBlockN tile of the output and walks `in` in steps of kBlockK =
+// 16; both operand tiles of a step go to shared memory by 16-byte cp.async, kStages deep, with zeros past the edges. A
+// thread owns kThreadM x kThreadN outputs: rows ty + i*(threads along M), columns tx + j*(threads along N). For every 4
+// values of k it reads one 16-byte vector a row and one a column (16 vectors for 256 FMAs in the 8 x 8 tile). Shared
+// rows are 20 floats apart: 8 lanes that read neighbouring columns touch 8 different groups of 4 banks, lanes that read
+// the same row share a broadcast.
 //
-// Tiles (blocks_launch.h chooses by the number of blocks they make): 128 x 128 (8 x 8 a thread) reads each operand least often; 64 x 64 (4 x 4) fills the
-// GPU on smaller problems; 16 x 64 (2 x 2, four stages) is for a few rows, where time goes into reading W.
+// Tiles (blocks_launch.h chooses by the number of blocks they make): 128 x 128 (8 x 8 a thread) reads each operand
+// least often; 64 x 64 (4 x 4) fills the GPU on smaller problems; 16 x 64 (2 x 2, four stages) is for a few rows, where
+// time goes into reading W.
 //
-// Order: every output is one accumulator over k = 0, 1, 2, ... in fused multiply-adds, whatever the tile: a row's bits depend
-// neither on the other rows nor on the tile chosen.
+// Order: every output is one accumulator over k = 0, 1, 2, ... in fused multiply-adds, whatever the tile: a row's bits
+// depend neither on the other rows nor on the tile chosen.
 //
-// Floor: 2*n*in*out FLOPs on the f32 pipe (H200: 67 TFLOP/s), 4*(n*in + in*out + n*out [+ residual]) bytes; compute bound
-// from about n = 28 rows on (67e12 / 4.8e12 * 4 bytes / 2 FLOPs a weight).
+// Floor: 2*n*in*out FLOPs on the f32 pipe (H200: 67 TFLOP/s), 4*(n*in + in*out + n*out [+ residual]) bytes; compute
+// bound from about n = 28 rows on (67e12 / 4.8e12 * 4 bytes / 2 FLOPs a weight).
 #ifndef JINDOU_KERNELS_BLOCKS_LINEAR_H
 #define JINDOU_KERNELS_BLOCKS_LINEAR_H
 
@@ -86,7 +88,8 @@ struct LinearKernel {
     float acc[kThreadM][kThreadN] = {};
     const int64_t steps = (p.in + kBlockK - 1) / kBlockK;
 
-    // Main loop: while step s is computed, steps s + 1 .. s + kStages - 1 arrive. A step past the end is an empty group.
+    // Main loop: while step s is computed, steps s + 1 .. s + kStages - 1 arrive. A step past the end is an empty
+    // group.
 #pragma unroll
     for (int s = 0; s < kStages - 1; ++s) {
       if (s < steps) load(p, arena, thread, row0, column0, s, s);
@@ -125,8 +128,8 @@ struct LinearKernel {
 
   // Rows first.. of a matrix, columns k.. k + 16, zeros outside.
   template <int kRows>
-  JD_DEVICE JD_INLINE static void load_tile(float *tile, const float *matrix, int64_t stride, int64_t first, int64_t rows,
-                                  int64_t k, int64_t columns, int thread) {
+  JD_DEVICE JD_INLINE static void load_tile(float *tile, const float *matrix, int64_t stride, int64_t first,
+                                            int64_t rows, int64_t k, int64_t columns, int thread) {
     constexpr int kCopies = kRows * kVectors;
 #pragma unroll
     for (int at = 0; at < kCopies; at += kThreads) {
@@ -140,14 +143,15 @@ struct LinearKernel {
     }
   }
 
-  JD_DEVICE JD_INLINE static void load(const Params &p, Arena &arena, int thread, int64_t row0, int64_t column0, int64_t step,
-                             int stage) {
+  JD_DEVICE JD_INLINE static void load(const Params &p, Arena &arena, int thread, int64_t row0, int64_t column0,
+                                       int64_t step, int stage) {
     const int64_t k = step * kBlockK;
     load_tile<kBlockM>(arena.x[stage], p.x, p.x_stride, row0, p.n, k, p.in, thread);
     load_tile<kBlockN>(arena.w[stage], p.weight, p.weight_stride, column0, p.m, k, p.in, thread);
   }
 
-  JD_DEVICE JD_INLINE static void multiply(const float *x, const float *w, int tx, int ty, float (&acc)[kThreadM][kThreadN]) {
+  JD_DEVICE JD_INLINE static void multiply(const float *x, const float *w, int tx, int ty,
+                                           float (&acc)[kThreadM][kThreadN]) {
     // Not unrolled: 128 x 128 tiles have no registers left for the next vectors; the other warps cover the wait.
 #pragma unroll 1
     for (int k = 0; k < kBlockK; k += 4) {

@@ -1,9 +1,9 @@
 // What layer_norm and l2_normalize share: one row held in registers by a warp or by a thread block, and its sums.
 //
-// Rows of up to 1024 floats belong to one warp (four rows a block of 128 threads); wider rows, up to 8192, to a block of 256
-// threads. A thread holds kVectors 16-byte vectors: vector t + i*kLanes of the row is element i of thread t, so that a warp reads
-// 512 contiguous bytes at once. Which of them is used depends on the row's width alone, and sums are made in one fixed
-// order: a row's bits depend on that row only.
+// Rows of up to 1024 floats belong to one warp (four rows a block of 128 threads); wider rows, up to 8192, to a block
+// of 256 threads. A thread holds kVectors 16-byte vectors: vector t + i*kLanes of the row is element i of thread t, so
+// that a warp reads 512 contiguous bytes at once. Which of them is used depends on the row's width alone, and sums are
+// made in one fixed order: a row's bits depend on that row only.
 #ifndef JINDOU_KERNELS_BLOCKS_ROWS_H
 #define JINDOU_KERNELS_BLOCKS_ROWS_H
 

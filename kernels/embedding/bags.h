@@ -55,10 +55,10 @@ struct Faults {
   }
 };
 
-// ids[begin .. begin + length) of bag `bag` (= table * batch + b). A bag with bad offsets is met as a fault and is empty, so that
-// no read leaves `ids` whatever the offsets hold. Offsets are checked in every bounds mode.
-JD_DEVICE JD_INLINE bool read_bag(const Jagged &in, int64_t bag, int32_t table, bool report, Faults &faults, int64_t &begin,
-                               int64_t &length) {
+// ids[begin .. begin + length) of bag `bag` (= table * batch + b). A bag with bad offsets is met as a fault and is
+// empty, so that no read leaves `ids` whatever the offsets hold. Offsets are checked in every bounds mode.
+JD_DEVICE JD_INLINE bool read_bag(const Jagged &in, int64_t bag, int32_t table, bool report, Faults &faults,
+                                  int64_t &begin, int64_t &length) {
   const int64_t from = load_offset(in, bag);
   const int64_t to = load_offset(in, bag + 1);
   begin = 0;

@@ -4,23 +4,23 @@
 //   mean  the same over the number of valid ids, the sum of their weights, or the bag's length
 //   max   elementwise maximum of w_i * row_t(ids[i])
 //
-// Layouts: ids, weights [total]; offsets [T*B + 1], bag b of table t at t*B + b; rows of table t `row_bytes` apart, read in
-// vectors of 16 bytes (8 for narrow rows, table.h); out [B, sum dims].
+// Layouts: ids, weights [total]; offsets [T*B + 1], bag b of table t at t*B + b; rows of table t `row_bytes` apart,
+// read in vectors of 16 bytes (8 for narrow rows, table.h); out [B, sum dims].
 //
-// Work: a group of 8, 16 or 32 lanes owns a run of 1..8 consecutive bags of one table and one chunk of their columns, one vector
-// a lane: 32 lanes x 16 bytes = 512 bytes of a row; wider rows are cut into chunks. The ids of a run are consecutive in memory, so the
-// group walks them as one stream: it keeps the next `lanes` ids in registers (one a lane, prefetched while rows of
-// the current ones arrive), issues kRowsInFlight row loads before it uses the first, and moves on to the next bag in the
-// middle of such a batch. So bags of one id keep as many loads in flight as long bags do. A thread block is
-// 256 / lanes groups on one table. The groups of a warp take the same number of steps (the longest), so that shuffles and votes
-// are always made by whole warps.
+// Work: a group of 8, 16 or 32 lanes owns a run of 1..8 consecutive bags of one table and one chunk of their columns,
+// one vector a lane: 32 lanes x 16 bytes = 512 bytes of a row; wider rows are cut into chunks. The ids of a run are
+// consecutive in memory, so the group walks them as one stream: it keeps the next `lanes` ids in registers (one a lane,
+// prefetched while rows of the current ones arrive), issues kRowsInFlight row loads before it uses the first, and moves
+// on to the next bag in the middle of such a batch. So bags of one id keep as many loads in flight as long bags do. A
+// thread block is kThreads / lanes groups on one table. The groups of a warp take the same number of steps (the
+// longest), so that shuffles and votes are always made by whole warps.
 //
-// Order: a bag is summed by one accumulator a column, id after id, with one fused multiply-add each: the bits depend neither on
-// the batch nor on the length of runs.
+// Order: a bag is summed by one accumulator a column, id after id, with one fused multiply-add each: the bits depend
+// neither on the batch nor on the length of runs.
 //
-// Floor: bytes = sum over bags of (length * (row bytes + id [+ weight])) + T*B offsets + output; no reuse but the cache's. Two
-// FLOPs an element: bandwidth bound. In flight per multiprocessor: 20 warps x 8 rows x 512 bytes = 80 KiB, more than two
-// times what latency x bandwidth of an H200 asks for (4.8 TB/s x 1 us / 132 = 36 KB).
+// Floor: bytes = sum over bags of (length * (row bytes + id [+ weight])) + T*B offsets + output; no reuse but the
+// cache's. Two FLOPs an element: bandwidth bound. In flight per multiprocessor: 20 warps x 8 rows x 512 bytes = 80 KiB,
+// more than two times what latency x bandwidth of an H200 asks for (4.8 TB/s x 1 us / 132 = 36 KB).
 #ifndef JINDOU_KERNELS_EMBEDDING_EMBEDDING_BAG_H
 #define JINDOU_KERNELS_EMBEDDING_EMBEDDING_BAG_H
 
@@ -147,7 +147,10 @@ struct EmbeddingBagKernel {
     return g.lane < count ? load_id(p.in, place(g, first + g.lane).index) : 0;
   }
 
-  JD_DEVICE JD_INLINE static uint32_t group_mask(const Group &g, bool predicate) { return prim::ballot(predicate) >> g.base; }
+  // Votes of the group in the low bits.
+  JD_DEVICE JD_INLINE static uint32_t group_mask(const Group &g, bool predicate) {
+    return prim::ballot(predicate) >> g.base;
+  }
 
   // Positions of the chunk that begins at `first`: 0..lanes.
   JD_DEVICE JD_INLINE static int chunk_length(const Group &g, int64_t first) {
@@ -223,8 +226,8 @@ struct EmbeddingBagKernel {
       const int count_next = chunk_length(g, first + g.lanes);
       next = fetch(p, g, first + g.lanes, count_next);
 
-      // Each lane turns its id into the address of a row; one that does not contribute reads zeros, with weight zero, so
-      // that no load depends on a branch.
+      // Each lane turns its id into the address of a row; one that does not contribute reads zeros, with weight zero,
+      // so that no load depends on a branch.
       bool valid = false, head = false;
       float own_weight = 1.0f;
       if (g.lane < count_now) {
@@ -234,7 +237,8 @@ struct EmbeddingBagKernel {
         valid = check_id(p.in, table, id, at.index, reports, faults);
       }
       if (!valid) own_weight = 0.0f;
-      const uint64_t own_row = reinterpret_cast<uint64_t>(valid ? table.data : p.zero_row) + (valid ? id * table.row_bytes : 0);
+      uint64_t own_row = reinterpret_cast<uint64_t>(p.zero_row);
+      if (valid) own_row = reinterpret_cast<uint64_t>(table.data) + id * table.row_bytes;
       const uint32_t valid_mask = group_mask(g, valid);
       const uint32_t head_mask = group_mask(g, head);
       const uint32_t count_mask = group_mask(g, p.mean_length ? g.lane < count_now : valid);

@@ -1,8 +1,8 @@
 // embedding_bag: from a description to table metadata and launch geometry, and from a run to a kernel launch.
 //
-// Two kernels: EmbeddingBagKernel for pooled plans, EmbeddingRowsKernel for JD_POOL_NONE. They have no traits: tables of one launch differ in
-// row dtype, width and pooling, so these are read from the metadata; dtypes of ids, offsets and output, weights and bounds cost
-// one uniform branch for 8 to 32 ids or for a bag.
+// Two kernels: EmbeddingBagKernel for pooled plans, EmbeddingRowsKernel for JD_POOL_NONE. They have no traits: tables
+// of one launch differ in row dtype, width and pooling, so these are read from the metadata; dtypes of ids, offsets and
+// output, weights and bounds cost one uniform branch for 8 to 32 ids or for a bag.
 #ifndef JINDOU_KERNELS_EMBEDDING_EMBEDDING_BAG_LAUNCH_H
 #define JINDOU_KERNELS_EMBEDDING_EMBEDDING_BAG_LAUNCH_H
 
@@ -66,7 +66,8 @@ struct EmbeddingBagPlan : KernelPlan {
     made->sum_dims = desc.sum_dims;
     made->unpooled = pooling_of(0) == JD_POOL_NONE;
 
-    // Without pooling the tables share one geometry: narrow rows anywhere, or f32 beside 16-bit ones, make all lanes read 4 elements.
+    // Without pooling the tables share one geometry: narrow rows anywhere, or f32 beside 16-bit ones, make all lanes
+    // read 4 elements.
     bool all_narrow = false;
     if (made->unpooled) {
       for (int32_t t = 0; t < num_tables; ++t) {
@@ -173,8 +174,8 @@ inline Jagged jagged_of(const EmbeddingBagPlan &plan, const jdb_embedding_bag_ar
   return in;
 }
 
-// Bags a group walks as one stream. Long bags fill the pipeline by themselves; short ones are strung together as long as
-// every multiprocessor keeps at least 8 warps.
+// Bags a group walks as one stream. Long bags fill the pipeline by themselves; short ones are strung together as long
+// as every multiprocessor keeps at least 8 warps.
 inline int32_t bags_per_group(const EmbeddingBagPlan &plan, const Jagged &in) {
   if (in.bags == 0) return 1;
   const int64_t mean = in.total / in.bags;
@@ -188,7 +189,8 @@ inline int32_t bags_per_group(const EmbeddingBagPlan &plan, const Jagged &in) {
 }
 
 template <class Exec>
-jd_status launch_pooled(Exec &exec, const EmbeddingBagPlan &plan, const jdb_embedding_bag_args &args, const Jagged &in) {
+jd_status launch_pooled(Exec &exec, const EmbeddingBagPlan &plan, const jdb_embedding_bag_args &args,
+                        const Jagged &in) {
   using Kernel = EmbeddingBagKernel;
   Kernel::Params params{};
   params.in = in;

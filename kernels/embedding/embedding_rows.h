@@ -2,13 +2,15 @@
 //
 //   out[i, :] = w_i * row_t(ids[i]),  t the table whose bags hold position i;  zeros where ids[i] is skipped
 //
-// Layouts: ids, weights [total]; offsets [T*B + 1]: the ids of table t are offsets[t*B] .. offsets[(t+1)*B]; all tables have one dim; out [total, dim].
+// Layouts: ids, weights [total]; offsets [T*B + 1]: the ids of table t are offsets[t*B] .. offsets[(t+1)*B]; all tables
+// have one dim; out [total, dim].
 //
-// Work: a group of 8, 16 or 32 lanes owns 8 consecutive positions and one chunk of their columns, one vector a lane (16 bytes,
-// or 8 for narrow rows; tables of different widths in one plan are all read 4 elements a lane). Lanes 0..7 each
-// resolve one id (its table by binary search among T + 1 offsets, its address); then all lanes load the eight rows before
-// they store the first. Work is cut by positions, not by bags: a bag of 10,000 ids keeps the whole GPU busy. The bags' offsets are checked
-// by all threads on the way; a position that no table holds, which only bad offsets can make, gives zeros.
+// Work: a group of 8, 16 or 32 lanes owns 8 consecutive positions and one chunk of their columns, one vector a lane (16
+// bytes, or 8 for narrow rows; tables of different widths in one plan are all read 4 elements a lane). Lanes 0..7 each
+// resolve one id (its table by binary search among T + 1 offsets, its address); then all lanes load the eight rows
+// before they store the first. Work is cut by positions, not by bags: a bag of 10,000 ids keeps the whole GPU busy. The
+// bags' offsets are checked by all threads on the way; a position that no table holds, which only bad offsets can make,
+// gives zeros.
 //
 // Floor: bytes = total * (row + id [+ weight] + output row); a copy. Bandwidth bound.
 #ifndef JINDOU_KERNELS_EMBEDDING_EMBEDDING_ROWS_H
@@ -130,7 +132,8 @@ struct EmbeddingRowsKernel {
   JD_DEVICE JD_INLINE static void copy(const Params &p, const Group &g, uint32_t rows_mask, uint32_t zeros_mask,
                                          uint64_t row, float weight) {
     constexpr int kElements = Row::kElements;
-    // A lane without a column reads column 0 with the others and writes nothing; a row of another kind is read as zeros.
+    // A lane without a column reads column 0 with the others and writes nothing; a row of another kind is read as
+    // zeros.
     const uint32_t column = g.active ? g.vector * static_cast<uint32_t>(sizeof(typename Row::Vector)) : 0;
     void *out = element_address(p.out, p.out_dtype, g.first * p.out_stride + g.vector * kElements);
     const uint64_t own_row = rows_mask >> g.lane & 1u ? row : reinterpret_cast<uint64_t>(p.zero_row);

@@ -1,7 +1,8 @@
 // A fence for the compiler alone: values made before it are made before it. It costs no instruction, and the hardware
 // still overlaps what it can: loads issued before the fence may arrive after it.
 //
-// Loads of the read-only path have no side effects, so a compiler may sink each to its first use; then only one is ever in flight.
+// Loads of the read-only path have no side effects, so a compiler may sink each to its first use; then only one is ever
+// in flight.
 #ifndef JINDOU_PRIMITIVES_KEEP_H
 #define JINDOU_PRIMITIVES_KEEP_H
 

@@ -1,5 +1,5 @@
-// Memory for kernel tests: exactly as many bytes as asked for, 256-byte aligned and poisoned with 0xff (NaN, -1), each array in an
-// allocation of its own, so that AddressSanitizer sees the first byte a kernel touches outside.
+// Memory for kernel tests: exactly as many bytes as asked for, 256-byte aligned and poisoned with 0xff (NaN, -1), each
+// array in an allocation of its own, so that AddressSanitizer sees the first byte a kernel touches outside.
 #ifndef JINDOU_KERNELS_TESTING_DEVICE_ARRAY_H
 #define JINDOU_KERNELS_TESTING_DEVICE_ARRAY_H
 
@@ -35,7 +35,8 @@ inline float rounded(float value, int32_t dtype) {
 
 class DeviceArray {
  public:
-  DeviceArray(int32_t dtype, size_t elements) : dtype_(dtype), elements_(elements), bytes_(elements * element_size(dtype)) {
+  DeviceArray(int32_t dtype, size_t elements)
+      : dtype_(dtype), elements_(elements), bytes_(elements * element_size(dtype)) {
     if (posix_memalign(&data_, 256, bytes_ > 0 ? bytes_ : 1) != 0) throw std::bad_alloc();
     poison();
   }

@@ -68,7 +68,8 @@ struct Matrix {
   DeviceArray array;
 };
 
-// -- linear --------------------------------------------------------------------------------------------------------------
+// -- linear
+// --------------------------------------------------------------------------------------------------------------
 
 struct LinearShape {
   int64_t n, k, m;
@@ -108,7 +109,8 @@ TEST_P(LinearShapes, matches_the_reference) {
     if (seed > 0) args.bias = bias.vector();
     if (seed > 0) args.residual = residual.tensor();
     ASSERT_EQ(JD_OK, launch_linear(executor, args)) << emulator.error.message;
-    expect_linear(out, x, w, seed > 0 ? bias.doubles() : Doubles{}, seed > 0 ? residual.doubles() : Doubles{}, seed == 2);
+    expect_linear(out, x, w, seed > 0 ? bias.doubles() : Doubles{}, seed > 0 ? residual.doubles() : Doubles{},
+                  seed == 2);
     out.expect_untouched_between_rows();
   }
 }
@@ -116,9 +118,10 @@ TEST_P(LinearShapes, matches_the_reference) {
 INSTANTIATE_TEST_SUITE_P(
     shapes, LinearShapes,
     ::testing::Values(LinearShape{0, 8, 8}, LinearShape{1, 4, 4}, LinearShape{1, 64, 260}, LinearShape{3, 20, 100},
-                      LinearShape{15, 16, 60}, LinearShape{16, 52, 64}, LinearShape{17, 12, 68}, LinearShape{63, 32, 64},
-                      LinearShape{64, 36, 60}, LinearShape{65, 44, 68}, LinearShape{127, 28, 128},
-                      LinearShape{128, 16, 132}, LinearShape{129, 64, 252}, LinearShape{257, 20, 8}),
+                      LinearShape{15, 16, 60}, LinearShape{16, 52, 64}, LinearShape{17, 12, 68},
+                      LinearShape{63, 32, 64}, LinearShape{64, 36, 60}, LinearShape{65, 44, 68},
+                      LinearShape{127, 28, 128}, LinearShape{128, 16, 132}, LinearShape{129, 64, 252},
+                      LinearShape{257, 20, 8}),
     [](const auto &info) {
       return std::to_string(info.param.n) + "x" + std::to_string(info.param.k) + "x" + std::to_string(info.param.m);
     });
@@ -174,12 +177,13 @@ TEST(Linear, a_row_does_not_depend_on_the_others) {
   }
 }
 
-// -- layer_norm and l2_normalize -------------------------------------------------------------------------------------------
+// -- layer_norm and l2_normalize
+// -------------------------------------------------------------------------------------------
 
 class RowWidths : public ::testing::TestWithParam<int64_t> {};  // d
 
-void run_layer_norm(Emulator &emulator, const Matrix &x, const Matrix &weight, const Matrix &bias, const Matrix *multiplier,
-                    const Matrix &out, float eps) {
+void run_layer_norm(Emulator &emulator, const Matrix &x, const Matrix &weight, const Matrix &bias,
+                    const Matrix *multiplier, const Matrix &out, float eps) {
   auto executor = emulator.executor();
   jdb_layer_norm_args args{};
   args.eps = eps;
@@ -228,7 +232,9 @@ TEST_P(RowWidths, l2_normalize_matches_the_reference) {
       ASSERT_EQ(JD_OK, launch_l2_normalize(executor, args)) << emulator.error.message;
       const Doubles expected = reference::l2_normalize(n, d, x.doubles(), 1e-12f);
       for (int64_t i = 0; i < n; ++i) {
-        for (int64_t j = 0; j < d; ++j) ASSERT_NEAR(expected[i * d + j], out.at(i, j), 1e-6 * std::fabs(expected[i * d + j]) + 1e-30);
+        for (int64_t j = 0; j < d; ++j) {
+          ASSERT_NEAR(expected[i * d + j], out.at(i, j), 1e-6 * std::fabs(expected[i * d + j]) + 1e-30);
+        }
       }
       out.expect_untouched_between_rows();
     }
@@ -241,7 +247,8 @@ INSTANTIATE_TEST_SUITE_P(widths, RowWidths,
 
 TEST(LayerNorm, works_in_place) {
   for (const int64_t d : {64, 1536}) {
-    const Matrix x = Matrix::random(6, d, 1), weight = Matrix::random(1, d, 2), bias = Matrix::random(1, d, 3), out(6, d);
+    const Matrix x = Matrix::random(6, d, 1), weight = Matrix::random(1, d, 2), bias = Matrix::random(1, d, 3);
+    const Matrix out(6, d);
     Emulator emulator(2);
     run_layer_norm(emulator, x, weight, bias, nullptr, out, 1e-5f);
     run_layer_norm(emulator, x, weight, bias, nullptr, x, 1e-5f);

@@ -1,4 +1,5 @@
-// One embedding_bag problem in the emulator: described as the float64 reference wants it, run as a backend would run it.
+// One embedding_bag problem in the emulator: described as the float64 reference wants it, run as a backend would run
+// it.
 #ifndef JINDOU_KERNELS_EMBEDDING_TESTS_EMBEDDING_BAG_CASE_H
 #define JINDOU_KERNELS_EMBEDDING_TESTS_EMBEDDING_BAG_CASE_H
 
@@ -107,7 +108,9 @@ struct EmbeddingOutcome {
 
 class EmbeddingRun {
  public:
-  explicit EmbeddingRun(const EmbeddingCase &c) : case_(c), device_{c.multiprocessors, c.simt_seed} { stream_.device = &device_; }
+  explicit EmbeddingRun(const EmbeddingCase &c) : case_(c), device_{c.multiprocessors, c.simt_seed} {
+    stream_.device = &device_;
+  }
 
   EmbeddingOutcome operator()() {
     std::vector<DeviceArray> memory;
@@ -116,7 +119,8 @@ class EmbeddingRun {
     for (size_t t = 0; t < case_.tables.size(); ++t) {
       const Table &table = case_.tables[t];
       const int64_t stride = table.dim + table.padding;
-      memory.emplace_back(table.dtype, table.rows == 0 ? 0 : static_cast<size_t>((table.rows - 1) * stride + table.dim));
+      memory.emplace_back(table.dtype,
+                          table.rows == 0 ? 0 : static_cast<size_t>((table.rows - 1) * stride + table.dim));
       const std::vector<float> values = case_.table_values(t);
       for (int64_t r = 0; r < table.rows; ++r) {
         for (int64_t d = 0; d < table.dim; ++d) {
@@ -195,7 +199,9 @@ inline void expect_matches(const EmbeddingCase &c, const EmbeddingOutcome &outco
   const reference::EmbeddingBagResult expected = c.expected();
   ASSERT_EQ(expected.out.size(), outcome.out.size());
   int64_t longest = 1;
-  for (size_t bag = 0; bag + 1 < c.offsets.size(); ++bag) longest = std::max(longest, c.offsets[bag + 1] - c.offsets[bag]);
+  for (size_t bag = 0; bag + 1 < c.offsets.size(); ++bag) {
+    longest = std::max(longest, c.offsets[bag + 1] - c.offsets[bag]);
+  }
   for (size_t i = 0; i < expected.out.size(); ++i) {
     const double allowed = tolerance::sum(longest, expected.terms[i], expected.out[i], c.out_dtype);
     // Negated, so that a NaN fails.

@@ -20,7 +20,9 @@ std::vector<int64_t> random_lengths(int64_t bags, std::mt19937_64 &random, int64
 // A problem with everything drawn by chance.
 EmbeddingCase random_case(uint64_t seed, bool unpooled) {
   std::mt19937_64 random(seed);
-  const auto pick = [&](std::initializer_list<int64_t> choices) { return *(choices.begin() + random() % choices.size()); };
+  const auto pick = [&](std::initializer_list<int64_t> choices) {
+    return *(choices.begin() + random() % choices.size());
+  };
   EmbeddingCase c;
   c.batch = pick({1, 2, 3, 7, 8, 9, 17});
   const int64_t num_tables = pick({1, 2, 5});
@@ -75,7 +77,8 @@ struct Shape {
 };
 class EmbeddingBagShapes : public ::testing::TestWithParam<Shape> {};
 
-// One vector less, exactly, and one more than a group of 8, 16 or 32 lanes and than whole chunks holds; the smallest and the widest.
+// One vector less, exactly, and one more than a group of 8, 16 or 32 lanes and than whole chunks holds; the smallest
+// and the widest.
 TEST_P(EmbeddingBagShapes, every_pooling_and_output) {
   for (const int32_t pooling : {JD_POOL_SUM, JD_POOL_MEAN, JD_POOL_MAX, JD_POOL_NONE}) {
     for (const int32_t out_dtype : kRowDtypes) {
@@ -101,7 +104,8 @@ INSTANTIATE_TEST_SUITE_P(dims, EmbeddingBagShapes,
                                            Shape{4, JD_BF16}, Shape{20, JD_BF16}, Shape{128, JD_BF16},
                                            Shape{136, JD_BF16}, Shape{516, JD_BF16}, Shape{2048, JD_BF16}),
                          [](const auto &info) {
-                           const char *dtype = info.param.dtype == JD_F32 ? "f32" : info.param.dtype == JD_F16 ? "f16" : "bf16";
+                           const int32_t type = info.param.dtype;
+                           const char *dtype = type == JD_F32 ? "f32" : type == JD_F16 ? "f16" : "bf16";
                            return dtype + std::to_string(info.param.dim);
                          });
 

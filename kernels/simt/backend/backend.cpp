@@ -1,6 +1,6 @@
-// libjindou_simt.so: the CUDA kernels, compiled by the host compiler and executed by the SIMT emulator, behind the table of
-// functions that every backend offers. Streams are synchronous; what kernels find in their input is reported when a stream
-// synchronises, as on a GPU. For tests and for machines without a GPU; not for speed.
+// libjindou_simt.so: the CUDA kernels, compiled by the host compiler and executed by the SIMT emulator, behind the
+// table of functions that every backend offers. Streams are synchronous; what kernels find in their input is reported
+// when a stream synchronises, as on a GPU. For tests and for machines without a GPU; not for speed.
 #include "core/backend.h"
 
 #include <sched.h>
@@ -74,8 +74,8 @@ jd_status device_info(void *device, jd_device_info *info, jd_error *) {
 // Streams run their work before a call returns.
 jd_status device_synchronize(void *, jd_error *) { return JD_OK; }
 
-// The block has exactly `bytes` usable bytes, so that a sanitizer sees the first byte past it, and is filled with 0xff (NaN, -1), so
-// that a kernel that reads what nothing wrote is found out.
+// The block has exactly `bytes` usable bytes, so that a sanitizer sees the first byte past it, and is filled with 0xff
+// (NaN, -1), so that a kernel that reads what nothing wrote is found out.
 jd_status alloc(void *, size_t bytes, void **ptr, jd_error *error) {
   *ptr = nullptr;
   if (bytes <= static_cast<uint64_t>(physical_memory())) {

@@ -3,6 +3,7 @@
 
 namespace jindou {
 
-template jd_status launch_embedding_bag(simt_backend::Executor &, const EmbeddingBagPlan &, const jdb_embedding_bag_args &);
+template jd_status launch_embedding_bag(simt_backend::Executor &, const EmbeddingBagPlan &,
+                                      const jdb_embedding_bag_args &);
 
 }  // namespace jindou

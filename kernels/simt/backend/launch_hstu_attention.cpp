@@ -3,6 +3,7 @@
 
 namespace jindou {
 
-template jd_status launch_hstu_attention(simt_backend::Executor &, const HstuAttentionPlan &, const jdb_hstu_attention_args &);
+template jd_status launch_hstu_attention(simt_backend::Executor &, const HstuAttentionPlan &,
+                                       const jdb_hstu_attention_args &);
 
 }  // namespace jindou

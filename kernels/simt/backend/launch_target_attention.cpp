@@ -3,6 +3,7 @@
 
 namespace jindou {
 
-template jd_status launch_target_attention(simt_backend::Executor &, const TargetAttentionPlan &, const jdb_target_attention_args &);
+template jd_status launch_target_attention(simt_backend::Executor &, const TargetAttentionPlan &,
+                                         const jdb_target_attention_args &);
 
 }  // namespace jindou
