@@ -8,6 +8,7 @@
 #include "primitives/compiler.h"
 #include "primitives/dim3.h"
 #include "primitives/index.h"
+#include "primitives/keep.h"
 #include "primitives/launch.h"
 #include "primitives/math.h"
 #include "primitives/matrix.h"

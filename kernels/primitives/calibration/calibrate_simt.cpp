@@ -1,0 +1,35 @@
+// The emulator against the dump: that the dump is current. `--write` makes it anew.
+#include "primitives/calibration/calibration.h"
+#include "simt/runtime/launch.h"
+
+namespace {
+
+struct Emulator {
+  template <class K>
+  std::vector<uint32_t> run(jindou::prim::Grid grid, const std::vector<uint32_t> &in, size_t out_words) {
+    // 16-byte vectors are read and written.
+    struct alignas(16) Vector {
+      uint32_t words[4];
+    };
+    std::vector<Vector> source(in.size() / 4 + 1), target(out_words / 4 + 1);
+    memcpy(source.data(), in.data(), in.size() * 4);
+    jindou::simt::Options options;
+    options.seed = 1;
+    jindou::simt::launch<K>(grid, {source.data()->words, target.data()->words}, options);
+    std::vector<uint32_t> out(out_words);
+    memcpy(out.data(), target.data(), out_words * 4);
+    return out;
+  }
+};
+
+}  // namespace
+
+int main(int argc, char **argv) {
+  Emulator emulator;
+  try {
+    return jindou::calibration::calibrate(emulator, argc, argv);
+  } catch (const std::exception &e) {
+    fprintf(stderr, "%s\n", e.what());
+    return 1;
+  }
+}
