@@ -1,13 +1,11 @@
 package io.jindou;
 
-import io.jindou.bindings.JindouAbi;
-
 /** What {@link Blocks#linear} applies to the product and bias, elementwise. */
 public enum Activation {
     /** Nothing. */
-    IDENTITY(JindouAbi.JD_LINEAR_IDENTITY()),
+    IDENTITY(0),
     /** {@code x * sigmoid(x)}. */
-    SILU(JindouAbi.JD_LINEAR_SILU());
+    SILU(1);
 
     final int code;
 

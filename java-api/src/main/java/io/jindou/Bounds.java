@@ -1,15 +1,13 @@
 package io.jindou;
 
-import io.jindou.bindings.JindouAbi;
-
 /** What a kernel does with an id, offset or length that is out of range and that only the device can see. */
 public enum Bounds {
     /** The first offender is reported by the next synchronisation as an {@link OutOfBoundsException}. */
-    STRICT(JindouAbi.JD_BOUNDS_STRICT()),
+    STRICT(0),
     /** It is skipped and counted: {@link Stream#takeSkipped()}. */
-    ZERO(JindouAbi.JD_BOUNDS_ZERO()),
+    ZERO(1),
     /** No check: the caller answers for every id (embedding operators only). */
-    TRUST(JindouAbi.JD_BOUNDS_TRUST());
+    TRUST(2);
 
     final int code;
 

@@ -1,29 +1,27 @@
 package io.jindou;
 
-import io.jindou.bindings.JindouAbi;
-
 /** Element types of tensors. */
 public enum DType {
     /** IEEE 754 binary32. */
-    F32(JindouAbi.JD_F32(), 4),
+    F32(1, 4),
     /** IEEE 754 binary16. */
-    F16(JindouAbi.JD_F16(), 2),
+    F16(2, 2),
     /** bfloat16: the upper half of a binary32. */
-    BF16(JindouAbi.JD_BF16(), 2),
+    BF16(3, 2),
     /** 8-bit float of 4 exponent and 3 mantissa bits, no infinities (OCP OFP8). */
-    F8_E4M3(JindouAbi.JD_F8_E4M3(), 1),
+    F8_E4M3(4, 1),
     /** Signed 8-bit integer. */
-    I8(JindouAbi.JD_I8(), 1),
+    I8(5, 1),
     /** Unsigned 8-bit integer. */
-    U8(JindouAbi.JD_U8(), 1),
+    U8(6, 1),
     /** Signed 32-bit integer. */
-    I32(JindouAbi.JD_I32(), 4),
+    I32(7, 4),
     /** Signed 64-bit integer. */
-    I64(JindouAbi.JD_I64(), 8),
+    I64(8, 8),
     /** One byte, 0 or 1. */
-    BOOL(JindouAbi.JD_BOOL(), 1),
+    BOOL(9, 1),
     /** IEEE 754 binary64. */
-    F64(JindouAbi.JD_F64(), 8);
+    F64(10, 8);
 
     private final int code;
     private final int size;

@@ -23,6 +23,17 @@ final class Failures {
         };
     }
 
+    /**
+     * What the bindings caught in a call that was given memory of the user's: that its arena is closed, or belongs to another
+     * thread. They wrap everything in an AssertionError.
+     */
+    static RuntimeException ofCall(AssertionError e) {
+        if (e.getCause() instanceof RuntimeException cause) {
+            return cause;
+        }
+        throw e;
+    }
+
     static boolean isClosed(int status) {
         return status == JindouAbi.JD_CLOSED();
     }

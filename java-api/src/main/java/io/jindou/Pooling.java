@@ -1,17 +1,15 @@
 package io.jindou;
 
-import io.jindou.bindings.JindouAbi;
-
 /** How {@link EmbeddingBag} joins the rows of a bag. */
 public enum Pooling {
     /** Their (weighted) sum. */
-    SUM(JindouAbi.JD_POOL_SUM()),
+    SUM(0),
     /** Their (weighted) mean, see {@link MeanDenominator}; an empty bag gives zeros. */
-    MEAN(JindouAbi.JD_POOL_MEAN()),
+    MEAN(1),
     /** Their elementwise maximum; an empty bag gives zeros. */
-    MAX(JindouAbi.JD_POOL_MAX()),
+    MAX(2),
     /** Not at all: one output row an id. */
-    NONE(JindouAbi.JD_POOL_NONE());
+    NONE(3);
 
     final int code;
 

@@ -1,27 +1,25 @@
 package io.jindou;
 
-import io.jindou.bindings.JindouAbi;
-
 /** Why a call of the native library failed: the {@code jd_status} of the C ABI. */
 public enum Status {
     /** A value, dtype, rank, shape, stride, alignment or offset that breaks a documented rule. */
-    INVALID_ARGUMENT(JindouAbi.JD_INVALID_ARGUMENT()),
+    INVALID_ARGUMENT(1),
     /** An object of another kind or of another device ("foreign"). */
-    INVALID_HANDLE(JindouAbi.JD_INVALID_HANDLE()),
+    INVALID_HANDLE(2),
     /** The object, or the device it belongs to, has been closed. */
-    CLOSED(JindouAbi.JD_CLOSED()),
+    CLOSED(3),
     /** Well-formed, but no kernel of this device does it. */
-    UNSUPPORTED(JindouAbi.JD_UNSUPPORTED()),
+    UNSUPPORTED(4),
     /** The device, its driver or the native library is absent. */
-    NO_DEVICE(JindouAbi.JD_NO_DEVICE()),
+    NO_DEVICE(5),
     /** Host or device memory is exhausted, or the device's memory limit is reached. */
-    OUT_OF_MEMORY(JindouAbi.JD_OUT_OF_MEMORY()),
+    OUT_OF_MEMORY(6),
     /** An id, offset or length that only the device could see was out of range. */
-    OUT_OF_BOUNDS(JindouAbi.JD_OUT_OF_BOUNDS()),
+    OUT_OF_BOUNDS(7),
     /** The driver failed. */
-    BACKEND_ERROR(JindouAbi.JD_BACKEND_ERROR()),
+    BACKEND_ERROR(8),
     /** A bug in Jindou. */
-    INTERNAL(JindouAbi.JD_INTERNAL());
+    INTERNAL(9);
 
     private final int code;
 

@@ -157,10 +157,14 @@ public final class Tensor extends NativeObject {
      * @param shape dimensions
      * @return the tensor, to be closed; the memory stays
      * @throws InvalidArgumentException when the segment is on the Java heap or too small
+     * @throws IllegalStateException when its arena is closed
      */
     public static Tensor wrap(Device device, MemorySegment data, DType dtype, long... shape) {
         Objects.requireNonNull(data, "data");
         Objects.requireNonNull(shape, "shape");
+        if (!data.scope().isAlive()) {
+            throw new IllegalStateException("argument 'data': expected memory that is alive, got a closed segment");
+        }
         if (!data.isNative()) {
             throw new InvalidArgumentException("argument 'data': expected native memory, got a segment on the Java heap");
         }
@@ -411,6 +415,8 @@ public final class Tensor extends NativeObject {
         Call call = Call.begin();
         try {
             call.check(JindouAbi.jd_tensor_write(handle(stream, "stream"), handle, source, source.byteSize(), call.error));
+        } catch (AssertionError e) {
+            throw Failures.ofCall(e);
         } finally {
             call.end();
             Reference.reachabilityFence(this);
@@ -473,6 +479,8 @@ public final class Tensor extends NativeObject {
         Call call = Call.begin();
         try {
             call.check(JindouAbi.jd_tensor_read(handle(stream, "stream"), handle, target, target.byteSize(), call.error));
+        } catch (AssertionError e) {
+            throw Failures.ofCall(e);
         } finally {
             call.end();
             Reference.reachabilityFence(this);

@@ -18,16 +18,21 @@ final class Rig implements AutoCloseable {
     final Device device;
     final Stream stream;
     private final Deque<AutoCloseable> opened = new ArrayDeque<>();
-    private final long liveBefore;
+    /** Rigs open now; a test may need two, and only the last to close can tell what is lost. */
+    private static int open;
+    private static long liveBefore;
 
     Rig(String deviceName) {
         this(deviceName, DeviceOptions.DEFAULT);
     }
 
     Rig(String deviceName, DeviceOptions options) {
-        liveBefore = Jindou.liveObjects();
+        if (open == 0) {
+            liveBefore = Jindou.liveObjects();
+        }
         device = Device.open(deviceName, options);
         stream = Stream.create(device);
+        open++;
     }
 
     <T extends AutoCloseable> T keep(T object) {
@@ -112,8 +117,11 @@ final class Rig implements AutoCloseable {
             long used = device.memory().usedBytes();
             stream.close();
             device.close();
+            open--;
             assertEquals(0, used, "bytes of device memory lost");
-            assertEquals(liveBefore, Jindou.liveObjects(), "objects lost");
+            if (open == 0) {
+                assertEquals(liveBefore, Jindou.liveObjects(), "objects lost");
+            }
         }
     }
 }

@@ -162,7 +162,9 @@ class SafetensorsTest {
         refused("header", json("{} {}", 0), "nothing after");
         refused("header", json("{\"a\":{\"dtype\":\"F32\",\"shape\":[0],\"data_offsets\":[0,0]},"
                 + "\"a\":{\"dtype\":\"F32\",\"shape\":[0],\"data_offsets\":[0,0]}}", 0), "Duplicate field 'a'");
-        refused("header", json("{\"\uD800\":1}", 0), "");
+        byte[] notUtf8 = json("{\"?\":1}", 0);
+        notUtf8[10] = (byte) 0xff;
+        refused("header", notUtf8, "UTF-8");
         refused("x", json("{\"x\":[]}", 0), "an object", "an array");
         refused("x.dtype", entry("\"dtype\":\"F31\",\"shape\":[1],\"data_offsets\":[0,4]", 4), "F32", "got \"F31\"");
         refused("x.dtype", entry("\"dtype\":32,\"shape\":[1],\"data_offsets\":[0,4]", 4), "a string", "a whole number");

@@ -30,7 +30,7 @@ import java.util.stream.Stream;
  *
  * <p>Processes may start at the same time: a library is written under a name of its own and renamed when it is complete and its
  * sum is right, so a file that is there is whole; a lock only spares the others the work. Every process holds a shared lock on
- * {@code in-use} of its folder as long as it lives, since plug-ins are loaded late; folders that nobody holds and nobody has used
+ * {@code in-use.lock} of its folder as long as it lives, since plug-ins are loaded late; folders that nobody holds and nobody has used
  * for a while are deleted.
  */
 final class NativeCache {
@@ -52,8 +52,8 @@ final class NativeCache {
         Path folder = privateDirectory(root.resolve(key));
         hold(folder);
         if (!complete(folder, resources)) {
-            try (FileChannel channel = channel(folder.resolve(EXTRACTING));
-                    FileLock lock = lockIfPossible(channel)) {
+            try (FileChannel channel = channel(folder.resolve(EXTRACTING))) {
+                lockIfPossible(channel);
                 for (var entry : resources.entrySet()) {
                     Path target = folder.resolve(entry.getKey());
                     if (!Files.exists(target)) {
@@ -206,11 +206,13 @@ final class NativeCache {
         return FileChannel.open(file, StandardOpenOption.CREATE, StandardOpenOption.READ, StandardOpenOption.WRITE);
     }
 
-    private static FileLock lockIfPossible(FileChannel channel) {
+    /** Held until the channel is closed. */
+    private static void lockIfPossible(FileChannel channel) {
         try {
-            return channel.lock();
+            channel.lock();
         } catch (IOException | OverlappingFileLockException e) {
-            return null;
+            // Without a lock several processes write the same bytes; the last to rename wins.
+            return;
         }
     }
 }

@@ -144,10 +144,10 @@ public final class NativeLibrary {
 
     /** The library is of the bindings' version, and may be called. */
     private static Result checked(Path file) {
-        String expected =
-                JindouAbi.JD_VERSION_MAJOR() + "." + JindouAbi.JD_VERSION_MINOR() + "." + JindouAbi.JD_VERSION_PATCH();
+        String expected;
         String actual;
         try {
+            expected = JindouAbi.JD_VERSION_MAJOR() + "." + JindouAbi.JD_VERSION_MINOR() + "." + JindouAbi.JD_VERSION_PATCH();
             MemorySegment version = JindouAbi.jd_version();
             actual = version.getString(0);
         } catch (LinkageError e) {
