@@ -17,6 +17,8 @@ import org.junit.jupiter.params.ParameterizedTest;
 import org.junit.jupiter.params.provider.MethodSource;
 
 class LifetimeTest {
+    private static final long WAIT_NANOS = 30_000_000_000L;
+
     @ParameterizedTest
     @MethodSource("io.jindou.TestDevices#names")
     void closing_twice_is_harmless(String name) throws Exception {
@@ -75,14 +77,16 @@ class LifetimeTest {
                         try (Stream stream = Stream.create(device);
                                 Tensor out = Tensor.create(device, DType.F32, 1, 4)) {
                             running.countDown();
-                            while (true) {
+                            for (long end = System.nanoTime() + WAIT_NANOS; System.nanoTime() < end; ) {
                                 bag.run(stream, ids, out);
                                 out.readFloats(stream);
-                                // There are more workers than carrier threads.
-                                Thread.yield();
+                                // More workers than carrier threads: each must let the others in. (To yield is not enough: the
+                                // scheduler then starves those that wait for a monitor.)
+                                Thread.sleep(1);
                             }
+                            throw new AssertionError("the device was never closed");
                         } catch (ClosedException e) {
-                            return;
+                            return null;
                         } finally {
                             running.countDown();
                         }
@@ -119,12 +123,12 @@ class LifetimeTest {
                 Tensor tensor = Tensor.of(rig.stream, new float[64], 64);
                 Future<?> reader = threads.submit(() -> {
                     try (Stream stream = Stream.create(rig.device)) {
-                        while (true) {
+                        for (long end = System.nanoTime() + WAIT_NANOS; System.nanoTime() < end; ) {
                             tensor.readFloats(stream);
-                            Thread.yield();
                         }
+                        throw new AssertionError("the tensor was never closed");
                     } catch (ClosedException e) {
-                        return;
+                        return null;
                     }
                 });
                 Thread.sleep(1);
