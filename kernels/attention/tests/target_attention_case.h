@@ -31,7 +31,7 @@ struct TargetCase {
   // Kept by hand when they are to be wrong or poisoned.
   std::vector<int64_t> candidate_offsets, history_offsets;
   std::vector<float> q, k, v, self_k, self_v;
-  int64_t max_candidates = 4096, max_history = 131072;
+  int64_t max_candidates = 256, max_history = 4096;  // scratch follows
   // How it runs.
   uint64_t simt_seed = 0;
   int32_t multiprocessors = 2;

