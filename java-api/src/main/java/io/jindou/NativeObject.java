@@ -83,7 +83,7 @@ abstract class NativeObject implements AutoCloseable {
             boolean forgotten = !closed;
             if (forgotten && Boolean.getBoolean(WARN)) {
                 System.getLogger("io.jindou").log(
-                        System.Logger.Level.WARNING, "a {0} was never closed; the garbage collector has released it", kind);
+                        System.Logger.Level.WARNING, "never closed: {0} (released by the garbage collector)", kind);
             }
             Call call = Call.begin();
             try {

@@ -11,6 +11,9 @@ import java.util.concurrent.CountDownLatch;
 import java.util.concurrent.Executors;
 import java.util.concurrent.Future;
 import java.util.concurrent.TimeUnit;
+import java.util.logging.Handler;
+import java.util.logging.LogRecord;
+import java.util.logging.Logger;
 import org.junit.jupiter.api.Test;
 import org.junit.jupiter.api.Timeout;
 import org.junit.jupiter.params.ParameterizedTest;
@@ -46,6 +49,41 @@ class LifetimeTest {
             Thread.sleep(20);
         }
         assertEquals(before, Jindou.liveObjects());
+    }
+
+    @Test
+    @Timeout(60)
+    void what_is_forgotten_is_logged_on_demand() throws Exception {
+        List<String> messages = java.util.Collections.synchronizedList(new ArrayList<>());
+        Logger logger = Logger.getLogger("io.jindou");
+        Handler handler = new Handler() {
+            @Override
+            public void publish(LogRecord record) {
+                messages.add(record.getLevel() + " " + java.text.MessageFormat.format(record.getMessage(), record.getParameters()));
+            }
+
+            @Override
+            public void flush() {}
+
+            @Override
+            public void close() {}
+        };
+        logger.addHandler(handler);
+        logger.setUseParentHandlers(false);
+        System.setProperty("jindou.warn.unclosed", "true");
+        try {
+            long before = Jindou.liveObjects();
+            forget();
+            while (Jindou.liveObjects() > before) {
+                System.gc();
+                Thread.sleep(20);
+            }
+            assertTrue(messages.contains("WARNING never closed: EmbeddingBag (released by the garbage collector)"), messages.toString());
+        } finally {
+            System.clearProperty("jindou.warn.unclosed");
+            logger.setUseParentHandlers(true);
+            logger.removeHandler(handler);
+        }
     }
 
     private static void forget() {
