@@ -222,6 +222,19 @@ TEST(EmbeddingBag, padding_contributes_nothing_and_is_no_error) {
   }
 }
 
+// Without pooling an output row that no bag holds gives zeros.
+TEST(EmbeddingBag, ids_beyond_the_last_offset_give_zeros) {
+  EmbeddingCase c;
+  c.tables = {{10, 12, JD_F32, JD_POOL_NONE}};
+  c.batch = 2;
+  c.ids = {1, 2, 3, 4, 5};
+  c.offsets = {0, 2, 3};
+  const EmbeddingOutcome outcome = run(c);
+  EXPECT_EQ(JDB_FAULT_OFFSET_OVERRUN, outcome.report.fault);
+  EXPECT_EQ(1, outcome.report.position);
+  for (int64_t i = 3 * 12; i < 5 * 12; ++i) ASSERT_EQ(0.0f, outcome.out[i]);
+}
+
 // NaN weights of skipped ids do not leak into the sum.
 TEST(EmbeddingBag, the_weight_of_a_skipped_id_is_not_used) {
   for (const int32_t pooling : {JD_POOL_SUM, JD_POOL_MEAN, JD_POOL_MAX, JD_POOL_NONE}) {
