@@ -161,14 +161,16 @@ struct EmbeddingBagKernel {
   template <class Row, bool kMax>
   JD_DEVICE JD_INLINE static void pool_run(const Params &p, const TableMeta &table, const Group &g) {
     constexpr int kElements = Row::kElements;
-    Faults faults;
     const bool reports = g.chunk == 0;  // the chunks of a row meet the same ids: one of them reports
 
     // Offsets: lane j reads bag j of the run; an exclusive sum of lengths gives the stream.
     int64_t begin = 0, length = 0;
+    Faults bad_bags;
     if (g.lane < g.bags) {
-      read_bag(p.in, table.table * p.in.batch + g.first_bag + g.lane, table.table, reports, faults, begin, length);
+      read_bag(p.in, table.table * p.in.batch + g.first_bag + g.lane, table.table, reports, bad_bags,
+               begin, length);
     }
+    bad_bags.settle(p.in);
     int64_t end = length;
     for (int step = 1; step < g.bags_per_group; step *= 2) {
       const int64_t before = prim::shfl_up(end, step, g.lanes);
@@ -229,13 +231,15 @@ struct EmbeddingBagKernel {
       // Each lane turns its id into the address of a row; one that does not contribute reads zeros, with weight zero,
       // so that no load depends on a branch.
       bool valid = false, head = false;
+      Faults bad_ids;
       float own_weight = 1.0f;
       if (g.lane < count_now) {
         const Place at = place(g, first + g.lane);
         head = at.head;
         if (p.in.weights) own_weight = p.in.weights[at.index];
-        valid = check_id(p.in, table, id, at.index, reports, faults);
+        valid = check_id(p.in, table, id, at.index, reports, bad_ids);
       }
+      bad_ids.settle(p.in);
       if (!valid) own_weight = 0.0f;
       uint64_t own_row = reinterpret_cast<uint64_t>(p.zero_row);
       if (valid) own_row = reinterpret_cast<uint64_t>(table.data) + id * table.row_bytes;
@@ -294,7 +298,6 @@ struct EmbeddingBagKernel {
       count_now = count_next;
     }
     if (slot >= 0) write();
-    faults.settle(p.in);
   }
 };
 

@@ -45,7 +45,7 @@ enum {
   JDB_FAULT_ID = 1,             // id < 0 or >= rows (limit = rows)
   JDB_FAULT_OFFSET_START = 2,   // offsets[0] != 0
   JDB_FAULT_OFFSET_ORDER = 3,   // offsets[position+1] < offsets[position]
-  JDB_FAULT_OFFSET_OVERRUN = 4, // offsets[position+1] > rows of the values (limit = rows)
+  JDB_FAULT_OFFSET_OVERRUN = 4, // offsets[position+1] > rows of the values (limit = rows), or the last one < rows
   JDB_FAULT_LENGTH = 5,         // sequence `position` longer than the declared maximum (limit)
   JDB_FAULT_TARGETS = 6         // num_targets[position] < 0 or > rows of the sequence (limit)
 };

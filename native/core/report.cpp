@@ -34,6 +34,11 @@ void describe(const Context &context, const jdb_report &r) {
                      ", the end of sequence %" PRId64,
                      r.value, r.position + 1, r.position);
     case JDB_FAULT_OFFSET_OVERRUN:
+      if (r.value < r.limit) {
+        return fail_at(offsets_name(r),
+                       "expected the last offset to be %" PRId64 ", got %" PRId64 " at position %" PRId64, r.limit,
+                       r.value, r.position + 1);
+      }
       return fail_at(offsets_name(r),
                      "expected offsets of at most %" PRId64 ", got %" PRId64 " at position %" PRId64
                      ", the end of sequence %" PRId64,
