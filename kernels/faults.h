@@ -1,8 +1,9 @@
-// What kernels report when only they can see that an input is bad: an id past its table, offsets that decrease, a sequence
-// longer than declared. They skip the offender (nothing outside a tensor is ever read or written) and call `report_fault`.
+// What kernels report when only they can see that an input is bad: an id past its table, offsets that decrease, a
+// sequence longer than declared. They skip the offender (nothing outside a tensor is ever read or written) and call
+// `report_fault`.
 //
-// STRICT operators write the first offender of a stream: the lowest (launch, position), whichever block comes first. The
-// record is guarded by a spin lock that only faulty input ever touches. ZERO operators count what they skipped.
+// STRICT operators write the first offender of a stream: the lowest (launch, position), whichever block comes first.
+// The record is guarded by a spin lock that only faulty input ever touches. ZERO operators count what they skipped.
 #ifndef JINDOU_KERNELS_FAULTS_H
 #define JINDOU_KERNELS_FAULTS_H
 
@@ -60,8 +61,8 @@ JD_DEVICE inline void report_fault(const FaultSink &sink, const Fault &f) {
     prim::atomic_add(&record->skipped, 1ull);
     return;
   }
-  // Asked once without the lock, so that a million bad ids do not queue for it. Safe because the record is written in the
-  // order position, launch, has_error, and during one launch its position only falls.
+  // Asked once without the lock, so that a million bad ids do not queue for it. Safe because the record is written in
+  // the order position, launch, has_error, and during one launch its position only falls.
   for (bool done = !is_first_offender(record, sink.launch, f.position); !done;) {
     if (prim::atomic_cas(&record->lock, 0u, 1u) != 0u) continue;
     prim::threadfence();

@@ -1,11 +1,11 @@
-// The two products of attention on tiles of f32 with fused multiply-adds, exact f32 throughout: a "core" for the kernels, as
-// mma_core.h is for bf16.
+// The two products of attention on tiles of f32 with fused multiply-adds, exact f32 throughout: a "core" for the
+// kernels, as mma_core.h is for bf16.
 //
-// A block of 128 threads owns 64 query rows against tiles of 32 keys. Thread (y, x), y = 0..7, x = 0..15, holds rows y, y + 8, ...,
-// scores of keys x, x + 16, and every 16th group of output columns: 16 neighbours share a row. For 4 elements of the inner
-// dimension it reads 10 vectors of 16 bytes and does 64 multiply-adds in the first product, at most 16 and 256 in the second:
-// bound by the FMA units, not by shared memory. Weights pass through shared memory within half a warp, from the layout of
-// scores to that of outputs.
+// A block of 128 threads owns 64 query rows against tiles of 32 keys. Thread (y, x), y = 0..7, x = 0..15, holds rows y,
+// y + 8, ..., scores of keys x, x + 16, and every 16th group of output columns: 16 neighbours share a row. For 4
+// elements of the inner dimension it reads 10 vectors of 16 bytes and does 64 multiply-adds in the first product, at
+// most 16 and 256 in the second: bound by the FMA units, not by shared memory. Weights pass through shared memory
+// within half a warp, from the layout of scores to that of outputs.
 //
 // Rows are padded by 16 bytes: 8 threads that read a column of 8 neighbouring rows touch all banks.
 #ifndef JINDOU_KERNELS_ATTENTION_FMA_CORE_H
@@ -146,7 +146,8 @@ struct FmaCore : Traits {
 #pragma unroll
         for (int r = 0; r < Scores::kRows; ++r) {
 #pragma unroll
-          for (int c = 0; c < Accumulators::kColumns; ++c) acc.values[r][c] = prim::fma(w[r][k], v[c], acc.values[r][c]);
+          for (int c = 0; c < Accumulators::kColumns; ++c)
+            acc.values[r][c] = prim::fma(w[r][k], v[c], acc.values[r][c]);
         }
       }
     }

@@ -1,20 +1,21 @@
-// hstu_attention: pointwise (SiLU) attention with HSTU's mask. One kernel; the core does the arithmetic, on tensor cores for bf16
-// (mma_core.h), with FMA for f32 (fma_core.h).
+// hstu_attention: pointwise (SiLU) attention with HSTU's mask. One kernel; the core does the arithmetic, on tensor
+// cores for bf16 (mma_core.h), with FMA for f32 (fma_core.h).
 //
 //   a_ij = SiLU(alpha * q_i . k_j) * norm_i * m_ij      out_i = sum_j a_ij v_j      SiLU(x) = x / (1 + exp(-x))
 //
-// The mask m is hstu_mask.h's. norm_i, 1 / scaling_seqlen or attn_scale[i], multiplies the finished row. No softmax: no running
-// maximum, nothing to rescale.
+// The mask m is hstu_mask.h's. norm_i, 1 / scaling_seqlen or attn_scale[i], multiplies the finished row. No softmax: no
+// running maximum, nothing to rescale.
 //
 // Shapes: queries, keys, values [total, H, d], out [total, H, d] in the inputs' dtype or f32; d = 32, 64, 96, 128.
 //
-// A block owns Core::kRows query rows of one sequence and head. It visits the tiles of keys of which the mask leaves something
-// (hstu_attention_problem.h); a warp skips those that are empty for its own rows, and masks element by element only where a tile
-// is neither full nor empty. bf16 has tiles of 128 rows, and of 64 for batches with little work.
+// A block owns Core::kRows query rows of one sequence and head. It visits the tiles of keys of which the mask leaves
+// something (hstu_attention_problem.h); a warp skips those that are empty for its own rows, and masks element by
+// element only where a tile is neither full nor empty. bf16 has tiles of 128 rows, and of 64 for batches with little
+// work.
 //
-// FLOPs 4 * d * H * allowed pairs, plus 2 special functions (exp2, reciprocal) a pair: at d = 64 these need as long as the tensor
-// cores. Bytes: queries, keys, values and out once from HBM, keys and values rows / kRows / 2 times from L2 (causal). Bound:
-// tensor cores and special functions from a few hundred rows on.
+// FLOPs 4 * d * H * allowed pairs, plus 2 special functions (exp2, reciprocal) a pair: at d = 64 these need as long as
+// the tensor cores. Bytes: queries, keys, values and out once from HBM, keys and values rows / kRows / 2 times from L2
+// (causal). Bound: tensor cores and special functions from a few hundred rows on.
 #ifndef JINDOU_KERNELS_ATTENTION_HSTU_ATTENTION_H
 #define JINDOU_KERNELS_ATTENTION_HSTU_ATTENTION_H
 

@@ -1,6 +1,6 @@
-// Parameters of hstu_attention and how a sequence's work is cut up: one item is a tile of query rows of one head. The last tiles,
-// which see the most keys, come first; the heads of a tile follow each other, so that blocks running together read the same
-// rows of memory.
+// Parameters of hstu_attention and how a sequence's work is cut up: one item is a tile of query rows of one head. The
+// last tiles, which see the most keys, come first; the heads of a tile follow each other, so that blocks running
+// together read the same rows of memory.
 #ifndef JINDOU_KERNELS_ATTENTION_HSTU_ATTENTION_PROBLEM_H
 #define JINDOU_KERNELS_ATTENTION_HSTU_ATTENTION_PROBLEM_H
 
@@ -58,8 +58,8 @@ JD_DEVICE uint32_t count_hstu_items(const HstuAttentionParams<T> &p, int64_t b) 
   return static_cast<uint32_t>((sequence.rows.length + kRows - 1) / kRows) * p.heads;
 }
 
-// A tile of query rows of one head, and the tiles of keys the mask leaves it: a first run, for rows of one interval of keys, and
-// a second for the diagonal where that lies apart (a tile of targets skips the targets before it).
+// A tile of query rows of one head, and the tiles of keys the mask leaves it: a first run, for rows of one interval of
+// keys, and a second for the diagonal where that lies apart (a tile of targets skips the targets before it).
 struct HstuItem {
   Sequence sequence;
   HstuMask mask;

@@ -8,9 +8,9 @@
 //                    or, with min_full_attn_seq_len f > 0:     id(i) >= max_id - f
 //     or  c > 0 and id(i) == 0 and id(j) < max_id
 //
-// id is non-decreasing in i. That is all the structure a kernel needs: the keys a row sees are its own (the diagonal) and
-// one interval with at most one hole (`row_keys`); the keys a tile of rows sees are one interval and the tile's diagonal
-// (`tile_keys`), with nothing in between computed: a tile of targets skips the targets before it.
+// id is non-decreasing in i. That is all the structure a kernel needs: the keys a row sees are its own (the diagonal)
+// and one interval with at most one hole (`row_keys`); the keys a tile of rows sees are one interval and the tile's
+// diagonal (`tile_keys`), with nothing in between computed: a tile of targets skips the targets before it.
 #ifndef JINDOU_KERNELS_ATTENTION_HSTU_MASK_H
 #define JINDOU_KERNELS_ATTENTION_HSTU_MASK_H
 
@@ -91,8 +91,8 @@ struct HstuMask {
     return keys;
   }
 
-  // The keys that rows [row_begin, row_end) see together: [begin, end) and the rows' own keys. Every tile of keys that meets
-  // [begin, end) holds an allowed pair, or is met by the diagonal.
+  // The keys that rows [row_begin, row_end) see together: [begin, end) and the rows' own keys. Every tile of keys that
+  // meets [begin, end) holds an allowed pair, or is met by the diagonal.
   struct TileKeys {
     int32_t begin, end;
   };
@@ -110,8 +110,9 @@ struct HstuMask {
     return keys;
   }
 
-  // What the mask leaves of rows [row_begin, row_end) x keys [key_begin, key_end), both inside the sequence and not empty.
-  // kEmpty and kFull are certain; kPartial may be either in rare mixed tiles (contextual and other rows in one tile).
+  // What the mask leaves of rows [row_begin, row_end) x keys [key_begin, key_end), both inside the sequence and not
+  // empty. kEmpty and kFull are certain; kPartial may be either in rare mixed tiles (contextual and other rows in one
+  // tile).
   JD_MASK_FUNCTION TileMask classify(int32_t row_begin, int32_t row_end, int32_t key_begin, int32_t key_end) const {
     const TileKeys seen = tile_keys(row_begin, row_end);
     const bool meets_range = key_begin < seen.end && key_end > seen.begin;

@@ -1,5 +1,5 @@
-// Host side, shared by the attention operators: from the backend table's tensors to kernel parameters, lists of kernels, and
-// bounds of how much work a jagged batch can hold. No CUDA.
+// Host side, shared by the attention operators: from the backend table's tensors to kernel parameters, lists of
+// kernels, and bounds of how much work a jagged batch can hold. No CUDA.
 #ifndef JINDOU_KERNELS_ATTENTION_LAUNCH_SUPPORT_H
 #define JINDOU_KERNELS_ATTENTION_LAUNCH_SUPPORT_H
 
@@ -63,9 +63,12 @@ inline Offsets offsets_of(const jdb_tensor &tensor) { return Offsets{tensor.data
 // Large enough to be "more than any launch has", small enough to multiply by another such number.
 constexpr int64_t kMany = int64_t{1} << 31;
 
-inline int64_t bounded_product(int64_t a, int64_t b) { return std::min(std::min(a, kMany) * std::min(b, kMany), kMany); }
+inline int64_t bounded_product(int64_t a, int64_t b) {
+  return std::min(std::min(a, kMany) * std::min(b, kMany), kMany);
+}
 
-// Upper bound of sum_b ceil(n_b * each / size), n_b >= 0 adding up to `total` over `batch` sequences; exact for one sequence.
+// Upper bound of sum_b ceil(n_b * each / size), n_b >= 0 adding up to `total` over `batch` sequences; exact for one
+// sequence.
 inline int64_t max_tiles(int64_t total, int64_t each, int64_t batch, int64_t size) {
   const int64_t units = bounded_product(total, each);
   return std::min((units + (size - 1) * std::min({batch, total, kMany})) / size, kMany);
@@ -76,8 +79,8 @@ inline prim::Grid grid_for(int64_t items, int64_t most) {
   return prim::Grid{static_cast<uint32_t>(std::max<int64_t>(1, std::min(items, most))), 1, 1};
 }
 
-// bf16 has tiles of 128 rows, the faster, and of 64, for when the others would not give each multiprocessor two blocks; f32
-// has tiles of 64. The bits of the results are the same.
+// bf16 has tiles of 128 rows, the faster, and of 64, for when the others would not give each multiprocessor two blocks;
+// f32 has tiles of 64. The bits of the results are the same.
 constexpr int32_t kLargeTile = 128;
 constexpr int32_t kSmallTile = 64;
 

@@ -1,11 +1,11 @@
 // The two products of attention on tiles of bf16, with mma.sync m16n8k16 (sm_80 and up): a "core" for the kernels, as
 // fma_core.h is for f32.
 //
-// A block owns kRows = 64 * kMTiles query rows, each of its four warps 16 * kMTiles of them with all keys of a tile and all
-// output columns, so that scores, weights and outputs never leave its registers: the accumulators of the first product are,
-// element for element, the left operand of the second. With kMTiles = 2 each fragment of keys and values read from shared memory
-// feeds two products; one would need 2 cycles of shared memory (256 bytes at 128 bytes a cycle) for each product, more than
-// the tensor cores of sm_90 take for it.
+// A block owns kRows = 64 * kMTiles query rows, each of its four warps 16 * kMTiles of them with all keys of a tile and
+// all output columns, so that scores, weights and outputs never leave its registers: the accumulators of the first
+// product are, element for element, the left operand of the second. With kMTiles = 2 each fragment of keys and values
+// read from shared memory feeds two products; one would need 2 cycles of shared memory (256 bytes at 128 bytes a cycle)
+// for each product, more than the tensor cores of sm_90 take for it.
 //
 // Fragment of thread `lane` (PTX ISA, mma.m16n8k16), g = lane / 4, t = lane % 4:
 //   accumulator  c0 c1: row g, columns 2t, 2t+1;  c2 c3: row g + 8
@@ -18,9 +18,9 @@
 
 namespace jindou::attention {
 
-// Rows of kD bf16 in 16-byte chunks, chunks permuted by row so that the 8 rows one ldmatrix phase reads at a column, and the
-// 8 chunks a copy writes at once, fall on all 32 banks. Rows of 64 or 128 elements start at bank 0: chunk ^ row % 8. Rows of 32
-// or 96 alternate between two halves of the banks by themselves: chunk ^ row / 2 % 4.
+// Rows of kD bf16 in 16-byte chunks, chunks permuted by row so that the 8 rows one ldmatrix phase reads at a column,
+// and the 8 chunks a copy writes at once, fall on all 32 banks. Rows of 64 or 128 elements start at bank 0: chunk ^ row
+// % 8. Rows of 32 or 96 alternate between two halves of the banks by themselves: chunk ^ row / 2 % 4.
 template <int kD>
 struct Bf16Tile {
   static_assert(kD % 32 == 0, "");
@@ -32,7 +32,8 @@ struct Bf16Tile {
   JD_DEVICE static int offset(int row, int chunk) { return row * kRowBytes + (chunk ^ swizzle(row)) * 16; }
 };
 
-// Where lane reads row `row` of a tile at chunks c, c ^ 2, c ^ 4...: the swizzle is an exclusive or, hence so is a step.
+// Where lane reads row `row` of a tile at chunks c, c ^ 2, c ^ 4...: the swizzle is an exclusive or, hence so is a
+// step.
 template <int kD>
 class TileReader {
  public:
@@ -48,12 +49,13 @@ class TileReader {
   int row_, chunk_;
 };
 
-// The queries of one warp as left operands: kept in registers for the whole loop over keys when the head is narrow, read from
-// shared memory for each tile of keys when registers are dear.
+// The queries of one warp as left operands: kept in registers for the whole loop over keys when the head is narrow,
+// read from shared memory for each tile of keys when registers are dear.
 template <int kMTiles, int kD, bool kInRegisters>
 class QueryFragments {
  public:
-  JD_DEVICE QueryFragments(const char *tile, int first_row, int lane) : rows_(tile + first_row * Bf16Tile<kD>::kRowBytes) {
+  JD_DEVICE QueryFragments(const char *tile, int first_row, int lane)
+      : rows_(tile + first_row * Bf16Tile<kD>::kRowBytes) {
     if constexpr (kInRegisters) {
       const TileReader<kD> reader(lane & 15, lane >> 4);
 #pragma unroll
@@ -143,12 +145,12 @@ template <int kHeadDim, int kTileRows>
 struct MmaTraits {
   using Element = prim::bf16;
   static constexpr int kD = kHeadDim;
-  static constexpr int kRows = kTileRows;                // 64 or 128
-  static constexpr int kKeys = kD >= 96 ? 32 : 64;       // 128 rows x 64 keys with their outputs do not fit 255 registers
+  static constexpr int kRows = kTileRows;           // 64 or 128
+  static constexpr int kKeys = kD >= 96 ? 32 : 64;  // 128 rows x 64 keys with their outputs do not fit 255 registers
   static constexpr int kThreads = 128;
   static constexpr int kSlots = kD >= 96 ? 6 : 4;
-  static constexpr int kMinBlocks = kRows == 128 ? 2 : (kD == 32 ? 4 : 3);  // 255, 168 or 128 registers a thread
-  static constexpr bool kQueriesInRegisters = kD <= 64;
+  static constexpr int kMinBlocks = kRows == 128 ? 2 : 3;  // 255 or 168 registers a thread
+  static constexpr bool kQueriesInRegisters = kD * kRows <= 64 * 64;
 };
 
 template <class Traits>
@@ -165,8 +167,8 @@ struct MmaCore : Traits {
 
   using TileCopy = jindou::attention::TileCopy<Tile, T::kThreads>;
 
-  // Which rows and columns of the block's tile a thread holds: row r = 2 * m + half of tile m, columns 2 * n and 2 * n + 1 of
-  // tile n. The four threads of a quad share a row.
+  // Which rows and columns of the block's tile a thread holds: row r = 2 * m + half of tile m, columns 2 * n and 2 * n
+  // + 1 of tile n. The four threads of a quad share a row.
   struct Place {
     int thread, lane, first_row;  // first_row: of its warp
     int quad;
@@ -221,8 +223,9 @@ struct MmaCore : Traits {
                                                        prim::opaque_thread_index() & 31);
   }
 
-  // For a softmax, whose scale must be positive: (-scale) q takes the place of scale (-q). Each thread negates what it copied.
-  // Scale 0 weighs all keys alike; a hidden score of -inf must stay -inf, so the smallest normal number stands for 0.
+  // For a softmax, whose scale must be positive: for a negative one the queries change sign, each thread negating what
+  // it copied. Scale 0 weighs all keys alike; a hidden score of -inf must stay -inf, so the smallest normal number
+  // stands for 0.
   JD_DEVICE static float prepare_softmax(char *queries, float scale) {
     if (scale < 0.0f) {
       TileCopy(prim::opaque_thread_index()).template for_each_chunk<T::kRows>([&](int, int, int offset) {

@@ -1,9 +1,10 @@
-// Softmax over keys that arrive in tiles: a running maximum `top`, the sum of the weights exp2(score - top), and outputs that
-// are rescaled when the maximum rises. (Milakov & Gimelshein, arXiv 1805.02867; FlashAttention-2, arXiv 2307.08691.)
+// Softmax over keys that arrive in tiles: a running maximum `top`, the sum of the weights exp2(score - top), and
+// outputs that are rescaled when the maximum rises. (Milakov & Gimelshein, arXiv 1805.02867; FlashAttention-2, arXiv
+// 2307.08691.)
 //
-// Partial states of the same row over different keys merge into one. Long histories are cut into pieces at places that depend
-// on their length alone and merged in the order of the pieces, by whichever kernel, with the very arithmetic below: the bits of
-// a result do not depend on how the pieces were spread over blocks.
+// Partial states of the same row over different keys merge into one. Long histories are cut into pieces at places that
+// depend on their length alone and merged in the order of the pieces, by whichever kernel, with the very arithmetic
+// below: the bits of a result do not depend on how the pieces were spread over blocks.
 #ifndef JINDOU_KERNELS_ATTENTION_ONLINE_SOFTMAX_H
 #define JINDOU_KERNELS_ATTENTION_ONLINE_SOFTMAX_H
 
@@ -37,10 +38,10 @@ JD_DEVICE inline float merge_outputs(float older, float newer, const MergeFactor
 // A row that saw no key has sum 0 and gives zeros; any other has a sum of 1 at least, from its highest score.
 JD_DEVICE inline float softmax_normalizer(float sum) { return sum == 0.0f ? 0.0f : prim::rcp_approx(sum); }
 
-// Turns one row's scores of a tile of keys into weights, in place. This thread holds kCount of them, score(i) -> float &;
-// reduce_max takes the maximum over the threads that share the row. `scale` > 0 brings scores to units of log 2; `top` is kept
-// unscaled, `sum` is this thread's part. At least one score of the row is finite. Returns what outputs accumulated so far
-// must be multiplied by.
+// Turns one row's scores of a tile of keys into weights, in place. This thread holds kCount of them, score(i) -> float
+// &; reduce_max takes the maximum over the threads that share the row. `scale` > 0 brings scores to units of log 2;
+// `top` is kept unscaled, `sum` is this thread's part. At least one score of the row is finite. Returns what outputs
+// accumulated so far must be multiplied by.
 template <int kCount, class Score, class ReduceMax>
 JD_DEVICE float weigh_row(const Score &score, float scale, float &top, float &sum, const ReduceMax &reduce_max) {
   float highest = score(0);

@@ -1,20 +1,20 @@
-// target_attention: every candidate of a user against the user's history. One kernel; the core does the arithmetic, on tensor
-// cores for bf16 (mma_core.h), with FMA for f32 (fma_core.h).
+// target_attention: every candidate of a user against the user's history. One kernel; the core does the arithmetic, on
+// tensor cores for bf16 (mma_core.h), with FMA for f32 (fma_core.h).
 //
 //   out_i = sum_j softmax_j(scale * q_i . k_j) v_j      j over the user's latest events and, with self_key, i's own row
 //
 // Shapes: candidates [sum nc, H, d], keys and values [sum nk, Hkv, d], out [sum nc, H, d] in the inputs' dtype or f32;
 // d = 32, 64, 96, 128.
 //
-// A block owns Core::kRows packed query rows (target_attention_problem.h) of one user and key/value head, against one piece of
-// the history or all of it. Tiles of keys and values pass through a ring of asynchronous copies. bf16 has two tile sizes: 128
-// rows read each tile of the history from shared memory and L2 half as often per product; 64 rows make twice as many blocks
-// when there is little work. A row's arithmetic is the same in both, bit for bit.
+// A block owns Core::kRows packed query rows (target_attention_problem.h) of one user and key/value head, against one
+// piece of the history or all of it. Tiles of keys and values pass through a ring of asynchronous copies. bf16 has two
+// tile sizes: 128 rows read each tile of the history from shared memory and L2 half as often per product; 64 rows make
+// twice as many blocks when there is little work. A row's arithmetic is the same in both, bit for bit.
 //
 // i's own key needs no product of tiles: it is one dot product a row, and starts the online softmax as its first key.
 //
-// FLOPs 4 * d * H * sum(nc * nk). Bytes: the history once from HBM, ceil(nc * group / kRows) times from L2: kRows FLOPs a byte of
-// L2 in bf16. Bound: tensor cores (FMA units) for nc * group of 64 and more, else HBM.
+// FLOPs 4 * d * H * sum(nc * nk). Bytes: the history once from HBM, ceil(nc * group / kRows) times from L2: kRows FLOPs
+// a byte of L2 in bf16. Bound: tensor cores (FMA units) for nc * group of 64 and more, else HBM.
 #ifndef JINDOU_KERNELS_ATTENTION_TARGET_ATTENTION_H
 #define JINDOU_KERNELS_ATTENTION_TARGET_ATTENTION_H
 
@@ -45,7 +45,8 @@ struct TargetAttentionKernel {
   };
   static constexpr size_t shared_bytes() { return sizeof(Shared); }
 
-  // Scratch of one block that takes all pieces of its tiles, in floats and states: every thread keeps the states of its rows.
+  // Scratch of one block that takes all pieces of its tiles, in floats and states: every thread keeps the states of its
+  // rows.
   static constexpr int64_t kBlockOutputs = int64_t{Core::kRows} * Core::kD;
   static constexpr int64_t kBlockStates = int64_t{kThreads} * Core::Accumulators::kRows;
 

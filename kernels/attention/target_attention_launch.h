@@ -91,7 +91,8 @@ struct TargetAttentionPlan : KernelPlan {
     const int64_t pieces_an_item = s.split ? most_pieces : 1;
     s.tile_rows = attention::tile_rows_for(desc.dtype, large * pieces_an_item, multiprocessors);
     s.items = tile_heads(candidates, batch, s.tile_rows) * pieces_an_item;
-    s.most_blocks = most_pieces > 1 && !s.split ? parking_blocks() : attention::kBlocksAMultiprocessor * multiprocessors;
+    const bool parks = most_pieces > 1 && !s.split;
+    s.most_blocks = parks ? parking_blocks() : attention::kBlocksAMultiprocessor * multiprocessors;
     return s;
   }
 
@@ -151,8 +152,9 @@ struct TargetAttentionPlan : KernelPlan {
 
 namespace attention {
 
-inline TargetAttentionUsers target_attention_users(const TargetAttentionPlan &plan, const jdb_target_attention_args &args,
-                                                   bool split, FaultRecord *record, uint32_t launch) {
+inline TargetAttentionUsers target_attention_users(const TargetAttentionPlan &plan,
+                                                   const jdb_target_attention_args &args, bool split,
+                                                   FaultRecord *record, uint32_t launch) {
   const jd_target_attention_desc &desc = plan.desc;
   TargetAttentionUsers users{};
   users.candidate_offsets = offsets_of(args.candidate_offsets);

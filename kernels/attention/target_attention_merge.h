@@ -1,9 +1,9 @@
-// The second kernel of target_attention over split histories: out = the merged partial results of a row, in the order of the
-// pieces (online_softmax.h).
+// The second kernel of target_attention over split histories: out = the merged partial results of a row, in the order
+// of the pieces (online_softmax.h).
 //
-// A block owns kThreads groups of four output elements of one user, numbered over [candidate, head, d / 4]; a thread one
-// group. Reads pieces * (d + 2) floats a row, from L2 as a rule: bound by latency, hence all pieces' loads are independent.
-// Users with one piece have their result already.
+// A block owns kThreads groups of four output elements of one user, numbered over [candidate, head, d / 4]; a thread
+// one group. Reads pieces * (d + 2) floats a row, from L2 as a rule: bound by latency, hence all pieces' loads are
+// independent. Users with one piece have their result already.
 #ifndef JINDOU_KERNELS_ATTENTION_TARGET_ATTENTION_MERGE_H
 #define JINDOU_KERNELS_ATTENTION_TARGET_ATTENTION_MERGE_H
 

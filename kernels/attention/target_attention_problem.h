@@ -1,11 +1,13 @@
 // What the target_attention kernels share: their parameters, how a user's work is cut up, and where partial results go.
 //
-// Query heads that read the same key/value head are packed with the candidates: row r of a user and key/value head is candidate
-// r / group, head kv_head * group + r % group. So one read of the history serves rows = candidates * group queries.
+// Query heads that read the same key/value head are packed with the candidates: row r of a user and key/value head is
+// candidate r / group, head kv_head * group + r % group. So one read of the history serves rows = candidates * group
+// queries.
 //
-// A history is cut into pieces of piece_length(n) keys, n = the events the user's candidates attend to. Pieces are merged in
-// order. Blocks either take one piece each (`split`: few tiles, long histories; a second kernel merges) or all pieces of a tile
-// in turn. Both do the same arithmetic on the same numbers, so the launcher chooses by load and no bit changes.
+// A history is cut into pieces of piece_length(n) keys, n = the events the user's candidates attend to. Pieces are
+// merged in order. Blocks either take one piece each (`split`: few tiles, long histories; a second kernel merges) or
+// all pieces of a tile in turn. Both do the same arithmetic on the same numbers, so the launcher chooses by load and no
+// bit changes.
 #ifndef JINDOU_KERNELS_ATTENTION_TARGET_ATTENTION_PROBLEM_H
 #define JINDOU_KERNELS_ATTENTION_TARGET_ATTENTION_PROBLEM_H
 
@@ -14,8 +16,8 @@
 
 namespace jindou::attention {
 
-// A piece's partial output, d + 2 floats a row, costs a few percent of the work of 1,024 keys; 32 pieces are as many blocks as
-// one tile can use.
+// A piece's partial output, d + 2 floats a row, costs a few percent of the work of 1,024 keys; 32 pieces are as many
+// blocks as one tile can use.
 constexpr int32_t kPieceKeys = 1024;
 constexpr int32_t kMaxPieces = 32;
 constexpr int32_t kPieceGranule = 64;  // whole tiles of keys for every kernel
@@ -122,7 +124,8 @@ struct TargetAttentionRow {
   int32_t head;
 };
 
-JD_DEVICE inline TargetAttentionRow read_row(const TargetAttentionUsers &p, const TargetAttentionItem &work, int local) {
+JD_DEVICE inline TargetAttentionRow read_row(const TargetAttentionUsers &p, const TargetAttentionItem &work,
+                                             int local) {
   const int32_t packed = work.first_row + local;
   const int32_t candidate = p.group == 1 ? packed : packed / p.group;
   TargetAttentionRow row;

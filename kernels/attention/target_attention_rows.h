@@ -1,10 +1,10 @@
-// The rows of a tile between the products: how target_attention's running results start, rest between pieces, and end. One text
-// for tensor cores and for FMA, which differ in the elements a thread holds.
+// The rows of a tile between the products: how target_attention's running results start, rest between pieces, and end.
+// One text for tensor cores and for FMA, which differ in the elements a thread holds.
 //
 // Accumulators `A`: kRows rows and kColumns columns a thread; out(r, c) -> float &; top[kRows], sum[kRows] as in
-// online_softmax.h. Place `P`, a thread's part of the tile: thread; row(r); column(c), even c and c + 1 being neighbours;
-// leads(), true for one of the threads that share a row; add(x), the sum of x over them. A Place is made anew in every
-// phase from prim::opaque_thread_index: kept, it would cost the loop over keys its registers.
+// online_softmax.h. Place `P`, a thread's part of the tile: thread; row(r); column(c), even c and c + 1 being
+// neighbours; leads(), true for one of the threads that share a row; add(x), the sum of x over them. A Place is made
+// anew in every phase from prim::opaque_thread_index: kept, it would cost the loop over keys its registers.
 #ifndef JINDOU_KERNELS_ATTENTION_TARGET_ATTENTION_ROWS_H
 #define JINDOU_KERNELS_ATTENTION_TARGET_ATTENTION_ROWS_H
 
@@ -30,8 +30,8 @@ JD_DEVICE void start_empty(A &acc) {
   }
 }
 
-// A candidate's own key, with score `dot(local row, its key)` added up over the threads of the row, is its first; its own value
-// the output so far. Rows past the user's last stay empty.
+// A candidate's own key, with score `dot(local row, its key)` added up over the threads of the row, is its first; its
+// own value the output so far. Rows past the user's last stay empty.
 template <class P, class A, class T, class Dot>
 JD_DEVICE void start_with_own_keys(const TargetAttentionParams<T> &p, const TargetAttentionItem &work, const P &place,
                                    const Dot &dot, A &acc) {
@@ -90,8 +90,8 @@ JD_DEVICE void merge_parked(const ParkedRows &parked, const P &place, A &acc) {
 
 // For the merge kernel.
 template <class P, class A>
-JD_DEVICE void store_partial(const TargetAttentionUsers &p, const TargetAttentionItem &work, const P &place, int32_t piece,
-                             A &acc) {
+JD_DEVICE void store_partial(const TargetAttentionUsers &p, const TargetAttentionItem &work, const P &place,
+                             int32_t piece, A &acc) {
 #pragma unroll
   for (int r = 0; r < A::kRows; ++r) {
     const TargetAttentionRow row = read_row(p, work, place.row(r));

@@ -1,8 +1,8 @@
 // Asynchronous copies of rows into a tile in shared memory.
 //
-// A `Tile` says where the 16-byte chunks of its rows lie: Element, kChunks, kRowBytes, offset(row, chunk). Its layout repeats
-// every 8 rows (offset(row + 8, chunk) = offset(row, chunk) + 8 * kRowBytes) and every 8 chunks, or 4 when kChunks is no multiple
-// of 8.
+// A `Tile` says where the 16-byte chunks of its rows lie: Element, kChunks, kRowBytes, offset(row, chunk). Its layout
+// repeats every 8 rows (offset(row + 8, chunk) = offset(row, chunk) + 8 * kRowBytes) and every 8 chunks, or 4 when
+// kChunks is no multiple of 8.
 #ifndef JINDOU_KERNELS_ATTENTION_TILE_COPY_H
 #define JINDOU_KERNELS_ATTENTION_TILE_COPY_H
 
@@ -10,8 +10,8 @@
 
 namespace jindou::attention {
 
-// How the threads of a block share the chunks of a tile: kLanes neighbours take a run of a row, so that global reads are
-// contiguous. A thread's rows are kRowsAPass apart: all its offsets are one number plus constants.
+// How the threads of a block share the chunks of a tile: kLanes neighbours take a run of a row, so that global reads
+// are contiguous. A thread's rows are kRowsAPass apart: all its offsets are one number plus constants.
 template <class Tile, int kThreads>
 class TileCopy {
   static constexpr int kLanes = Tile::kChunks % 8 == 0 ? 8 : 4;

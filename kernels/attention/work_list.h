@@ -1,11 +1,11 @@
 // How a grid shares the work of a jagged batch, without a host-side schedule (offsets live on the device) and without a
 // scheduling kernel of its own.
 //
-// Every sequence has a number of equal-shaped work items (tiles x heads x ...), 0 for an empty or refused one. The items of
-// the whole batch form one list; block i takes items i, i + gridDim, ... Each block finds them by itself: it reads the
-// offsets of kThreads sequences at a time and sums their item counts. Which block does an item never changes its result, so
-// the grid may have any size: the launcher gives it an upper bound of the number of items, and the hardware's own
-// block scheduling balances them.
+// Every sequence has a number of equal-shaped work items (tiles x heads x ...), 0 for an empty or refused one. The
+// items of the whole batch form one list; block i takes items i, i + gridDim, ... Each block finds them by itself: it
+// reads the offsets of kThreads sequences at a time and sums their item counts. Which block does an item never changes
+// its result, so the grid may have any size: the launcher gives it an upper bound of the number of items, and the
+// hardware's own block scheduling balances them.
 #ifndef JINDOU_KERNELS_ATTENTION_WORK_LIST_H
 #define JINDOU_KERNELS_ATTENTION_WORK_LIST_H
 
@@ -51,8 +51,8 @@ struct WorkListShared {
   }
 };
 
-// Calls run(sequence, item of that sequence) for this block's items, with all threads. `count(sequence)` is called by one
-// thread a sequence; the counts of kThreads sequences and the size of the grid add up to less than 2^32.
+// Calls run(sequence, item of that sequence) for this block's items, with all threads. `count(sequence)` is called by
+// one thread a sequence; the counts of kThreads sequences and the size of the grid add up to less than 2^32.
 template <int kThreads, class Count, class Run>
 JD_DEVICE void for_each_item(int64_t batch, WorkListShared<kThreads> &list, const Count &count, const Run &run) {
   static_assert(kThreads % 32 == 0 && (kThreads & (kThreads - 1)) == 0, "the binary search halves it");

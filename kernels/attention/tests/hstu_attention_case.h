@@ -1,4 +1,5 @@
-// One hstu_attention problem in the emulator: described as the float64 reference wants it, run as a backend would run it.
+// One hstu_attention problem in the emulator: described as the float64 reference wants it, run as a backend would run
+// it.
 #ifndef JINDOU_KERNELS_ATTENTION_TESTS_HSTU_ATTENTION_CASE_H
 #define JINDOU_KERNELS_ATTENTION_TESTS_HSTU_ATTENTION_CASE_H
 

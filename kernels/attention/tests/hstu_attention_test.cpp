@@ -100,7 +100,7 @@ TEST_P(HstuAttentionKernel, reads_no_row_of_another_sequence) {
   expect_close(c, outcome, 103, 169);
 }
 
-// -- the mask --------------------------------------------------------------------------------------------------------------
+// -- the mask -------------------------------------------------------------------------------------------------------
 TEST(HstuAttention, every_mask) {
   for (const KernelCase &kernel : {KernelCase{JD_BF16, 32, 128}, {JD_BF16, 32, 64}, {JD_F32, 32, 64}}) {
     for (const bool causal : {true, false}) {
@@ -108,8 +108,8 @@ TEST(HstuAttention, every_mask) {
         for (const int64_t window : {0, 1, 50}) {
           for (const int64_t full : {0, 30}) {
             if (window == 0 && full > 0) continue;
-            SCOPED_TRACE("dtype " + std::to_string(kernel.dtype) + " rows " + std::to_string(kernel.tile_rows) + " causal " +
-                         std::to_string(causal) + " contexts " + std::to_string(contexts) + " window " +
+            SCOPED_TRACE("dtype " + std::to_string(kernel.dtype) + " rows " + std::to_string(kernel.tile_rows) +
+                         " causal " + std::to_string(causal) + " contexts " + std::to_string(contexts) + " window " +
                          std::to_string(window) + " full " + std::to_string(full));
             HstuCase c = case_of(kernel);
             c.lengths = {203, 64, 66, 1};
@@ -185,14 +185,15 @@ void expect_visits(const reference::HstuMaskParams &mask, int32_t n, int32_t t) 
     for (size_t tile = 0; tile < visits.size(); ++tile) {
       int allowed = 0;
       for (int32_t i = work.first_row; i < work.last_row; ++i) {
-        for (int32_t j = static_cast<int32_t>(tile) * kKeys; j < std::min<int32_t>(n, static_cast<int32_t>(tile + 1) * kKeys);
-             ++j) {
+        const int32_t key = static_cast<int32_t>(tile) * kKeys;
+        for (int32_t j = key; j < std::min(n, key + kKeys); ++j) {
           allowed |= reference::hstu_allowed(mask, n, t, i, j);
         }
       }
-      ASSERT_EQ(visits[tile], allowed) << "n " << n << " targets " << t << " rows from " << work.first_row << " tile " << tile
-                                       << " causal " << mask.causal << " contexts " << mask.contextual_seq_len << " window "
-                                       << mask.max_attn_len << " full " << mask.min_full_attn_seq_len;
+      ASSERT_EQ(visits[tile], allowed)
+          << "n " << n << " targets " << t << " rows from " << work.first_row << " tile " << tile << " causal "
+          << mask.causal << " contexts " << mask.contextual_seq_len << " window " << mask.max_attn_len << " full "
+          << mask.min_full_attn_seq_len;
     }
   }
 }
@@ -215,7 +216,7 @@ TEST(HstuAttentionTiles, no_tile_is_computed_that_the_mask_empties) {
   }
 }
 
-// -- the rest of the interface -----------------------------------------------------------------------------------------------
+// -- the rest of the interface --------------------------------------------------------------------------------------
 TEST(HstuAttention, takes_a_scale_for_every_row) {
   for (const int32_t dtype : {JD_F32, JD_BF16}) {
     HstuCase c = case_of({dtype, 32, 64});
@@ -324,7 +325,7 @@ TEST(HstuAttentionPlan, says_what_it_runs_and_refuses_other_head_dims) {
   EXPECT_NE(std::string(error.message).find("48"), std::string::npos) << error.message;
 }
 
-// -- what only the device can see -------------------------------------------------------------------------------------------
+// -- what only the device can see -----------------------------------------------------------------------------------
 struct BadInput {
   const char *what;
   std::vector<int64_t> offsets;  // of 4 sequences
@@ -378,13 +379,15 @@ TEST(HstuAttentionFaults, name_the_first_offender_and_leave_the_others_alone) {
             EXPECT_EQ(outcome.report.value, bad.value);
             EXPECT_EQ(outcome.report.limit, bad.limit);
           }
-          // Rows of sequences that were not refused, as if they were alone; where a bad offset gives two the same row, either.
+          // Rows of sequences that were not refused, as if they were alone; where a bad offset gives two the same row,
+          // either.
           const auto accepted = [&](int b) {
             return std::find(bad.refused.begin(), bad.refused.end(), b) == bad.refused.end();
           };
           std::vector<int> owners(50, 0);
           for (int b = 0; b < 4; ++b) {
-            for (int64_t i = bad.offsets[b]; accepted(b) && i < bad.offsets[b + 1]; ++i) ++owners[static_cast<size_t>(i)];
+            if (!accepted(b)) continue;
+            for (int64_t i = bad.offsets[b]; i < bad.offsets[b + 1]; ++i) ++owners[static_cast<size_t>(i)];
           }
           for (int b = 0; b < 4; ++b) {
             if (!accepted(b)) continue;

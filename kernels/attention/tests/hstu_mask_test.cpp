@@ -75,7 +75,8 @@ TEST(HstuMask, tiles_are_skipped_exactly_when_the_mask_empties_them) {
   });
 }
 
-// Nothing is masked element by element without need: away from the diagonal of plain causal attention every tile is full.
+// Nothing is masked element by element without need: away from the diagonal of plain causal attention every tile is
+// full.
 TEST(HstuMask, tiles_before_the_diagonal_are_full) {
   const HstuMask causal(true, 1000, 0, 0, 0, 0);
   EXPECT_EQ(causal.classify(512, 640, 0, 64), TileMask::kFull);

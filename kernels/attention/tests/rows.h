@@ -1,4 +1,5 @@
-// Jagged rows in memory for the attention tests: [rows, heads, d] with gaps between heads and tokens, the gaps poisoned.
+// Jagged rows in memory for the attention tests: [rows, heads, d] with gaps between heads and tokens, the gaps
+// poisoned.
 #ifndef JINDOU_KERNELS_ATTENTION_TESTS_ROWS_H
 #define JINDOU_KERNELS_ATTENTION_TESTS_ROWS_H
 
@@ -27,13 +28,15 @@ class RowsInMemory {
         d_(d),
         head_stride_(d + gaps.head),
         token_stride_(heads * head_stride_ + gaps.token),
-        array_(dtype, rows == 0 ? 0 : static_cast<size_t>((rows - 1) * token_stride_ + (heads - 1) * head_stride_ + d)) {}
+        array_(dtype,
+               rows == 0 ? 0 : static_cast<size_t>((rows - 1) * token_stride_ + (heads - 1) * head_stride_ + d)) {}
 
   // values: dense [rows, heads, d]
   void fill(const std::vector<float> &values) {
     for (int64_t r = 0; r < rows_; ++r) {
       for (int64_t h = 0; h < heads_; ++h) {
-        for (int64_t i = 0; i < d_; ++i) array_.set(at(r, h, i), values[static_cast<size_t>((r * heads_ + h) * d_ + i)]);
+        for (int64_t i = 0; i < d_; ++i)
+          array_.set(at(r, h, i), values[static_cast<size_t>((r * heads_ + h) * d_ + i)]);
       }
     }
   }
@@ -80,7 +83,8 @@ class RowsInMemory {
 inline std::vector<float> random_values(size_t count, int32_t dtype, uint64_t seed) {
   std::mt19937_64 random(seed);
   std::vector<float> values(count);
-  for (float &v : values) v = rounded(static_cast<float>(static_cast<int64_t>(random() % 16383) - 8191) / 8192.0f, dtype);
+  for (float &v : values)
+    v = rounded(static_cast<float>(static_cast<int64_t>(random() % 16383) - 8191) / 8192.0f, dtype);
   return values;
 }
 

@@ -1,4 +1,5 @@
-// One target_attention problem in the emulator: described as the float64 reference wants it, run as a backend would run it.
+// One target_attention problem in the emulator: described as the float64 reference wants it, run as a backend would run
+// it.
 #ifndef JINDOU_KERNELS_ATTENTION_TESTS_TARGET_ATTENTION_CASE_H
 #define JINDOU_KERNELS_ATTENTION_TESTS_TARGET_ATTENTION_CASE_H
 
@@ -178,15 +179,16 @@ inline void expect_close(const TargetCase &c, const TargetOutcome &outcome, int6
     return top;
   };
   const double value = std::max(highest(c.v), c.self_key ? highest(c.self_v) : 0.0);
-  const double score = std::fabs(c.scale) * highest(c.q) * std::max(highest(c.k), c.self_key ? highest(c.self_k) : 0.0) *
-                       static_cast<double>(c.d);
+  const double key = std::max(highest(c.k), c.self_key ? highest(c.self_k) : 0.0);
+  const double score = std::fabs(c.scale) * highest(c.q) * key * static_cast<double>(c.d);
   for (int64_t i = first * c.heads * c.d; i < last * c.heads * c.d; ++i) {
     const double allowed =
         tolerance::softmax_attention(c.d, score, value, expected[static_cast<size_t>(i)], c.dtype, c.out_dtype);
     // Negated, so that a NaN fails.
     ASSERT_TRUE(std::fabs(outcome.out[static_cast<size_t>(i)] - expected[static_cast<size_t>(i)]) <= allowed)
         << "candidate " << i / (c.heads * c.d) << " head " << i / c.d % c.heads << " column " << i % c.d << ": got "
-        << outcome.out[static_cast<size_t>(i)] << ", expected " << expected[static_cast<size_t>(i)] << " +- " << allowed;
+        << outcome.out[static_cast<size_t>(i)] << ", expected " << expected[static_cast<size_t>(i)] << " +- "
+        << allowed;
   }
 }
 

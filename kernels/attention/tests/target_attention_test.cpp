@@ -12,7 +12,8 @@ using testing::run_and_expect_close;
 using testing::TargetCase;
 using testing::TargetOutcome;
 
-// Around the tiles of rows (64, 128) and of keys (32, 64), with users without candidates, without history, and without both.
+// Around the tiles of rows (64, 128) and of keys (32, 64), with users without candidates, without history, and without
+// both.
 const std::vector<int64_t> kCandidates = {0, 1, 63, 64, 65, 0, 127, 128, 129, 5, 67, 1};
 const std::vector<int64_t> kHistory = {5, 0, 1, 31, 32, 0, 33, 63, 64, 65, 97, 200};
 
@@ -223,7 +224,8 @@ TEST(TargetAttention, takes_every_scale) {
       c.history = {200};
       c.self_key = true;
       c.draw();
-      for (size_t i = 0; i < c.k.size(); ++i) c.k[i] = testing::rounded(c.k[i] * (1.0f + static_cast<float>(i) * 1e-4f), dtype);
+      for (size_t i = 0; i < c.k.size(); ++i)
+        c.k[i] = testing::rounded(c.k[i] * (1.0f + static_cast<float>(i) * 1e-4f), dtype);
       run_and_expect_close(c);
     }
   }
@@ -299,7 +301,7 @@ TEST(TargetAttention, very_long_history) {
   EXPECT_TRUE(run_and_expect_close(c).schedule.split);
 }
 
-// -- pieces and schedules, without a kernel --------------------------------------------------------------------------------
+// -- pieces and schedules, without a kernel -------------------------------------------------------------------------
 TEST(TargetAttentionPieces, cover_every_history_in_whole_tiles) {
   for (int32_t n = 0; n <= 131072; n += n < 5000 ? 1 : 61) {
     const int32_t length = attention::piece_length(n), pieces = attention::num_pieces(n);
@@ -368,7 +370,7 @@ TEST(TargetAttentionPlan, says_what_it_runs_and_gives_memory_back) {
   EXPECT_EQ(TargetAttentionPlan::create(memory.resources(132), silu, &made, &error), JD_UNSUPPORTED);
 }
 
-// -- what only the device can see -------------------------------------------------------------------------------------------
+// -- what only the device can see -----------------------------------------------------------------------------------
 struct BadOffsets {
   const char *what;
   std::vector<int64_t> candidates, history;  // offsets of 4 users
@@ -428,7 +430,8 @@ TEST(TargetAttentionFaults, name_the_first_offender_and_leave_the_others_alone) 
             EXPECT_EQ(outcome.report.value, bad.value);
             EXPECT_EQ(outcome.report.limit, bad.limit);
           }
-          // Rows of users that were not refused, as if they were alone; where a bad offset gives two users the same row, either.
+          // Rows of users that were not refused, as if they were alone; where a bad offset gives two users the same
+          // row, either.
           std::vector<int> owners(40, 0);
           for (int b = 0; b < 4; ++b) {
             if (std::find(bad.refused.begin(), bad.refused.end(), b) != bad.refused.end()) continue;
