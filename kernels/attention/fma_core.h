@@ -129,7 +129,7 @@ struct FmaCore : Traits {
 #pragma unroll
       for (int i = 0; i < Scores::kCount; ++i) mine[r * kY * kWeightStride + place.key(i)] = weights.values[r][i];
     }
-    prim::sync_warp();
+    prim::sync_warp();  // half a warp reads what it wrote; the loop's barriers come before the next tile's weights
     const char *columns = values + place.x * kVector * 4;
 #pragma unroll 2
     for (int key = 0; key < T::kKeys; key += 4) {
@@ -151,7 +151,6 @@ struct FmaCore : Traits {
         }
       }
     }
-    prim::sync_warp();  // the weights may be overwritten
   }
 
   // For a softmax: scale goes into the queries, each thread scaling what it copied.
