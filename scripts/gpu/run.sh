@@ -31,6 +31,16 @@ mkdir -p "$logs"
 query() { [ -n "$rehearsal" ] && return; nvidia-smi --query-gpu="$1" --format=csv,noheader,nounits 2>/dev/null | head -1; }
 text() { printf '"%s"' "$(printf '%s' "$1" | tr -d '"\\\n')"; }
 
+# Clocks under load, not those of the idle card after it: sampled twice a second into a file.
+clocks=$work/clocks.csv
+: >"$clocks"
+if [ -z "$rehearsal" ]; then
+  nvidia-smi --query-gpu=clocks.sm,clocks.mem --format=csv,noheader,nounits -lms 500 >"$clocks" 2>/dev/null &
+  sampler=$!
+  trap 'kill "$sampler" 2>/dev/null' EXIT
+fi
+highest() { awk -F', *' -v column="$1" '$column + 0 > most { most = $column + 0 } END { print most + 0 }' "$clocks"; }
+
 # -- stages: each a log file, a status and a time in the report ---------------------------------------------------------
 stages=()
 failed=0
@@ -164,8 +174,8 @@ remaining=$(left)
 {
   printf '{\n  "device": %s,\n' "$(text "${rehearsal:+rehearsal on $rehearsal}$(query name)")"
   printf '  "driver": %s,\n  "compute_capability": %s,\n' "$(text "$(query driver_version)")" "$(text "$(query compute_cap)")"
-  printf '  "clocks_mhz": {"sm": %s, "sm_max": %s, "memory": %s, "memory_max": %s},\n' "$(text "$(query clocks.sm)")" \
-    "$(text "$(query clocks.max.sm)")" "$(text "$(query clocks.mem)")" "$(text "$(query clocks.max.mem)")"
+  printf '  "clocks_mhz": {"sm_highest": %s, "sm_limit": %s, "memory_highest": %s, "memory_limit": %s},\n' "$(highest 1)" \
+    "$(text "$(query clocks.max.sm)")" "$(highest 2)" "$(text "$(query clocks.max.mem)")"
   printf '  "revision": %s,\n' "$(text "$(git rev-parse HEAD 2>/dev/null)")"
   printf '  "seconds": %d,\n  "passed": %s,\n' "$((SECONDS - began))" "$([ $failed = 0 ] && echo true || echo false)"
   printf '  "stages": [\n'
