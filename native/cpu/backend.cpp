@@ -155,7 +155,11 @@ void plan_describe(void *plan, char *text, size_t capacity) { static_cast<Plan *
 
 jd_status run(void *stream, void *plan, int32_t op, const void *args, jd_error *error) {
   Stream &s = stream_of(stream);
-  if (plan) return static_cast<Plan *>(plan)->run(s, args, error);
+  if (plan) {
+    Plan &p = *static_cast<Plan *>(plan);
+    std::lock_guard<std::mutex> turn(p.turn);
+    return p.run(s, args, error);
+  }
   switch (op) {
     case JDB_OP_LINEAR: return run_linear(s, *static_cast<const jdb_linear_args *>(args), error);
     case JDB_OP_LAYER_NORM: return run_layer_norm(s, *static_cast<const jdb_layer_norm_args *>(args), error);

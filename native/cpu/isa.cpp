@@ -17,7 +17,30 @@ struct Level {
 
 // Best first.
 struct Levels {
-  Level list[1] = {{"generic", &kGenericKernels, true}};
+  Level list[4];
+
+  Levels() : list{} {
+    Level *next = list;
+#if defined(JINDOU_CPU_EMULATED_AVX512)  // tests only: one library with the kernels of AVX-512 carried out by AVX2
+    *next++ = {"avx512bf16", &kAvx512Bf16Kernels, true};
+    *next++ = {"avx512", nullptr, false};
+#elif defined(__x86_64__)
+    const bool avx512 = __builtin_cpu_supports("avx512f") && __builtin_cpu_supports("avx512bw") &&
+                        __builtin_cpu_supports("avx512vl") && __builtin_cpu_supports("avx512dq");
+    *next++ = {"avx512bf16", &kAvx512Bf16Kernels, avx512 && __builtin_cpu_supports("avx512bf16")};
+    *next++ = {"avx512", &kAvx512Kernels, avx512};
+#else
+    *next++ = {"avx512bf16", nullptr, false};
+    *next++ = {"avx512", nullptr, false};
+#endif
+#if defined(__x86_64__)
+    *next++ = {"avx2", &kAvx2Kernels,
+               __builtin_cpu_supports("avx2") && __builtin_cpu_supports("fma") && __builtin_cpu_supports("f16c")};
+#else
+    *next++ = {"avx2", nullptr, false};
+#endif
+    *next++ = {"generic", &kGenericKernels, true};
+  }
 };
 
 std::string usable(const Levels &levels) {

@@ -4,6 +4,7 @@
 
 #include <cstddef>
 #include <cstdint>
+#include <mutex>
 
 #include "core/backend.h"
 #include "cpu/device.h"
@@ -27,6 +28,11 @@ class PlanMemory {
     return JD_OK;
   }
   char *data() const { return static_cast<char *>(block_); }
+  // The part of the block that begins at byte `at`.
+  template <class T>
+  T *part(size_t at) const {
+    return reinterpret_cast<T *>(data() + at);
+  }
   size_t bytes() const { return bytes_; }
 
  private:
@@ -34,6 +40,31 @@ class PlanMemory {
   void *block_ = nullptr;
   size_t bytes_ = 0;
 };
+
+// Lays out the parts of a plan's memory one after the other, each on a cache line of its own.
+class Layout {
+ public:
+  template <class T>
+  size_t add(int64_t count) {
+    const size_t at = bytes_;
+    bytes_ += (sizeof(T) * static_cast<size_t>(count) + 63) / 64 * 64;
+    return at;
+  }
+  size_t bytes() const { return bytes_; }
+
+ private:
+  size_t bytes_ = 0;
+};
+
+// An offset or index tensor's element.
+inline int64_t integer_at(const jdb_tensor &t, int64_t i) {
+  return t.dtype == JD_I32 ? static_cast<const int32_t *>(t.data)[i] : static_cast<const int64_t *>(t.data)[i];
+}
+
+// The address of a tensor's element, given its place in elements.
+inline void *element(const jdb_tensor &t, int64_t at) {
+  return static_cast<char *>(t.data) + at * (t.dtype == JD_F32 ? 4 : 2);
+}
 
 class Plan {
  public:
@@ -44,6 +75,7 @@ class Plan {
 
   Device &device;
   PlanMemory memory;
+  std::mutex turn;  // held during a run: one plan on two streams at once takes turns, for its scratch memory is one
 };
 
 jd_status create_embedding_bag(Device &, const jdb_embedding_bag_desc &, const jdb_allocator &, Plan **, jd_error *);

@@ -56,10 +56,11 @@ void ThreadPool::start() {
   }
 }
 
-void ThreadPool::run(int64_t count, Function function, const void *context) {
+void ThreadPool::run(int64_t count, bool shared, Function function, const void *context) {
   std::lock_guard<std::mutex> turn(turn_);
-  if (threads_ > 1 && count > 1) start();
-  if (workers_.empty() || count <= 1) {
+  shared = shared && threads_ > 1 && count > 1;
+  if (shared) start();
+  if (!shared || workers_.empty()) {
     for (int64_t i = 0; i < count; ++i) function(context, i, 0);
     return;
   }

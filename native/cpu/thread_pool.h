@@ -23,12 +23,17 @@ class ThreadPool {
 
   int size() const { return threads_; }
 
+  // A job of fewer elementary operations (multiply-adds, say) than this is done by the caller alone: waking a thread takes as
+  // long as a million of them.
+  static constexpr int64_t kWorthSharing = 1000000;
+
   // Calls task(index, worker) for every index in 0..count-1 and returns when all are done. `worker` is below size(), and no
-  // two calls that run at the same moment have the same one. Allocates nothing but the threads themselves, once.
+  // two calls that run at the same moment have the same one. `operations` is about the work of all tasks together.
+  // Allocates nothing but the threads themselves, once.
   template <class Task>
-  void run(int64_t count, const Task &task) {
-    run(count, [](const void *context, int64_t index, int worker) { (*static_cast<const Task *>(context))(index, worker); },
-        &task);
+  void run(int64_t count, int64_t operations, const Task &task) {
+    run(count, operations >= kWorthSharing,
+        [](const void *context, int64_t index, int worker) { (*static_cast<const Task *>(context))(index, worker); }, &task);
   }
 
   // Returns when the job now running, if any, is done.
@@ -37,7 +42,7 @@ class ThreadPool {
  private:
   using Function = void (*)(const void *context, int64_t index, int worker);
 
-  void run(int64_t count, Function function, const void *context);
+  void run(int64_t count, bool shared, Function function, const void *context);
   void start();
   void serve(int worker);
   void take_tasks(int worker);

@@ -1,7 +1,9 @@
-#include "cpu/kernels/kernel_table.h"
+#include "cpu/simd/generic.h"
+
+#include "cpu/kernels/table.h"
 
 namespace jindou::cpu {
 
-const KernelTable kGenericKernels = {"generic", 16};
+const KernelTable kGenericKernels = kernel_table<Generic>();
 
 }  // namespace jindou::cpu

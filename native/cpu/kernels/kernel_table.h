@@ -1,19 +1,151 @@
 // The kernels of one instruction set, as plain functions over plain structs: what the operators (native/cpu/*.cpp), which
 // are compiled once for every CPU, know of the files in isa/, which are compiled with an instruction set's own flags.
+// Strides count elements unless a name says bytes.
 #ifndef JINDOU_CPU_KERNELS_KERNEL_TABLE_H
 #define JINDOU_CPU_KERNELS_KERNEL_TABLE_H
 
+#include <jindou/jindou.h>
 #include <stddef.h>
 #include <stdint.h>
 
 namespace jindou::cpu {
 
-struct KernelTable {
-  const char *isa;
-  size_t linear_scratch;  // floats
+// -- attention -----------------------------------------------------------------------------------------------------------
+// Keys are taken in blocks of this size, counted from the first key of a sequence: part of the order of summation, the same
+// for every instruction set, thread count and batch.
+constexpr int kKeyBlock = 64;
+// target_attention sums a history in segments of this many keys, each from nothing, and merges them in order: so the
+// segments of a long history can be the work of several threads without a change of any bit.
+constexpr int64_t kSegment = 32 * kKeyBlock;
+
+// Rows of one head of a jagged tensor. `data` is null for an absent one.
+struct HeadRows {
+  const void *data;
+  int64_t stride;
 };
 
-extern const KernelTable kGenericKernels;
+// Some candidates of one user and all query heads that share one key/value head. A "lane" is one candidate's query head:
+// lane = candidate * group + head.
+struct TargetAttentionTask {
+  int32_t dtype, out_dtype;
+  int32_t head_dim;
+  int32_t group;  // query heads a key/value head
+  float scale;
+  int64_t first_lane, last_lane;
+  const void *queries;              // the user's first candidate, the group's first head
+  int64_t query_row, query_head;    // strides
+  HeadRows keys, values;            // from the first event that counts
+  int64_t num_keys;
+  HeadRows self_keys, self_values;  // the user's first candidate
+  void *out;                        // as queries
+  int64_t out_row, out_head;
+  float *scratch;
+
+  // A history split between threads. kSegmentOnly: segment `segment` alone goes to its place in `partial`; kMergeOnly: the
+  // segments there are merged, then the candidate's own key, then the result is written. kWhole: all of it at once.
+  enum Phase { kWhole, kSegmentOnly, kMergeOnly } phase;
+  int64_t segment;
+  float *partial;
+};
+
+// What a tile of query rows sees besides each row's own key.
+struct HstuTile {
+  int32_t begin, end;                  // keys that some row sees
+  int32_t empty_begin, empty_end;      // keys between them that no row sees
+  int32_t full_begin[2], full_end[2];  // keys that every row sees: two ranges
+};
+
+// Rows first_row..last_row-1 of one head of one sequence.
+
+struct HstuAttentionTask {
+  int32_t dtype, out_dtype;
+  int32_t head_dim;
+  float alpha;
+  int64_t first_row, last_row;
+  HeadRows queries, keys, values;  // from the sequence's first row
+  void *out;
+  int64_t out_stride;
+  const float *norm;        // of the sequence's first row, or null: `common_norm`
+  float common_norm;
+  const HstuTile *tiles;    // one for each tile
+  // One for each row, and zeros up to whole tiles: the row sees the keys j with begin < j < hole_begin or hole_end < j < end
+  // (numbers between keys: no ties) and, where own = 1, itself.
+  const float *begin, *hole_begin, *hole_end, *end, *own;
+  float *scratch;
+};
+
+// -- embedding_bag -------------------------------------------------------------------------------------------------------
+struct EmbeddingTask {
+  const char *rows;
+  int64_t row_bytes, num_rows;
+  int32_t dim, row_dtype, pooling, bounds, mean_denominator, index_dtype, offset_dtype, out_dtype;
+  bool has_padding_id;
+  int64_t padding_id;
+  const void *ids, *offsets;    // offsets: of the table's first bag
+  const float *weights;         // or null
+  char *out;                    // the table's first column of row 0
+  int64_t out_row_bytes;
+  int64_t first_bag, last_bag;  // of the table
+  int64_t first_id, last_id;    // pooling none only: positions in ids
+};
+
+// The first bad id of a task and how many there were.
+struct EmbeddingFindings {
+  int64_t bad_ids, position, id;
+};
+
+// -- blocks --------------------------------------------------------------------------------------------------------------
+struct LinearTask {
+  const float *x, *weight, *bias, *residual;  // bias and residual may be null
+  float *out;
+  int64_t x_stride, weight_stride, residual_stride, out_stride;
+  int64_t depth;
+  int64_t first_row, last_row, first_column, last_column;  // first_column a multiple of linear_columns
+  int32_t activation;
+  float *scratch;
+};
+
+struct LayerNormTask {
+  const float *x, *weight, *bias, *multiplier;  // multiplier may be null
+  float *out;
+  int64_t x_stride, multiplier_stride, out_stride;
+  int64_t d, first_row, last_row;
+  float eps;
+};
+
+struct L2NormalizeTask {
+  const float *x;
+  float *out;
+  int64_t x_stride, out_stride;
+  int64_t d, first_row, last_row;
+  float eps;
+};
+
+// Scratch of an attention kernel for one dtype and head dim, in floats: a fixed part for each task, and a part for each of its
+// tiles. `partial` is one tile's share of TargetAttentionTask::partial for one segment.
+struct AttentionScratch {
+  size_t task, tile, partial;
+};
+
+struct KernelTable {
+  const char *isa;
+
+  int attention_lanes;  // query rows of a tile
+  AttentionScratch (*target_attention_scratch)(int32_t dtype, int32_t head_dim);
+  AttentionScratch (*hstu_attention_scratch)(int32_t dtype, int32_t head_dim);
+  void (*target_attention)(const TargetAttentionTask &);
+  void (*hstu_attention)(const HstuAttentionTask &);
+
+  void (*embedding_bag)(const EmbeddingTask &, EmbeddingFindings &);
+
+  int linear_columns;     // of a panel
+  size_t linear_scratch;  // floats
+  void (*linear)(const LinearTask &);
+  void (*layer_norm)(const LayerNormTask &);
+  void (*l2_normalize)(const L2NormalizeTask &);
+};
+
+extern const KernelTable kGenericKernels, kAvx2Kernels, kAvx512Kernels, kAvx512Bf16Kernels;
 
 }  // namespace jindou::cpu
 

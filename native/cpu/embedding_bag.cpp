@@ -1,0 +1,170 @@
+// embedding_bag on the CPU: how the work is cut into tasks. The kernel is in kernels/embedding_bag.h.
+//
+// A task is a run of bags of one table (pooling none: of ids). Each worker notes the lowest bad id it met; the least of them all
+// is the one reported, whichever thread met it.
+#include <algorithm>
+#include <cstdio>
+#include <new>
+
+#include "core/error.h"
+#include "cpu/plan.h"
+
+namespace jindou::cpu {
+namespace {
+
+constexpr int64_t kTasksOfThread = 8;
+// A row comes from a random place in memory: as long as this many multiply-adds an element.
+constexpr int64_t kOperationsAnElement = 16;
+
+struct Table {
+  const char *rows;
+  int64_t num_rows, row_bytes;
+  int64_t column;  // of the output
+  int32_t dim, dtype, pooling;
+};
+
+// What one worker met.
+struct alignas(64) WorkerFindings {
+  int64_t bad_ids, position, id;
+  int32_t table;
+};
+
+class EmbeddingBag final : public Plan {
+ public:
+  EmbeddingBag(Device &d, const jdb_allocator &allocator, const jdb_embedding_bag_desc &desc)
+      : Plan(d, allocator), desc_(desc.d), sum_dims_(desc.sum_dims) {}
+
+  jd_status prepare(const jdb_embedding_bag_desc &desc, jd_error *error) {
+    Layout layout;
+    tables_at_ = layout.add<Table>(desc_.num_tables);
+    findings_at_ = layout.add<WorkerFindings>(device.pool.size());
+    if (const jd_status status = memory.reserve(layout.bytes(), error)) return status;
+    Table *tables = memory.part<Table>(tables_at_);
+    int64_t column = 0;
+    for (int32_t t = 0; t < desc_.num_tables; ++t) {
+      const jdb_tensor &rows = desc.tables[t];
+      tables[t] = {static_cast<const char *>(rows.data), rows.shape[0],
+                   rows.strides[0] * (rows.dtype == JD_F32 ? 4 : 2), column,
+                   static_cast<int32_t>(rows.shape[1]), rows.dtype,
+                   desc.table_pooling ? desc.table_pooling[t] : desc_.pooling};
+      column += rows.shape[1];
+    }
+    pooled_ = tables[0].pooling != JD_POOL_NONE;
+    return JD_OK;
+  }
+
+  void describe(char *text, size_t capacity) const override {
+    snprintf(text, capacity, "embedding_bag on cpu (%s): %d tables, %lld columns", device.kernels.isa, desc_.num_tables,
+             static_cast<long long>(sum_dims_));
+  }
+
+  jd_status run(Stream &stream, const void *args, jd_error *) override {
+    const auto &a = *static_cast<const jdb_embedding_bag_args *>(args);
+    const int threads = device.pool.size();
+    const Table *tables = memory.part<Table>(tables_at_);
+    WorkerFindings *findings = memory.part<WorkerFindings>(findings_at_);
+    for (int worker = 0; worker < threads; ++worker) findings[worker] = {0, 0, 0, 0};
+
+    const int64_t ids = a.ids.shape[0];
+    const int64_t pieces = threads == 1 ? 1 : (threads * kTasksOfThread + desc_.num_tables - 1) / desc_.num_tables;
+    const int64_t operations = ids * (sum_dims_ / desc_.num_tables) * kOperationsAnElement;
+    device.pool.run(desc_.num_tables * pieces, operations, [&](int64_t index, int worker) {
+      const int64_t piece = index % pieces;
+      EmbeddingTask task;
+      if (!fill(a, tables, index / pieces, piece, pieces, &task)) return;
+      EmbeddingFindings found = {0, 0, 0};
+      device.kernels.embedding_bag(task, found);
+      if (found.bad_ids > 0) note(findings[worker], found, static_cast<int32_t>(index / pieces));
+    });
+
+    for (int worker = 1; worker < threads; ++worker) {
+      const WorkerFindings &f = findings[worker];
+      if (f.bad_ids > 0) note(findings[0], {f.bad_ids, f.position, f.id}, f.table);
+    }
+    report(stream.report, findings[0], tables);
+    return JD_OK;
+  }
+
+ private:
+  // One piece of a table's bags; false when there is nothing to do.
+  bool fill(const jdb_embedding_bag_args &a, const Table *tables, int64_t table, int64_t piece, int64_t pieces,
+            EmbeddingTask *task) const {
+    const Table &x = tables[table];
+    const int64_t first_bag = table * a.batch;
+    task->rows = x.rows;
+    task->row_bytes = x.row_bytes;
+    task->num_rows = x.num_rows;
+    task->dim = x.dim;
+    task->row_dtype = x.dtype;
+    task->pooling = x.pooling;
+    task->bounds = desc_.bounds;
+    task->mean_denominator = desc_.mean_denominator;
+    task->index_dtype = desc_.index_dtype;
+    task->offset_dtype = desc_.offset_dtype;
+    task->out_dtype = desc_.out_dtype;
+    task->has_padding_id = desc_.has_padding_id != 0;
+    task->padding_id = desc_.padding_id;
+    task->ids = a.ids.data;
+    task->offsets = static_cast<const char *>(a.offsets.data) + first_bag * (desc_.offset_dtype == JD_I32 ? 4 : 8);
+    task->weights = static_cast<const float *>(a.weights.data);
+    task->out = static_cast<char *>(a.out.data);
+    task->out_row_bytes = a.out.strides[0] * (desc_.out_dtype == JD_F32 ? 4 : 2);
+    task->first_bag = a.batch * piece / pieces;
+    task->last_bag = a.batch * (piece + 1) / pieces;
+    task->first_id = task->last_id = 0;
+    if (pooled_) {
+      task->out += x.column * (desc_.out_dtype == JD_F32 ? 4 : 2);
+      return task->first_bag < task->last_bag;
+    }
+    if (a.batch == 0) return false;
+    const int64_t begin = integer_at(a.offsets, first_bag), count = integer_at(a.offsets, first_bag + a.batch) - begin;
+    task->first_id = begin + count * piece / pieces;
+    task->last_id = begin + count * (piece + 1) / pieces;
+    return task->first_id < task->last_id;
+  }
+
+  static void note(WorkerFindings &all, const EmbeddingFindings &found, int32_t table) {
+    if (all.bad_ids == 0 || found.position < all.position) {
+      all.position = found.position;
+      all.id = found.id;
+      all.table = table;
+    }
+    all.bad_ids += found.bad_ids;
+  }
+
+  void report(jdb_report &report, const WorkerFindings &found, const Table *tables) const {
+    if (found.bad_ids == 0) return;
+    if (desc_.bounds == JD_BOUNDS_ZERO) {
+      report.skipped += found.bad_ids;
+    } else if (!report.has_error) {  // an earlier launch comes first
+      report.has_error = 1;
+      report.fault = JDB_FAULT_ID;
+      report.op = JDB_OP_EMBEDDING_BAG;
+      report.table = found.table;
+      report.position = found.position;
+      report.value = found.id;
+      report.limit = tables[found.table].num_rows;
+    }
+  }
+
+  const jd_embedding_bag_desc desc_;
+  const int64_t sum_dims_;
+  bool pooled_ = true;
+  size_t tables_at_ = 0, findings_at_ = 0;
+};
+
+}  // namespace
+
+jd_status create_embedding_bag(Device &device, const jdb_embedding_bag_desc &desc, const jdb_allocator &allocator,
+                               Plan **plan, jd_error *error) {
+  auto *created = new (std::nothrow) EmbeddingBag(device, allocator, desc);
+  if (!created) return fail(error, JD_OUT_OF_MEMORY, "cpu: no host memory for a plan");
+  if (const jd_status status = created->prepare(desc, error)) {
+    delete created;
+    return status;
+  }
+  *plan = created;
+  return JD_OK;
+}
+
+}  // namespace jindou::cpu

@@ -1,0 +1,190 @@
+// hstu_attention on the CPU: how the work is cut into tasks. The kernel is in kernels/hstu_attention.h, the mask in
+// attention/hstu_mask.h.
+//
+// A task is up to eight tiles of query rows of one head of one sequence. The longest sequences go first, and in each the last
+// rows, which see most keys, so that the last tasks are short ones.
+#include <algorithm>
+#include <climits>
+#include <cstdio>
+#include <new>
+
+#include "attention/hstu_mask.h"
+#include "core/error.h"
+#include "cpu/plan.h"
+
+namespace jindou::cpu {
+namespace {
+
+constexpr int64_t kTilesOfTask = 8;
+constexpr int kTasksOfThread = 4;
+
+// One sequence of a run.
+struct Sequence {
+  int64_t first;
+  int32_t rows, targets;
+};
+
+// What the rows of a task see, in the form the kernel wants: memory of one worker.
+struct Sight {
+  HstuTile *tiles;
+  float *begin, *hole_begin, *hole_end, *end, *own;
+};
+
+// The number between key j-1 and key j.
+float before(int32_t j) { return static_cast<float>(j) - 0.5f; }
+
+HstuTile see(const HstuMask &mask, int32_t first_row, int32_t last_row, const Sight &s, int64_t at, int lanes) {
+  HstuTile tile = {INT_MAX, 0, 0, INT_MAX, {0, 0}, {INT_MAX, INT_MAX}};
+  for (int32_t i = first_row; i < last_row; ++i, ++at) {
+    const HstuMask::RowKeys keys = mask.row_keys(i);
+    s.begin[at] = before(keys.begin);
+    s.hole_begin[at] = before(keys.hole_begin);
+    s.hole_end[at] = before(keys.hole_end);
+    s.end[at] = before(keys.end);
+    const bool low = keys.begin < keys.hole_begin, high = keys.hole_end < keys.end;
+    const bool inside = (low && i >= keys.begin && i < keys.hole_begin) || (high && i >= keys.hole_end && i < keys.end);
+    s.own[at] = inside ? 0.0f : 1.0f;
+
+    if (low || high) {
+      tile.begin = std::min(tile.begin, low ? keys.begin : keys.hole_end);
+      tile.end = std::max(tile.end, high ? keys.end : keys.hole_begin);
+      if (low) tile.empty_begin = std::max(tile.empty_begin, keys.hole_begin);
+      if (high) tile.empty_end = std::min(tile.empty_end, keys.hole_end);
+    }
+    tile.full_begin[0] = std::max(tile.full_begin[0], keys.begin);
+    tile.full_end[0] = std::min(tile.full_end[0], keys.hole_begin);
+    tile.full_begin[1] = std::max(tile.full_begin[1], keys.hole_end);
+    tile.full_end[1] = std::min(tile.full_end[1], keys.end);
+  }
+  tile.begin = std::min(tile.begin, tile.end);
+  for (const int64_t end = (at + lanes - 1) / lanes * lanes; at < end; ++at) {  // lanes without a row see nothing
+    s.begin[at] = s.hole_begin[at] = s.hole_end[at] = s.end[at] = s.own[at] = 0.0f;
+  }
+  return tile;
+}
+
+class HstuAttention final : public Plan {
+ public:
+  HstuAttention(Device &d, const jdb_allocator &allocator, const jd_hstu_attention_desc &desc)
+      : Plan(d, allocator),
+        desc_(desc),
+        lanes_(d.kernels.attention_lanes),
+        scratch_(d.kernels.hstu_attention_scratch(desc.dtype, desc.head_dim_qk)),
+        floats_of_worker_(static_cast<int64_t>(scratch_.task + kTilesOfTask * scratch_.tile)) {}
+
+  jd_status prepare(jd_error *error) {
+    const int threads = device.pool.size();
+    Layout layout;
+    sequences_at_ = layout.add<Sequence>(desc_.max_batch);
+    ends_at_ = layout.add<int64_t>(desc_.max_batch);
+    tiles_at_ = layout.add<HstuTile>(kTilesOfTask * threads);
+    rows_at_ = layout.add<float>(5 * kTilesOfTask * lanes_ * threads);
+    scratch_at_ = layout.add<float>(floats_of_worker_ * threads);
+    return memory.reserve(layout.bytes(), error);
+  }
+
+  void describe(char *text, size_t capacity) const override {
+    snprintf(text, capacity, "hstu_attention on cpu (%s): tiles of %d rows, up to %lld tiles a task, keys in blocks of %d",
+             device.kernels.isa, lanes_, static_cast<long long>(kTilesOfTask), kKeyBlock);
+  }
+
+  jd_status run(Stream &, const void *args, jd_error *) override {
+    const auto &a = *static_cast<const jdb_hstu_attention_args *>(args);
+    Sequence *sequences = memory.part<Sequence>(sequences_at_);
+    const int32_t *targets = static_cast<const int32_t *>(a.num_targets.data);
+    int64_t tiles = 0, pairs = 0;
+    for (int64_t b = 0; b < a.batch; ++b) {
+      const int64_t first = integer_at(a.offsets, b), rows = integer_at(a.offsets, b + 1) - first;
+      sequences[b] = {first, static_cast<int32_t>(rows), targets ? targets[b] : 0};
+      tiles += (rows + lanes_ - 1) / lanes_ * desc_.num_heads;
+      pairs += rows * (rows + 1) / 2 * desc_.num_heads;
+    }
+    std::sort(sequences, sequences + a.batch, [](const Sequence &x, const Sequence &y) {
+      return x.rows != y.rows ? x.rows > y.rows : x.first < y.first;
+    });
+
+    const int threads = device.pool.size();
+    const int64_t even = (tiles + threads * kTasksOfThread - 1) / (threads * kTasksOfThread);
+    const int64_t tiles_of_task = threads == 1 ? kTilesOfTask : std::max<int64_t>(1, std::min(kTilesOfTask, even));
+    const int64_t rows_of_task = tiles_of_task * lanes_;
+    int64_t *ends = memory.part<int64_t>(ends_at_);  // tasks of sequences 0..b
+    int64_t tasks = 0;
+    for (int64_t b = 0; b < a.batch; ++b) {
+      tasks += (sequences[b].rows + rows_of_task - 1) / rows_of_task * desc_.num_heads;
+      ends[b] = tasks;
+    }
+    device.pool.run(tasks, pairs * desc_.head_dim_qk * 2, [&](int64_t index, int worker) {
+      const int64_t b = std::upper_bound(ends, ends + a.batch, index) - ends;
+      const int64_t from_end = (ends[b] - 1 - index) / desc_.num_heads;  // chunk of rows, the last one first
+      const int64_t first_row = from_end * rows_of_task;
+      run_task(a, sequences[b], index % desc_.num_heads, first_row,
+               std::min<int64_t>(sequences[b].rows, first_row + rows_of_task), worker);
+    });
+    return JD_OK;
+  }
+
+ private:
+  void run_task(const jdb_hstu_attention_args &a, const Sequence &x, int64_t head, int64_t first_row, int64_t last_row,
+                int worker) const {
+    const int64_t rows = kTilesOfTask * lanes_;
+    float *memory_of_rows = memory.part<float>(rows_at_) + 5 * rows * worker;
+    const Sight sight = {memory.part<HstuTile>(tiles_at_) + kTilesOfTask * worker, memory_of_rows, memory_of_rows + rows,
+                         memory_of_rows + 2 * rows, memory_of_rows + 3 * rows, memory_of_rows + 4 * rows};
+    const HstuMask mask(desc_.causal != 0, x.rows, x.targets, desc_.contextual_seq_len, desc_.max_attn_len,
+                        desc_.min_full_attn_seq_len);
+    for (int64_t row = first_row; row < last_row; row += lanes_) {
+      sight.tiles[(row - first_row) / lanes_] = see(mask, static_cast<int32_t>(row),
+                                                    static_cast<int32_t>(std::min(last_row, row + lanes_)), sight,
+                                                    row - first_row, lanes_);
+    }
+
+    HstuAttentionTask t;
+    t.dtype = desc_.dtype;
+    t.out_dtype = desc_.out_dtype;
+    t.head_dim = desc_.head_dim_qk;
+    t.alpha = desc_.alpha;
+    t.first_row = first_row;
+    t.last_row = last_row;
+    t.queries = head_rows(a.queries, x.first, head);
+    t.keys = head_rows(a.keys, x.first, head);
+    t.values = head_rows(a.values, x.first, head);
+    t.out = element(a.out, x.first * a.out.strides[0] + head * a.out.strides[1]);
+    t.out_stride = a.out.strides[0];
+    t.norm = a.attn_scale.data ? static_cast<const float *>(a.attn_scale.data) + x.first : nullptr;
+    t.common_norm = 1.0f / desc_.scaling_seqlen;
+    t.tiles = sight.tiles;
+    t.begin = sight.begin;
+    t.hole_begin = sight.hole_begin;
+    t.hole_end = sight.hole_end;
+    t.end = sight.end;
+    t.own = sight.own;
+    t.scratch = memory.part<float>(scratch_at_) + floats_of_worker_ * worker;
+    device.kernels.hstu_attention(t);
+  }
+
+  static HeadRows head_rows(const jdb_tensor &t, int64_t row, int64_t head) {
+    return {element(t, row * t.strides[0] + head * t.strides[1]), t.strides[0]};
+  }
+
+  const jd_hstu_attention_desc desc_;
+  const int lanes_;
+  const AttentionScratch scratch_;
+  const int64_t floats_of_worker_;
+  size_t sequences_at_ = 0, ends_at_ = 0, tiles_at_ = 0, rows_at_ = 0, scratch_at_ = 0;
+};
+
+}  // namespace
+
+jd_status create_hstu_attention(Device &device, const jd_hstu_attention_desc &desc, const jdb_allocator &allocator,
+                                Plan **plan, jd_error *error) {
+  auto *created = new (std::nothrow) HstuAttention(device, allocator, desc);
+  if (!created) return fail(error, JD_OUT_OF_MEMORY, "cpu: no host memory for a plan");
+  if (const jd_status status = created->prepare(error)) {
+    delete created;
+    return status;
+  }
+  *plan = created;
+  return JD_OK;
+}
+
+}  // namespace jindou::cpu

@@ -1,0 +1,225 @@
+// embedding_bag: pooled rows of a table (jindou/embedding.h).
+//
+//   sum, mean   out[b] = sum_i w_i * row(id_i) / denominator     max   out[b] = max_i w_i * row(id_i)
+//   none        out[i] = w_i * row(id_i)
+//
+// Bytes: every row once, from random places in memory, which is the bound; FLOPs 2 * dim a row. So what matters is that
+// enough rows are on their way at any moment: while a row is added, the one kAheadBytes further in the list of ids (across the
+// ends of bags) is prefetched, all its lines.
+//
+// A bag's ids are first turned into rows and weights, up to kBatch at a time: bounds and padding are looked at once an id.
+// Then the columns are summed in chunks of up to 8 vectors kept in registers, in the order of the ids: a bag's bits depend on
+// the bag alone. A task owns the bags first_bag..last_bag-1 of one table (pooling none: the ids first_id..last_id-1).
+#ifndef JINDOU_CPU_KERNELS_EMBEDDING_BAG_H
+#define JINDOU_CPU_KERNELS_EMBEDDING_BAG_H
+
+#include "cpu/kernels/kernel_table.h"
+#include "cpu/simd/simd.h"
+
+namespace jindou::cpu {
+namespace {
+
+template <class Isa, int32_t kDtype>
+struct EmbeddingBag {
+  using F = typename Isa::F;
+  static constexpr int kWidth = Isa::kWidth;
+  static constexpr int kBatch = 64;
+  static constexpr int kElement = kDtype == JD_F32 ? 4 : 2;
+  static constexpr int kMaxDim = 2048;
+  static constexpr int64_t kAheadBytes = 8192;
+
+  const EmbeddingTask &t;
+  EmbeddingFindings &findings;
+  const int64_t ahead, batch;  // rows
+
+  EmbeddingBag(const EmbeddingTask &task, EmbeddingFindings &f)
+      : t(task), findings(f), ahead(rows_in(kAheadBytes, 64)), batch(rows_in(32768, kBatch)) {}
+
+  int64_t rows_in(int64_t bytes, int64_t most) const {
+    const int64_t rows = bytes / (int64_t{t.dim} * kElement);
+    return rows < 4 ? 4 : rows < most ? rows : most;
+  }
+
+  // The rows of one batch of ids that count.
+  struct Rows {
+    int count = 0;
+    const char *row[kBatch];
+    const char *prefetch[kBatch];  // null: none
+    float weight[kBatch];
+    int64_t position[kBatch];
+  };
+
+  int64_t id_at(int64_t i) const {
+    return t.index_dtype == JD_I32 ? static_cast<const int32_t *>(t.ids)[i] : static_cast<const int64_t *>(t.ids)[i];
+  }
+  int64_t offset_at(int64_t bag) const {
+    return t.offset_dtype == JD_I32 ? static_cast<const int32_t *>(t.offsets)[bag]
+                                    : static_cast<const int64_t *>(t.offsets)[bag];
+  }
+  bool in_range(int64_t id) const { return static_cast<uint64_t>(id) < static_cast<uint64_t>(t.num_rows); }
+  const char *row(int64_t id) const { return t.rows + id * t.row_bytes; }
+
+  static inline __attribute__((always_inline)) void prefetch(const char *row, int dim) {
+    for (int line = 0; line < dim * kElement; line += 64) __builtin_prefetch(row + line);
+  }
+
+  // Ids begin..end-1. Nothing past the task's last id is looked at.
+  void resolve(int64_t begin, int64_t end, int64_t last_id, Rows &rows) const {
+    rows.count = 0;
+    for (int64_t i = begin; i < end; ++i) {
+      const char *coming = nullptr;
+      if (i + ahead < last_id) {
+        const int64_t id = id_at(i + ahead);
+        if (in_range(id)) coming = row(id);
+      }
+      const int64_t id = id_at(i);
+      const bool padding = t.has_padding_id && id == t.padding_id;
+      if (padding || (t.bounds != JD_BOUNDS_TRUST && __builtin_expect(!in_range(id), 0))) {
+        if (coming) prefetch(coming, t.dim);
+        if (padding) continue;
+        if (findings.bad_ids++ == 0) {  // ids come in rising order: the first is the lowest
+          findings.position = i;
+          findings.id = id;
+        }
+        continue;
+      }
+      rows.row[rows.count] = row(id);
+      rows.prefetch[rows.count] = coming;
+      rows.weight[rows.count] = t.weights ? t.weights[i] : 1.0f;
+      rows.position[rows.count] = i;
+      ++rows.count;
+    }
+  }
+
+  // What would have been prefetched before the task's first id.
+  void start(int64_t first_id, int64_t last_id) const {
+    const int64_t end = first_id + ahead < last_id ? first_id + ahead : last_id;
+    for (int64_t i = first_id; i < end; ++i) {
+      const int64_t id = id_at(i);
+      if (in_range(id)) prefetch(row(id), t.dim);
+    }
+  }
+
+  // `lanes` elements of a row from element `at` on.
+  JD_SIMD F load(const char *row, int at, int lanes) {
+    if constexpr (kDtype == JD_F32) {
+      const float *p = reinterpret_cast<const float *>(row) + at;
+      return lanes == kWidth ? Isa::load(p) : Isa::load_first(p, lanes);
+    } else {
+      const uint16_t *p = reinterpret_cast<const uint16_t *>(row) + at;
+      if constexpr (kDtype == JD_F16) return lanes == kWidth ? Isa::load_f16(p) : Isa::load_first_f16(p, lanes);
+      if constexpr (kDtype == JD_BF16) return lanes == kWidth ? Isa::load_bf16(p) : Isa::load_first_bf16(p, lanes);
+    }
+  }
+
+  void store(char *row, int at, int lanes, F x) const {
+    uint16_t *halves = reinterpret_cast<uint16_t *>(row) + at;
+    switch (t.out_dtype) {
+      case JD_F32: {
+        float *p = reinterpret_cast<float *>(row) + at;
+        return lanes == kWidth ? Isa::store(p, x) : Isa::store_first(p, x, lanes);
+      }
+      case JD_F16: return lanes == kWidth ? Isa::store_f16(halves, x) : Isa::store_first_f16(halves, x, lanes);
+      default: return lanes == kWidth ? Isa::store_bf16(halves, x) : Isa::store_first_bf16(halves, x, lanes);
+    }
+  }
+
+  // Adds the rows to pooled[at..], N vectors wide (the last one `lanes` wide), or begins with them.
+  template <bool kMax, int N>
+  static inline __attribute__((always_inline)) void pool(const Rows &rows, int at, int lanes, int prefetch_dim, bool begin,
+                                                         float *pooled) {
+    F sum[N];
+#pragma GCC unroll 8
+    for (int n = 0; n < N; ++n) {
+      sum[n] = !begin ? Isa::load(pooled + at + n * kWidth) : kMax ? Isa::set(-__builtin_inff()) : Isa::zero();
+    }
+    for (int i = 0; i < rows.count; ++i) {
+      if (prefetch_dim > 0 && rows.prefetch[i]) prefetch(rows.prefetch[i], prefetch_dim);
+      const F weight = Isa::set(rows.weight[i]);
+#pragma GCC unroll 8
+      for (int n = 0; n < N; ++n) {
+        const F x = load(rows.row[i], at + n * kWidth, n + 1 < N ? kWidth : lanes);
+        sum[n] = kMax ? Isa::max(Isa::mul(weight, x), sum[n]) : Isa::fma(weight, x, sum[n]);
+      }
+    }
+#pragma GCC unroll 8
+    for (int n = 0; n < N; ++n) Isa::store(pooled + at + n * kWidth, sum[n]);
+  }
+
+  template <bool kMax>
+  void pool_all(const Rows &rows, bool begin, float *pooled) const {
+    int at = 0;
+    for (; at + 8 * kWidth <= t.dim; at += 8 * kWidth) pool<kMax, 8>(rows, at, kWidth, at == 0 ? t.dim : 0, begin, pooled);
+    for (; at + 4 * kWidth <= t.dim; at += 4 * kWidth) pool<kMax, 4>(rows, at, kWidth, at == 0 ? t.dim : 0, begin, pooled);
+    for (; at < t.dim; at += kWidth) {
+      const int lanes = t.dim - at < kWidth ? t.dim - at : kWidth;
+      pool<kMax, 1>(rows, at, lanes, at == 0 ? t.dim : 0, begin, pooled);
+    }
+  }
+
+  void run() const {
+    if (t.pooling == JD_POOL_NONE) return copy_rows();
+    const int64_t first_id = offset_at(t.first_bag), last_id = offset_at(t.last_bag);
+    start(first_id, last_id);
+    float pooled[kMaxDim + kWidth];
+    Rows rows;
+    int64_t end = first_id;
+    for (int64_t bag = t.first_bag; bag < t.last_bag; ++bag) {
+      const int64_t begin = end;
+      end = offset_at(bag + 1);
+      bool empty = true;
+      float weights = 0;
+      for (int64_t i = begin; i < end; i += batch) {
+        resolve(i, i + batch < end ? i + batch : end, last_id, rows);
+        if (rows.count == 0) continue;
+        for (int j = 0; j < rows.count; ++j) weights += rows.weight[j];
+        if (t.pooling == JD_POOL_MAX) {
+          pool_all<true>(rows, empty, pooled);
+        } else {
+          pool_all<false>(rows, empty, pooled);
+        }
+        empty = false;
+      }
+      if (t.mean_denominator == JD_MEAN_LENGTH) weights = static_cast<float>(end - begin);
+      write(bag, empty, weights, pooled);
+    }
+  }
+
+  void write(int64_t bag, bool empty, float denominator, const float *pooled) const {
+    char *out = t.out + bag * t.out_row_bytes;
+    const bool mean = t.pooling == JD_POOL_MEAN;
+    const bool zero = empty || (mean && denominator == 0.0f);
+    for (int at = 0; at < t.dim; at += kWidth) {
+      const int lanes = t.dim - at < kWidth ? t.dim - at : kWidth;
+      F x = zero ? Isa::zero() : Isa::load(pooled + at);
+      if (mean && !zero) x = Isa::div(x, Isa::set(denominator));
+      store(out, at, lanes, x);
+    }
+  }
+
+  void copy_rows() const {
+    start(t.first_id, t.last_id);
+    Rows rows;
+    for (int64_t i = t.first_id; i < t.last_id; i += batch) {
+      const int64_t end = i + batch < t.last_id ? i + batch : t.last_id;
+      resolve(i, end, t.last_id, rows);
+      int next = 0;
+      for (int64_t position = i; position < end; ++position) {
+        const bool present = next < rows.count && rows.position[next] == position;
+        char *out = t.out + position * t.out_row_bytes;
+        if (present && rows.prefetch[next]) prefetch(rows.prefetch[next], t.dim);
+        for (int at = 0; at < t.dim; at += kWidth) {
+          const int lanes = t.dim - at < kWidth ? t.dim - at : kWidth;
+          store(out, at, lanes,
+                present ? Isa::mul(Isa::set(rows.weight[next]), load(rows.row[next], at, lanes)) : Isa::zero());
+        }
+        next += present;
+      }
+    }
+  }
+};
+
+}  // namespace
+}  // namespace jindou::cpu
+
+#endif

@@ -1,0 +1,195 @@
+// hstu_attention: pointwise attention under HSTU's mask (jindou/attention.h).
+//
+//   a_ij = SiLU(alpha * q_i . k_j) * norm_i * m_ij       out_i = sum_j a_ij v_j
+//
+// FLOPs 4 * d * allowed pairs; the FMA rate is the bound. A task owns some tiles of query rows of one head of one sequence.
+//
+// What a row sees is its own key and one interval of keys with at most one hole (attention/hstu_mask.h); the caller gives
+// both for each row, and for each tile the keys that no row or every row sees. Blocks that no row sees are skipped; blocks
+// that every row sees need no mask; in the others the weights outside a lane's interval are set to zero. The own key is one
+// more product a lane, not a block: so a tile of targets never touches the other targets.
+//
+// There is no softmax and no maximum: sums over blocks of keys are added in order. A masked weight adds zero, so a row's bits
+// do not depend on the rows that share its tile.
+#ifndef JINDOU_CPU_KERNELS_HSTU_ATTENTION_H
+#define JINDOU_CPU_KERNELS_HSTU_ATTENTION_H
+
+#include "cpu/kernels/attention_tile.h"
+
+namespace jindou::cpu {
+namespace {
+
+template <class Isa, int kHeadDim, bool kBf16Pairs>
+struct HstuAttention {
+  using Tile = AttentionTile<Isa, kHeadDim, kBf16Pairs>;
+  using F = typename Isa::F;
+  static constexpr int kWidth = Isa::kWidth;
+  static constexpr int kLanes = Tile::kLanes;
+  static constexpr bool kPairs = Tile::kPairs;
+  static constexpr int kExpDegree = kPairs ? 3 : 5;  // weights are rounded to bf16 where pairs are
+
+  static constexpr size_t kBlockFloats = Tile::kScoreFloats + Tile::kKeyFloats + Tile::kValueFloats;
+  static constexpr size_t kTileFloats = Tile::kQueryFloats + Tile::kOutFloats;
+  static constexpr size_t kPartialFloats = 0;  // keys are never split between tasks
+
+  const HstuAttentionTask &t;
+  const int tiles;
+  float *const s, *const k, *const v;
+
+  explicit HstuAttention(const HstuAttentionTask &task)
+      : t(task),
+        tiles(static_cast<int>((t.last_row - t.first_row + kLanes - 1) / kLanes)),
+        s(t.scratch),
+        k(s + Tile::kScoreFloats),
+        v(k + Tile::kKeyFloats) {}
+
+  float *queries(int tile) const { return t.scratch + kBlockFloats + tile * kTileFloats; }
+  float *out(int tile) const { return queries(tile) + Tile::kQueryFloats; }
+  int64_t first_row(int tile) const { return t.first_row + int64_t(tile) * kLanes; }
+  int lanes(int tile) const {
+    const int64_t left = t.last_row - first_row(tile);
+    return left < kLanes ? static_cast<int>(left) : kLanes;
+  }
+  int vectors(int tile) const { return (lanes(tile) + kWidth - 1) / kWidth; }
+
+  void run() const {
+    int begin = t.tiles[0].begin, end = t.tiles[0].end;
+    for (int tile = 0; tile < tiles; ++tile) {
+      load(tile);
+      if (t.tiles[tile].begin < begin) begin = t.tiles[tile].begin;
+      if (t.tiles[tile].end > end) end = t.tiles[tile].end;
+    }
+    for (int first = begin / kKeyBlock * kKeyBlock; first < end; first += kKeyBlock) {
+      const int last = first + kKeyBlock < end ? first + kKeyBlock : end;
+      bool packed = false;
+      for (int tile = 0; tile < tiles; ++tile) {
+        const int from = t.tiles[tile].begin > first ? t.tiles[tile].begin : first;
+        const int to = t.tiles[tile].end < last ? t.tiles[tile].end : last;
+        if (from >= to || (t.tiles[tile].empty_begin <= from && to <= t.tiles[tile].empty_end)) continue;
+        if (!packed) {
+          Tile::pack_keys(element(t.keys, first), t.keys.stride, t.dtype, last - first, k);
+          Tile::pack_values(element(t.values, first), t.values.stride, t.dtype, last - first, v);
+          packed = true;
+        }
+        const int next = end - last < kKeyBlock ? end - last : kKeyBlock;  // rows of the next block; each tile fetches its share
+        const typename Tile::Ahead ahead = {&t.keys, &t.values, last + next * tile / tiles, last + next * (tile + 1) / tiles,
+                                            t.dtype};
+        switch (vectors(tile)) {
+          case 1: attend_block<1>(tile, first, from, to, ahead); break;
+          case 2: attend_block<2>(tile, first, from, to, ahead); break;
+          case 3: attend_block<3>(tile, first, from, to, ahead); break;
+        }
+      }
+    }
+    for (int tile = 0; tile < tiles; ++tile) {
+      attend_own_keys(tile);
+      write(tile);
+    }
+  }
+  static_assert(Isa::kVectors == 3, "the cases of run");
+
+  const void *element(const HeadRows &rows, int64_t row) const {
+    return Tile::row(rows.data, t.dtype, row, rows.stride);
+  }
+
+  void load(int tile) const {
+    for (int i = 0; i < lanes(tile); i += kWidth) {
+      Tile::template gather_lanes<kPairs>([&](int lane) { return element(t.queries, first_row(tile) + i + lane); },
+                                          lanes(tile) - i, t.dtype, t.alpha, queries(tile) + i);
+      for (int d = 0; d < kHeadDim; ++d) Isa::store(out(tile) + d * kLanes + i, Isa::zero());
+    }
+  }
+
+  // Keys from..to-1 of the block that starts with key `first`.
+  template <int N>
+  void attend_block(int tile, int first, int from, int to, const typename Tile::Ahead &ahead) const {
+    const HstuTile &seen = t.tiles[tile];
+    from -= (from - first) % Tile::kRows;
+    const bool full = (seen.full_begin[0] <= from && to <= seen.full_end[0]) ||
+                      (seen.full_begin[1] <= from && to <= seen.full_end[1]);
+    const int begin = from - first, end = to - first;
+    Tile::template scores<N, false>(queries(tile), k, begin, end, t.alpha, s, nullptr, ahead);
+    if (full) {
+      weights<N, false>(tile, first, begin, end);
+    } else {
+      weights<N, true>(tile, first, begin, end);
+    }
+    Tile::template weigh<N, false>(s, v, kPairs ? begin / 2 : begin, kPairs ? (end + 1) / 2 : end, nullptr, out(tile));
+  }
+
+  // What a lane sees, see HstuAttentionTask.
+  struct Interval {
+    F begin, hole_begin, hole_end, end;
+    JD_SIMD F keep(const Interval &i, F key, F x) {
+      return Isa::keep(Isa::either(Isa::both(Isa::less(i.begin, key), Isa::less(key, i.hole_begin)),
+                                   Isa::both(Isa::less(i.hole_end, key), Isa::less(key, i.end))), x);
+    }
+  };
+
+  // Turns scores of keys begin..end-1 of a block into weights.
+  template <int N, bool kMasked>
+  __attribute__((noinline)) void weights(int tile, int first, int begin, int end) const {
+    for (int n = 0; n < N * kWidth; n += kWidth) {
+      Interval interval;
+      if constexpr (kMasked) {
+        const int64_t at = first_row(tile) - t.first_row + n;
+        interval = {Isa::load(t.begin + at), Isa::load(t.hole_begin + at), Isa::load(t.hole_end + at), Isa::load(t.end + at)};
+      }
+      for (int j = begin; j < end; j += 2) {
+        float *at = s + j * kLanes + n;
+        const bool second = j + 1 < end;
+        F x[2] = {Isa::load(at), second ? Isa::load(at + kLanes) : Isa::zero()};
+        silu<Isa, kExpDegree>(x);
+        if constexpr (kMasked) {
+          x[0] = Interval::keep(interval, Isa::set(static_cast<float>(first + j)), x[0]);
+          x[1] = Interval::keep(interval, Isa::set(static_cast<float>(first + j + 1)), x[1]);
+        }
+        if constexpr (kPairs) {
+          Isa::store(s + j / 2 * kLanes + n, Isa::bf16_pairs(x[0], x[1]));
+        } else {
+          Isa::store(at, x[0]);
+          if (second) Isa::store(at + kLanes, x[1]);
+        }
+      }
+    }
+  }
+
+  void attend_own_keys(int tile) const {
+    for (int i = 0; i < lanes(tile); i += kWidth) {
+      const int count = lanes(tile) - i;
+      const int64_t first = first_row(tile) + i;
+      const float *q = queries(tile) + i;
+      Tile::template gather_lanes<kPairs>([&](int lane) { return element(t.keys, first + lane); }, count, t.dtype, 1.0f, s);
+      F x[1] = {Isa::zero()};
+      for (int d = 0; d < Tile::kSteps; ++d) x[0] = Tile::product(Isa::load(s + d * kLanes), Isa::load(q + d * kLanes), x[0]);
+      if constexpr (kPairs) x[0] = Isa::mul(x[0], Isa::set(t.alpha));
+      silu<Isa, kExpDegree>(x);
+      const F weight = Isa::mul(x[0], Isa::load(t.own + (first - t.first_row)));
+      Tile::template gather_lanes<false>([&](int lane) { return element(t.values, first + lane); }, count, t.dtype, 1.0f, s);
+      for (int d = 0; d < kHeadDim; ++d) {
+        float *o = out(tile) + d * kLanes + i;
+        Isa::store(o, Isa::fma(Isa::load(s + d * kLanes), weight, Isa::load(o)));
+      }
+    }
+  }
+
+  void write(int tile) const {
+    for (int i = 0; i < lanes(tile); i += kWidth) {
+      const int count = lanes(tile) - i;
+      const int64_t first = first_row(tile) + i;
+      F norm = Isa::set(t.common_norm);
+      if (t.norm) norm = count < kWidth ? Isa::load_first(t.norm + first, count) : Isa::load(t.norm + first);
+      Tile::scatter_lanes(
+          out(tile) + i, norm,
+          [&](int lane) {
+            return static_cast<char *>(t.out) + (first + lane) * t.out_stride * (t.out_dtype == JD_F32 ? 4 : 2);
+          },
+          count, t.out_dtype);
+    }
+  }
+};
+
+}  // namespace
+}  // namespace jindou::cpu
+
+#endif

@@ -1,0 +1,93 @@
+// The table of an instruction set's kernels: run-time dtypes and head dims become template parameters here, once.
+#ifndef JINDOU_CPU_KERNELS_TABLE_H
+#define JINDOU_CPU_KERNELS_TABLE_H
+
+#include "cpu/kernels/embedding_bag.h"
+#include "cpu/kernels/hstu_attention.h"
+#include "cpu/kernels/kernel_table.h"
+#include "cpu/kernels/linear.h"
+#include "cpu/kernels/rows.h"
+#include "cpu/kernels/target_attention.h"
+
+namespace jindou::cpu {
+namespace {
+
+// Operator is TargetAttention or HstuAttention.
+template <class Isa, template <class, int, bool> class Operator>
+struct Attention {
+  // Calls function.template run<kHeadDim, kBf16Pairs>().
+  template <class Function>
+  static auto choose(int32_t dtype, int32_t head_dim, const Function &function) {
+    if constexpr (Isa::kBf16Products) {
+      if (dtype == JD_BF16) return choose_dim<true>(head_dim, function);
+    }
+    (void)dtype;
+    return choose_dim<false>(head_dim, function);
+  }
+  template <bool kBf16Pairs, class Function>
+  static auto choose_dim(int32_t head_dim, const Function &function) {
+    switch (head_dim) {
+      case 32: return function.template run<32, kBf16Pairs>();
+      case 64: return function.template run<64, kBf16Pairs>();
+      case 96: return function.template run<96, kBf16Pairs>();
+      default: return function.template run<128, kBf16Pairs>();
+    }
+  }
+
+  struct Scratch {
+    template <int kHeadDim, bool kBf16Pairs>
+    AttentionScratch run() const {
+      using O = Operator<Isa, kHeadDim, kBf16Pairs>;
+      return {O::kBlockFloats, O::kTileFloats, O::kPartialFloats};
+    }
+  };
+  static AttentionScratch scratch(int32_t dtype, int32_t head_dim) { return choose(dtype, head_dim, Scratch{}); }
+
+  template <class Task>
+  struct Run {
+    const Task &task;
+    template <int kHeadDim, bool kBf16Pairs>
+    void run() const {
+      Operator<Isa, kHeadDim, kBf16Pairs>(task).run();
+    }
+  };
+  template <class Task>
+  static void run(const Task &task) {
+    choose(task.dtype, task.head_dim, Run<Task>{task});
+  }
+};
+
+template <class Isa>
+void embedding_bag(const EmbeddingTask &task, EmbeddingFindings &findings) {
+  switch (task.row_dtype) {
+    case JD_F32: return EmbeddingBag<Isa, JD_F32>(task, findings).run();
+    case JD_F16: return EmbeddingBag<Isa, JD_F16>(task, findings).run();
+    default: return EmbeddingBag<Isa, JD_BF16>(task, findings).run();
+  }
+}
+
+template <class Isa>
+void linear(const LinearTask &task) {
+  Linear<Isa>(task).run();
+}
+
+template <class Isa>
+constexpr KernelTable kernel_table() {
+  return {Isa::kName,
+          Isa::kVectors * Isa::kWidth,
+          Attention<Isa, TargetAttention>::scratch,
+          Attention<Isa, HstuAttention>::scratch,
+          Attention<Isa, TargetAttention>::template run<TargetAttentionTask>,
+          Attention<Isa, HstuAttention>::template run<HstuAttentionTask>,
+          embedding_bag<Isa>,
+          Linear<Isa>::kLanes,
+          Linear<Isa>::kScratchFloats,
+          linear<Isa>,
+          layer_norm<Isa>,
+          l2_normalize<Isa>};
+}
+
+}  // namespace
+}  // namespace jindou::cpu
+
+#endif

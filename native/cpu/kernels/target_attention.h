@@ -1,0 +1,276 @@
+// target_attention: many candidates, one history (jindou/attention.h).
+//
+//   out_i = sum_j softmax_j(scale * q_i . k_j) v_j      j over the history and, with self keys, i's own row
+//
+// FLOPs 4 * d * lanes * keys. Bytes: the history once for each task, whose tiles of candidates share each block of keys; so
+// the FMA rate is the bound from a few dozen candidates on. A task owns some tiles of one user's lanes (see
+// TargetAttentionTask).
+//
+// Online softmax: with every block of keys the maximum m, the sum l and the sums o of a lane move to the new maximum and
+// the block is added. log2(e) is folded into the scale, so that the exponential is a power of two. Keys are summed in segments
+// of 2,048 that start from nothing and are merged in order (see kSegment). Lanes never meet, so a candidate's bits depend on
+// its own row and its user's history alone.
+#ifndef JINDOU_CPU_KERNELS_TARGET_ATTENTION_H
+#define JINDOU_CPU_KERNELS_TARGET_ATTENTION_H
+
+#include "cpu/kernels/attention_tile.h"
+
+namespace jindou::cpu {
+namespace {
+
+template <class Isa, int kHeadDim, bool kBf16Pairs>
+struct TargetAttention {
+  using Tile = AttentionTile<Isa, kHeadDim, kBf16Pairs>;
+  using F = typename Isa::F;
+  static constexpr int kWidth = Isa::kWidth;
+  static constexpr int kLanes = Tile::kLanes;
+  static constexpr bool kPairs = Tile::kPairs;
+  static constexpr int kExpDegree = kPairs ? 3 : 5;  // weights are rounded to bf16 where pairs are
+
+  // Softmax over some keys for the lanes of a tile: maximum (base 2 logarithm), sum of weights, weighted sum of values.
+  struct State {
+    float *m, *l, *o;  // [kLanes], [kLanes], [kHeadDim][kLanes]
+    static constexpr size_t kFloats = 2 * kLanes + Tile::kOutFloats;
+    explicit State(float *memory) : m(memory), l(memory + kLanes), o(memory + 2 * kLanes) {}
+  };
+
+  static constexpr int kAbreast = 2;  // vectors of exponentials side by side: more would leave the registers of AVX2
+
+  // Scratch of a task: scores and one block of keys and values; then for each tile its queries and two states.
+  static constexpr size_t kBlockFloats = Tile::kScoreFloats + Tile::kKeyFloats + Tile::kValueFloats;
+  static constexpr size_t kTileFloats = Tile::kQueryFloats + 2 * State::kFloats;
+  static constexpr size_t kPartialFloats = State::kFloats;
+
+  const TargetAttentionTask &t;
+  const int tiles;
+  const int64_t segments;
+  const float log2_scale;
+  float *const s, *const k, *const v;
+
+  explicit TargetAttention(const TargetAttentionTask &task)
+      : t(task),
+        tiles(static_cast<int>((t.last_lane - t.first_lane + kLanes - 1) / kLanes)),
+        segments((t.num_keys + kSegment - 1) / kSegment),
+        log2_scale(t.scale * kLog2E),
+        s(t.scratch),
+        k(s + Tile::kScoreFloats),
+        v(k + Tile::kKeyFloats) {}
+
+  float *queries(int tile) const { return t.scratch + kBlockFloats + tile * kTileFloats; }
+  // Of the segment at hand; of all segments so far; of a segment that another task sums.
+  State current(int tile) const { return State(queries(tile) + Tile::kQueryFloats); }
+  State total(int tile) const { return State(queries(tile) + Tile::kQueryFloats + State::kFloats); }
+  State partial(int tile, int64_t segment) const {
+    return State(t.partial + ((t.first_lane / kLanes + tile) * segments + segment) * State::kFloats);
+  }
+
+  int lanes(int tile) const {
+    const int64_t left = t.last_lane - t.first_lane - int64_t(tile) * kLanes;
+    return left < kLanes ? static_cast<int>(left) : kLanes;
+  }
+  int vectors(int tile) const { return (lanes(tile) + kWidth - 1) / kWidth; }
+
+  void run() const {
+    switch (t.phase) {
+      case TargetAttentionTask::kWhole:
+        load_queries();
+        for (int tile = 0; tile < tiles; ++tile) clear(total(tile), vectors(tile));
+        for (int64_t segment = 0; segment < segments; ++segment) {
+          attend_segment(segment, [this](int tile) { return current(tile); });
+          for (int tile = 0; tile < tiles; ++tile) merge(total(tile), current(tile), vectors(tile));
+        }
+        return finish();
+      case TargetAttentionTask::kSegmentOnly:
+        load_queries();
+        return attend_segment(t.segment, [this](int tile) { return partial(tile, t.segment); });
+      case TargetAttentionTask::kMergeOnly:
+        if (t.self_keys.data) load_queries();
+        for (int tile = 0; tile < tiles; ++tile) {
+          clear(total(tile), vectors(tile));
+          for (int64_t segment = 0; segment < segments; ++segment) {
+            merge(total(tile), partial(tile, segment), vectors(tile));
+          }
+        }
+        return finish();
+    }
+  }
+
+  void finish() const {
+    for (int tile = 0; tile < tiles; ++tile) {
+      if (t.self_keys.data) attend_own_keys(tile);
+      write(tile);
+    }
+  }
+
+  // The address of a lane's row in queries or out.
+  static const char *lane_row(const void *base, int32_t dtype, int64_t row, int64_t head, int64_t lane, int group) {
+    return static_cast<const char *>(base) + (lane / group * row + lane % group * head) * (dtype == JD_F32 ? 4 : 2);
+  }
+
+  void load_queries() const {
+    for (int tile = 0; tile < tiles; ++tile) {
+      for (int at = 0; at < lanes(tile); at += kWidth) {
+        const int64_t first = t.first_lane + int64_t(tile) * kLanes + at;
+        Tile::template gather_lanes<kPairs>(
+            [&](int lane) { return lane_row(t.queries, t.dtype, t.query_row, t.query_head, first + lane, t.group); },
+            lanes(tile) - at, t.dtype, log2_scale, queries(tile) + at);
+      }
+    }
+  }
+
+  static void clear(const State &state, int vectors) {
+    for (int i = 0; i < vectors * kWidth; i += kWidth) {
+      Isa::store(state.m + i, Isa::set(-__builtin_inff()));
+      Isa::store(state.l + i, Isa::zero());
+      for (int d = 0; d < kHeadDim; ++d) Isa::store(state.o + d * kLanes + i, Isa::zero());
+    }
+  }
+
+  // a = the softmax over the keys of both; b has at least one key.
+  static void merge(const State &a, const State &b, int vectors) {
+    for (int i = 0; i < vectors * kWidth; i += kWidth) {
+      const F top = Isa::max(Isa::load(a.m + i), Isa::load(b.m + i));
+      const F from_a = exp2<Isa>(Isa::sub(Isa::load(a.m + i), top));
+      const F from_b = exp2<Isa>(Isa::sub(Isa::load(b.m + i), top));
+      Isa::store(a.m + i, top);
+      Isa::store(a.l + i, Isa::fma(Isa::load(b.l + i), from_b, Isa::mul(Isa::load(a.l + i), from_a)));
+      for (int d = 0; d < kHeadDim; ++d) {
+        float *o = a.o + d * kLanes + i;
+        Isa::store(o, Isa::fma(Isa::load(b.o + d * kLanes + i), from_b, Isa::mul(Isa::load(o), from_a)));
+      }
+    }
+  }
+
+  // Every tile's softmax over one segment of the history.
+  template <class StateOf>
+  void attend_segment(int64_t segment, const StateOf &state_of) const {
+    const int64_t begin = segment * kSegment;
+    const int64_t end = begin + kSegment < t.num_keys ? begin + kSegment : t.num_keys;
+    for (int tile = 0; tile < tiles; ++tile) clear(state_of(tile), vectors(tile));
+    for (int64_t first = begin; first < end; first += kKeyBlock) {
+      const int count = end - first < kKeyBlock ? static_cast<int>(end - first) : kKeyBlock;
+      Tile::pack_keys(element(t.keys, first), t.keys.stride, t.dtype, count, k);
+      Tile::pack_values(element(t.values, first), t.values.stride, t.dtype, count, v);
+      for (int tile = 0; tile < tiles; ++tile) {
+        const auto ahead = share(first + count, tile);
+        switch (vectors(tile)) {
+          case 1: attend_block<1>(queries(tile), count, state_of(tile), ahead); break;
+          case 2: attend_block<2>(queries(tile), count, state_of(tile), ahead); break;
+          case 3: attend_block<3>(queries(tile), count, state_of(tile), ahead); break;
+        }
+      }
+    }
+  }
+  static_assert(Isa::kVectors == 3, "the cases of attend_segment");
+
+  // Each tile fetches its share of the next block of keys and values, so that packing finds them in the cache.
+  typename Tile::Ahead share(int64_t first, int tile) const {
+    const int64_t left = t.num_keys - first;
+    const int count = left < kKeyBlock ? static_cast<int>(left) : kKeyBlock;
+    return {&t.keys, &t.values, first + count * tile / tiles, first + count * (tile + 1) / tiles, t.dtype};
+  }
+
+  const void *element(const HeadRows &rows, int64_t row) const {
+    return static_cast<const char *>(rows.data) + row * rows.stride * (t.dtype == JD_F32 ? 4 : 2);
+  }
+
+  template <int N>
+  void attend_block(const float *q, int count, const State &state, const typename Tile::Ahead &ahead) const {
+    float top[N * kWidth], factor[N * kWidth];
+    for (int n = 0; n < N; ++n) Isa::store(top + n * kWidth, Isa::load(state.m + n * kWidth));
+    Tile::template scores<N, true>(q, k, 0, count, log2_scale, s, top, ahead);
+    softmax_block<N>(count, state, top, factor);
+    Tile::template weigh<N, true>(s, v, 0, kPairs ? (count + 1) / 2 : count, factor, state.o);
+  }
+
+  // Moves m and l of the lanes to the new maximum `maximum`, gives the factor by which their older sums shrink, and turns
+  // scores into weights.
+  template <int N>
+  __attribute__((noinline)) void softmax_block(int count, const State &state, const float *maximum, float *factor) const {
+    for (int n = 0; n < N * kWidth; n += kWidth) {
+      const F top = Isa::load(maximum + n);
+      const F older = exp2<Isa>(Isa::sub(Isa::load(state.m + n), top));
+      F sum = Isa::zero();
+      if constexpr (kPairs) {
+        for (int j = 0; j < count; j += 2) {
+          const float *at = s + j * kLanes + n;
+          const F even = exp2<Isa, kExpDegree>(Isa::sub(Isa::load(at), top));
+          const F odd = j + 1 < count ? exp2<Isa, kExpDegree>(Isa::sub(Isa::load(at + kLanes), top)) : Isa::zero();
+          sum = Isa::add(sum, Isa::add(even, odd));
+          Isa::store(s + j / 2 * kLanes + n, Isa::bf16_pairs(even, odd));
+        }
+      } else {
+        int j = 0;
+        for (; j + kAbreast <= count; j += kAbreast) {
+          float *at = s + j * kLanes + n;
+          F x[kAbreast];
+#pragma GCC unroll 8
+          for (int i = 0; i < kAbreast; ++i) x[i] = Isa::sub(Isa::load(at + i * kLanes), top);
+          exp2<Isa, kExpDegree>(x);
+#pragma GCC unroll 8
+          for (int i = 0; i < kAbreast; ++i) {
+            sum = Isa::add(sum, x[i]);
+            Isa::store(at + i * kLanes, x[i]);
+          }
+        }
+        for (; j < count; ++j) {
+          float *at = s + j * kLanes + n;
+          const F weight = exp2<Isa, kExpDegree>(Isa::sub(Isa::load(at), top));
+          sum = Isa::add(sum, weight);
+          Isa::store(at, weight);
+        }
+      }
+      Isa::store(factor + n, older);
+      Isa::store(state.m + n, top);
+      Isa::store(state.l + n, Isa::fma(Isa::load(state.l + n), older, sum));
+    }
+  }
+
+  // Adds each lane's own key: one more softmax, over one key.
+  void attend_own_keys(int tile) const {
+    const State all = total(tile);
+    const float *q = queries(tile);
+    for (int i = 0; i < lanes(tile); i += kWidth) {
+      const int64_t first = t.first_lane + int64_t(tile) * kLanes + i;
+      const int count = lanes(tile) - i;
+      Tile::template gather_lanes<kPairs>([&](int lane) { return element(t.self_keys, (first + lane) / t.group); }, count,
+                                          t.dtype, 1.0f, s);
+      F score = Isa::zero();
+      for (int d = 0; d < Tile::kSteps; ++d) {
+        score = Tile::product(Isa::load(s + d * kLanes), Isa::load(q + d * kLanes + i), score);
+      }
+      if constexpr (kPairs) score = Isa::mul(score, Isa::set(log2_scale));
+
+      const F top = Isa::max(Isa::load(all.m + i), score);
+      const F older = exp2<Isa>(Isa::sub(Isa::load(all.m + i), top)), own = exp2<Isa>(Isa::sub(score, top));
+      Isa::store(all.m + i, top);
+      Isa::store(all.l + i, Isa::fma(Isa::load(all.l + i), older, own));
+      Tile::template gather_lanes<false>([&](int lane) { return element(t.self_values, (first + lane) / t.group); }, count,
+                                         t.dtype, 1.0f, s);
+      for (int d = 0; d < kHeadDim; ++d) {
+        float *o = all.o + d * kLanes + i;
+        Isa::store(o, Isa::fma(Isa::load(s + d * kLanes), own, Isa::mul(Isa::load(o), older)));
+      }
+    }
+  }
+
+  void write(int tile) const {
+    const State all = total(tile);
+    for (int i = 0; i < lanes(tile); i += kWidth) {
+      const int64_t first = t.first_lane + int64_t(tile) * kLanes + i;
+      // A lane without any key has l = 0 and o = 0 and gives zeros. With one, l is at least 1/2: its largest weight is about 1.
+      const F factor = Isa::div(Isa::set(1.0f), Isa::max(Isa::set(1e-30f), Isa::load(all.l + i)));
+      Tile::scatter_lanes(
+          all.o + i, factor,
+          [&](int lane) {
+            return const_cast<char *>(lane_row(t.out, t.out_dtype, t.out_row, t.out_head, first + lane, t.group));
+          },
+          lanes(tile) - i, t.out_dtype);
+    }
+  }
+};
+
+}  // namespace
+}  // namespace jindou::cpu
+
+#endif

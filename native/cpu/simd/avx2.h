@@ -1,0 +1,126 @@
+// AVX2 with FMA and F16C: eight f32 lanes, sixteen registers.
+#ifndef JINDOU_CPU_SIMD_AVX2_H
+#define JINDOU_CPU_SIMD_AVX2_H
+
+#include <immintrin.h>
+
+#include "cpu/simd/simd.h"
+
+namespace jindou::cpu {
+namespace {
+
+struct Avx2 {
+  static constexpr const char *kName = "avx2";
+  static constexpr int kWidth = 8;              // f32 lanes of a vector
+  // Register tile of a matrix product: 4 x 3 vectors of sums, 3 of one factor and 1 of the other fill the registers.
+  static constexpr int kRows = 4;
+  static constexpr int kVectors = 3;
+  static constexpr bool kBf16Products = false;  // no instruction multiplies bf16: it is widened to f32
+
+  using F = __m256;  // vector of f32
+  using M = __m256;  // mask: all ones or all zeros a lane
+
+  JD_SIMD F zero() { return _mm256_setzero_ps(); }
+  JD_SIMD F set(float x) { return _mm256_set1_ps(x); }
+  JD_SIMD F load(const float *p) { return _mm256_loadu_ps(p); }
+  JD_SIMD void store(float *p, F x) { _mm256_storeu_ps(p, x); }
+  // Groups of kRows lanes, `step` floats apart (a plain store where a vector is no wider than a group).
+  JD_SIMD void store_groups(float *p, int step, F x) {
+    _mm_storeu_ps(p, _mm256_castps256_ps128(x));
+    _mm_storeu_ps(p + step, _mm256_extractf128_ps(x, 1));
+  }
+  // The first n lanes, 0 < n < kWidth; the others are zero.
+  JD_SIMD F load_first(const float *p, int n) { return _mm256_maskload_ps(p, first(n)); }
+  JD_SIMD void store_first(float *p, F x, int n) { _mm256_maskstore_ps(p, first(n), x); }
+
+  JD_SIMD F add(F a, F b) { return _mm256_add_ps(a, b); }
+  JD_SIMD F sub(F a, F b) { return _mm256_sub_ps(a, b); }
+  JD_SIMD F mul(F a, F b) { return _mm256_mul_ps(a, b); }
+  JD_SIMD F div(F a, F b) { return _mm256_div_ps(a, b); }
+  JD_SIMD F fma(F a, F b, F c) { return _mm256_fmadd_ps(a, b, c); }  // a * b + c
+  JD_SIMD F max(F a, F b) { return _mm256_max_ps(a, b); }            // b where either is NaN
+  JD_SIMD F min(F a, F b) { return _mm256_min_ps(a, b); }
+  // p times two to the integer in the low bits of t.
+  JD_SIMD F scale(F p, F t) {
+    const __m256i exponent = _mm256_slli_epi32(_mm256_castps_si256(t), 23);
+    return _mm256_castsi256_ps(_mm256_add_epi32(_mm256_castps_si256(p), exponent));
+  }
+
+  JD_SIMD M less(F a, F b) { return _mm256_cmp_ps(a, b, _CMP_LT_OQ); }
+  JD_SIMD M both(M a, M b) { return _mm256_and_ps(a, b); }
+  JD_SIMD M either(M a, M b) { return _mm256_or_ps(a, b); }
+  JD_SIMD F keep(M m, F x) { return _mm256_and_ps(m, x); }  // zero where m is not set
+
+  JD_SIMD float sum(F x) {
+    __m128 half = _mm_add_ps(_mm256_castps256_ps128(x), _mm256_extractf128_ps(x, 1));
+    half = _mm_add_ps(half, _mm_movehl_ps(half, half));
+    return _mm_cvtss_f32(_mm_add_ss(half, _mm_movehdup_ps(half)));
+  }
+
+  // 16-bit floats in memory; stores round to nearest even.
+  JD_SIMD F load_bf16(const uint16_t *p) { return widen_bf16(_mm_loadu_si128(reinterpret_cast<const __m128i *>(p))); }
+  JD_SIMD F load_f16(const uint16_t *p) { return _mm256_cvtph_ps(_mm_loadu_si128(reinterpret_cast<const __m128i *>(p))); }
+  JD_SIMD void store_bf16(uint16_t *p, F x) { _mm_storeu_si128(reinterpret_cast<__m128i *>(p), narrow_bf16(x)); }
+  JD_SIMD void store_f16(uint16_t *p, F x) {
+    _mm_storeu_si128(reinterpret_cast<__m128i *>(p), _mm256_cvtps_ph(x, _MM_FROUND_TO_NEAREST_INT));
+  }
+  JD_SIMD F load_first_bf16(const uint16_t *p, int n) { return widen_bf16(halves(p, n)); }
+  JD_SIMD F load_first_f16(const uint16_t *p, int n) { return _mm256_cvtph_ps(halves(p, n)); }
+  JD_SIMD void store_first_bf16(uint16_t *p, F x, int n) { store_halves(p, narrow_bf16(x), n); }
+  JD_SIMD void store_first_f16(uint16_t *p, F x, int n) {
+    store_halves(p, _mm256_cvtps_ph(x, _MM_FROUND_TO_NEAREST_INT), n);
+  }
+
+  // r[i] lane j <-> r[j] lane i.
+  JD_SIMD void transpose(F (&r)[8]) {
+    F t[8], u[8];
+#pragma GCC unroll 4
+    for (int i = 0; i < 4; ++i) {
+      t[2 * i] = _mm256_unpacklo_ps(r[2 * i], r[2 * i + 1]);
+      t[2 * i + 1] = _mm256_unpackhi_ps(r[2 * i], r[2 * i + 1]);
+    }
+#pragma GCC unroll 2
+    for (int i = 0; i < 2; ++i) {
+      u[4 * i] = _mm256_shuffle_ps(t[4 * i], t[4 * i + 2], 0x44);
+      u[4 * i + 1] = _mm256_shuffle_ps(t[4 * i], t[4 * i + 2], 0xee);
+      u[4 * i + 2] = _mm256_shuffle_ps(t[4 * i + 1], t[4 * i + 3], 0x44);
+      u[4 * i + 3] = _mm256_shuffle_ps(t[4 * i + 1], t[4 * i + 3], 0xee);
+    }
+#pragma GCC unroll 4
+    for (int i = 0; i < 4; ++i) {
+      r[i] = _mm256_permute2f128_ps(u[i], u[i + 4], 0x20);
+      r[i + 4] = _mm256_permute2f128_ps(u[i], u[i + 4], 0x31);
+    }
+  }
+
+ private:
+  JD_SIMD __m256i first(int n) {
+    return _mm256_cmpgt_epi32(_mm256_set1_epi32(n), _mm256_setr_epi32(0, 1, 2, 3, 4, 5, 6, 7));
+  }
+  JD_SIMD __m128i halves(const uint16_t *p, int n) {
+    uint16_t all[8] = {};
+    memcpy(all, p, sizeof(uint16_t) * n);
+    return _mm_loadu_si128(reinterpret_cast<const __m128i *>(all));
+  }
+  JD_SIMD void store_halves(uint16_t *p, __m128i x, int n) {
+    uint16_t all[8];
+    _mm_storeu_si128(reinterpret_cast<__m128i *>(all), x);
+    memcpy(p, all, sizeof(uint16_t) * n);
+  }
+  JD_SIMD F widen_bf16(__m128i x) { return _mm256_castsi256_ps(_mm256_slli_epi32(_mm256_cvtepu16_epi32(x), 16)); }
+  JD_SIMD __m128i narrow_bf16(F x) {
+    const __m256i bits = _mm256_castps_si256(x);
+    const __m256i odd = _mm256_and_si256(_mm256_srli_epi32(bits, 16), _mm256_set1_epi32(1));
+    __m256i rounded = _mm256_srli_epi32(_mm256_add_epi32(bits, _mm256_add_epi32(odd, _mm256_set1_epi32(0x7fff))), 16);
+    // A NaN stays one: rounding could carry its mantissa away.
+    const __m256i quiet = _mm256_or_si256(_mm256_srli_epi32(bits, 16), _mm256_set1_epi32(0x40));
+    rounded = _mm256_blendv_epi8(rounded, quiet, _mm256_castps_si256(_mm256_cmp_ps(x, x, _CMP_UNORD_Q)));
+    const __m256i packed = _mm256_packus_epi32(rounded, rounded);
+    return _mm256_castsi256_si128(_mm256_permute4x64_epi64(packed, 0x08));
+  }
+};
+
+}  // namespace
+}  // namespace jindou::cpu
+
+#endif

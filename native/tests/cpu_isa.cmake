@@ -1,0 +1,51 @@
+# The operator tests once more for each instruction set of the CPU backend. `operators_*` itself runs the best one.
+
+# jindou_isa_tests(<suffix> <environment...>)
+function(jindou_isa_tests suffix)
+  foreach(file ${operator_tests})
+    get_filename_component(name ${file} NAME_WE)
+    add_test(NAME ${name}_${suffix} COMMAND ${name})
+    set_property(TEST ${name}_${suffix} PROPERTY ENVIRONMENT ASAN_OPTIONS=allocator_may_return_null=1
+                 UBSAN_OPTIONS=print_stacktrace=1 JINDOU_TEST_DEVICES=cpu ${ARGN})
+  endforeach()
+endfunction()
+
+jindou_isa_tests(generic JINDOU_CPU_ISA=generic)
+
+if(CMAKE_SYSTEM_PROCESSOR MATCHES "x86_64|AMD64")
+  # On a CPU with AVX-512 the best one is not this one.
+  execute_process(COMMAND grep -q -w avx512f /proc/cpuinfo RESULT_VARIABLE no_avx512)
+  if(no_avx512 EQUAL 0)
+    jindou_isa_tests(avx2 JINDOU_CPU_ISA=avx2)
+    jindou_isa_tests(avx512 JINDOU_CPU_ISA=avx512)
+  endif()
+
+  # The kernels of AVX-512 with bf16 (which include those without) carried out by AVX2 through SIMDe, in a libjindou.so of
+  # their own that takes the place of the real one.
+  include(CheckIncludeFileCXX)
+  check_include_file_cxx(simde/x86/avx512.h JINDOU_HAS_SIMDE)
+  if(JINDOU_HAS_SIMDE)
+    set(cpu ${PROJECT_SOURCE_DIR}/native/cpu)
+    file(GLOB cpu_sources CONFIGURE_DEPENDS ${cpu}/*.cpp)
+    add_library(jindou_emulated_avx512 SHARED $<TARGET_OBJECTS:jindou_core> ${cpu_sources} ${cpu}/isa/generic.cpp
+                ${cpu}/isa/avx2.cpp ${cpu}/isa/avx512bf16.cpp)
+    target_include_directories(jindou_emulated_avx512 PRIVATE ${PROJECT_SOURCE_DIR}/kernels)
+    target_link_libraries(jindou_emulated_avx512 PUBLIC jindou_headers PRIVATE ${CMAKE_DL_LIBS})
+    target_compile_definitions(jindou_emulated_avx512 PRIVATE JINDOU_CPU_EMULATED_AVX512)
+    jindou_shared_options(jindou_emulated_avx512 ${PROJECT_SOURCE_DIR}/native/core/libjindou.map)
+    set_target_properties(jindou_emulated_avx512 PROPERTIES OUTPUT_NAME jindou
+                          LIBRARY_OUTPUT_DIRECTORY ${CMAKE_BINARY_DIR}/lib/emulated_avx512)
+    set_source_files_properties(${cpu}/isa/avx2.cpp PROPERTIES COMPILE_OPTIONS "-mavx2;-mfma;-mf16c")
+    # SIMDe's 512-bit functions take GCC minutes at -O3.
+    set_source_files_properties(${cpu}/isa/avx512bf16.cpp PROPERTIES COMPILE_OPTIONS "-O1;-mavx2;-mfma;-mf16c;-Wno-psabi")
+    jindou_isa_tests(emulated_avx512 JINDOU_CPU_ISA=avx512bf16 JINDOU_TEST_EMULATED=1
+                     LD_LIBRARY_PATH=${CMAKE_BINARY_DIR}/lib/emulated_avx512)
+  else()
+    message(STATUS "The tests of emulated AVX-512 need SIMDe (Debian: libsimde-dev): left out")
+  endif()
+
+  # What is compiled for one instruction set must not be linked into anything else: no symbol but its table (see simd/simd.h).
+  add_test(NAME cpu_isa_objects_export_tables_only
+           COMMAND ${CMAKE_COMMAND} -DNM=${CMAKE_NM} "-DOBJECTS=$<TARGET_OBJECTS:jindou_cpu>"
+                   -P ${CMAKE_CURRENT_SOURCE_DIR}/cpu_isa_symbols.cmake)
+endif()

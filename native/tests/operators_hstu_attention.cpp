@@ -1,0 +1,293 @@
+// hstu_attention through the C ABI against its float64 reference.
+#include "operators_support.h"
+#include "reference/hstu_attention.h"
+
+namespace jindou::testing {
+namespace {
+
+using reference::HstuAttentionCase;
+
+struct Variant {
+  int32_t dtype = JD_F32, out_dtype = 0, offset_dtype = JD_I64;
+  int64_t padding = 0;
+};
+
+HstuAttentionCase make(Random &random, int32_t dtype, int64_t dim, int64_t heads, const std::vector<int64_t> &lengths,
+                       const std::vector<int64_t> &targets = {}) {
+  HstuAttentionCase c;
+  c.heads = heads;
+  c.dqk = c.dv = dim;
+  c.alpha = static_cast<float>(1.0 / std::sqrt(static_cast<double>(dim)));
+  c.scaling_seqlen = 50;
+  c.offsets = offsets_of(lengths);
+  c.num_targets = targets;
+  const int64_t count = c.offsets.back() * heads * dim;
+  c.queries = random.values(count, dtype, 2);
+  c.keys = random.values(count, dtype, 2);
+  c.values = random.values(count, dtype);
+  return c;
+}
+
+class HstuAttention : public ::testing::TestWithParam<std::string> {
+ protected:
+  jd_tensor run(Rig &rig, const HstuAttentionCase &c, const Variant &s) {
+    const int64_t batch = static_cast<int64_t>(c.offsets.size()) - 1, total = c.offsets.back();
+    jd_hstu_attention_desc desc{};
+    desc.struct_size = sizeof desc;
+    desc.dtype = s.dtype;
+    desc.out_dtype = s.out_dtype;
+    desc.offset_dtype = s.offset_dtype;
+    desc.num_heads = static_cast<int32_t>(c.heads);
+    desc.head_dim_qk = desc.head_dim_v = static_cast<int32_t>(c.dqk);
+    desc.alpha = static_cast<float>(c.alpha);
+    desc.scaling_seqlen = static_cast<float>(c.scaling_seqlen);
+    desc.causal = c.mask.causal;
+    desc.contextual_seq_len = static_cast<int32_t>(c.mask.contextual_seq_len);
+    desc.max_attn_len = static_cast<int32_t>(c.mask.max_attn_len);
+    desc.min_full_attn_seq_len = static_cast<int32_t>(c.mask.min_full_attn_seq_len);
+    desc.max_batch = std::max<int64_t>(batch, 1);
+    desc.max_seq_len = 1;
+    for (int64_t b = 0; b < batch; ++b) desc.max_seq_len = std::max(desc.max_seq_len, c.offsets[b + 1] - c.offsets[b]);
+    Error error;
+    jd_plan plan = 0;
+    rig.check(jd_hstu_attention_plan(rig.device, &desc, &plan, &error), error);
+    rig.keep(plan);
+    jd_hstu_attention_args a{};
+    a.struct_size = sizeof a;
+    const std::vector<int64_t> shape = {total, c.heads, c.dqk};
+    a.queries = rig.tensor(s.dtype, shape, c.queries, s.padding);
+    a.keys = rig.tensor(s.dtype, shape, c.keys, s.padding);
+    a.values = rig.tensor(s.dtype, shape, c.values, s.padding);
+    a.offsets = rig.integers(s.offset_dtype, c.offsets);
+    if (!c.num_targets.empty()) a.num_targets = rig.integers(JD_I32, c.num_targets);
+    if (!c.attn_scale.empty()) a.attn_scale = rig.tensor(JD_F32, {total}, c.attn_scale);
+    a.out = rig.poisoned(s.out_dtype ? s.out_dtype : s.dtype, shape, s.padding);
+    rig.check(jd_hstu_attention_run(plan, rig.stream, &a, &error), error);
+    rig.check(jd_stream_synchronize(rig.stream, &error), error);
+    return a.out;
+  }
+
+  void compare(Rig &rig, const HstuAttentionCase &c, const Variant &s, const std::string &what) {
+    const jd_tensor out = run(rig, c, s);
+    const reference::HstuAttentionResult expected = reference::hstu_attention(c);
+    int64_t longest = 1;
+    for (size_t b = 1; b < c.offsets.size(); ++b) longest = std::max(longest, c.offsets[b] - c.offsets[b - 1]);
+    double norm = 1 / c.scaling_seqlen;
+    for (const double x : c.attn_scale) norm = std::max(norm, std::fabs(x));
+    const double score = std::fabs(c.alpha) * 4 * std::sqrt(static_cast<double>(c.dqk)) * 2;  // of random vectors, generously
+    const int32_t out_dtype = s.out_dtype ? s.out_dtype : s.dtype;
+    expect_near(rig.read(out), expected.out, [&](size_t i) {
+      return tolerance::hstu_attention(longest, c.dqk, score, expected.terms[i] + norm, expected.out[i], s.dtype, out_dtype);
+    }, what);
+    bool gaps_intact = false;
+    rig.bits(out, &gaps_intact);
+    EXPECT_TRUE(gaps_intact) << what << ": wrote between the rows of out";
+  }
+
+  static std::string name(const HstuAttentionCase &c) {
+    return std::string(c.mask.causal ? "causal" : "both ways") + ", contexts " + std::to_string(c.mask.contextual_seq_len) +
+           ", window " + std::to_string(c.mask.max_attn_len) + ", full tail " + std::to_string(c.mask.min_full_attn_seq_len) +
+           (c.num_targets.empty() ? "" : ", targets");
+  }
+};
+
+TEST_P(HstuAttention, matches_the_reference_for_every_dtype_and_head_dim) {
+  Rig rig(GetParam());
+  for (const int32_t dtype : {JD_F32, JD_BF16}) {
+    for (const int32_t out_dtype : {0, static_cast<int32_t>(JD_F32)}) {
+      for (const int64_t dim : {32, 64, 96, 128}) {
+        Random random(dim);
+        Variant s;
+        s.dtype = dtype;
+        s.out_dtype = out_dtype;
+        compare(rig, make(random, dtype, dim, 2, {33, 70}, {5, 0}), s, "dim " + std::to_string(dim));
+      }
+    }
+  }
+}
+
+TEST_P(HstuAttention, every_combination_of_the_mask) {
+  Rig rig(GetParam());
+  for (const int32_t dtype : {JD_F32, JD_BF16}) {
+    for (const bool causal : {true, false}) {
+      for (const int64_t contexts : {0, 1, 5, 70}) {
+        for (const int64_t window : {0, 1, 9, 64, 500}) {
+          for (const int64_t tail : {0, 3, 40}) {
+            for (const bool targets : {false, true}) {
+              if (tail > 0 && window == 0) continue;  // no effect
+              if (!rig.fast() && (dtype == JD_BF16) == causal) continue;
+              Random random(contexts * 1000 + window * 10 + tail);
+              HstuAttentionCase c = make(random, dtype, 32, 1, {130, 64, 7, 1});
+              if (targets) c.num_targets = {31, 64, 0, 1};
+              c.mask = {causal, contexts, window, tail};
+              Variant s;
+              s.dtype = dtype;
+              compare(rig, c, s, name(c));
+            }
+          }
+        }
+      }
+    }
+  }
+}
+
+TEST_P(HstuAttention, lengths_around_every_tile_and_block) {
+  Rig rig(GetParam());
+  for (const int32_t dtype : {JD_F32, JD_BF16}) {
+    Variant s;
+    s.dtype = dtype;
+    for (const int64_t n : {1, 2, 7, 8, 9, 15, 16, 17, 23, 24, 25, 47, 48, 49, 63, 64, 65, 95, 97, 127, 128, 129, 193}) {
+      Random random(n);
+      compare(rig, make(random, dtype, 32, 1, {n}, {n / 3}), s, std::to_string(n) + " rows");
+    }
+  }
+}
+
+TEST_P(HstuAttention, one_sequence_of_10007_rows) {
+  Rig rig(GetParam());
+  const int64_t n = rig.scaled(10007, 509);
+  Random random(1);
+  HstuAttentionCase c = make(random, JD_F32, 32, 1, {n}, {rig.scaled(512, 64)});
+  c.mask.max_attn_len = rig.scaled(700, 100);  // the reference takes all pairs otherwise
+  compare(rig, c, {}, std::to_string(n) + " rows");
+}
+
+TEST_P(HstuAttention, a_scale_for_every_row) {
+  Rig rig(GetParam());
+  for (const int32_t dtype : {JD_F32, JD_BF16}) {
+    Random random(4);
+    HstuAttentionCase c = make(random, dtype, 64, 2, {50, 0, 21});
+    c.attn_scale = random.values(71, JD_F32);
+    Variant s;
+    s.dtype = dtype;
+    compare(rig, c, s, jd_dtype_name(dtype));
+  }
+}
+
+TEST_P(HstuAttention, strided_inputs_and_out) {
+  Rig rig(GetParam());
+  for (const int32_t dtype : {JD_F32, JD_BF16}) {
+    Random random(5);
+    Variant s;
+    s.dtype = dtype;
+    s.padding = 24;
+    compare(rig, make(random, dtype, 64, 3, {41, 30}, {4, 30}), s, jd_dtype_name(dtype));
+  }
+}
+
+TEST_P(HstuAttention, offsets_of_both_widths) {
+  Rig rig(GetParam());
+  for (const int32_t offset_dtype : {JD_I32, JD_I64}) {
+    Random random(6);
+    Variant s;
+    s.offset_dtype = offset_dtype;
+    compare(rig, make(random, JD_F32, 32, 2, {12, 3}), s, jd_dtype_name(offset_dtype));
+  }
+}
+
+TEST_P(HstuAttention, empty_sequences_and_batches) {
+  Rig rig(GetParam());
+  Random random(7);
+  compare(rig, make(random, JD_F32, 32, 2, {0, 5, 0, 0, 3, 0}, {0, 2, 0, 0, 3, 0}), {}, "some empty");
+  compare(rig, make(random, JD_F32, 32, 2, {0}), {}, "one empty");
+  compare(rig, make(random, JD_F32, 32, 2, {}), {}, "no sequence");
+}
+
+TEST_P(HstuAttention, extreme_scores) {
+  Rig rig(GetParam());
+  for (const double alpha : {0.0, -1.0, 8.0, 300.0}) {
+    Random random(8);
+    HstuAttentionCase c = make(random, JD_F32, 32, 1, {60});
+    c.alpha = alpha;
+    compare(rig, c, {}, "alpha " + std::to_string(alpha));
+  }
+}
+
+TEST_P(HstuAttention, targets_ignore_other_targets) {
+  Rig rig(GetParam());
+  for (const int32_t dtype : {JD_F32, JD_BF16}) {
+    Random random(9);
+    Variant s;
+    s.dtype = dtype;
+    const int64_t n = 110, targets = 45, width = 2 * 32;
+    const HstuAttentionCase c = make(random, dtype, 32, 2, {n}, {targets});
+    const std::vector<uint32_t> before = rig.bits(run(rig, c, s));
+    const int64_t kept = n - targets + 20;
+    HstuAttentionCase changed = c;
+    for (int64_t i = n - targets; i < n; ++i) {
+      if (i == kept) continue;
+      for (int64_t e = i * width; e < (i + 1) * width; ++e) {
+        changed.queries[e] = 1;
+        changed.keys[e] = -2;
+        changed.values[e] = 3;
+      }
+    }
+    const std::vector<uint32_t> after = rig.bits(run(rig, changed, s));
+    EXPECT_TRUE(std::equal(before.begin(), before.begin() + (n - targets) * width, after.begin())) << "the history's rows";
+    EXPECT_TRUE(std::equal(before.begin() + kept * width, before.begin() + (kept + 1) * width, after.begin() + kept * width));
+  }
+}
+
+TEST_P(HstuAttention, causal_rows_ignore_what_follows) {
+  Rig rig(GetParam());
+  for (const int32_t dtype : {JD_F32, JD_BF16}) {
+    Random random(10);
+    Variant s;
+    s.dtype = dtype;
+    const HstuAttentionCase c = make(random, dtype, 32, 1, {150});
+    const std::vector<uint32_t> whole = rig.bits(run(rig, c, s));
+    for (const int64_t cut : {1, 50, 101}) {
+      HstuAttentionCase head = c;
+      head.offsets = {0, cut};
+      for (auto member : {&HstuAttentionCase::queries, &HstuAttentionCase::keys, &HstuAttentionCase::values}) {
+        (head.*member).resize(static_cast<size_t>(cut * 32));
+      }
+      const std::vector<uint32_t> bits = rig.bits(run(rig, head, s));
+      EXPECT_TRUE(std::equal(bits.begin(), bits.end(), whole.begin())) << cut;
+    }
+  }
+}
+
+TEST_P(HstuAttention, a_sequence_does_not_depend_on_the_batch) {
+  Rig rig(GetParam(), 2);
+  for (const int32_t dtype : {JD_F32, JD_BF16}) {
+    Random random(11);
+    Variant s;
+    s.dtype = dtype;
+    const std::vector<int64_t> lengths = {60, 0, 131, 9, 64};
+    HstuAttentionCase c = make(random, dtype, 32, 2, lengths, {10, 0, 5, 9, 0});
+    c.mask = {true, 3, 40, 6};
+    const std::vector<uint32_t> together = rig.bits(run(rig, c, s));
+    for (size_t b = 0; b < lengths.size(); ++b) {
+      HstuAttentionCase alone = c;
+      alone.offsets = {0, lengths[b]};
+      alone.num_targets = {c.num_targets[b]};
+      const int64_t begin = c.offsets[b] * 64, end = c.offsets[b + 1] * 64;
+      for (auto member : {&HstuAttentionCase::queries, &HstuAttentionCase::keys, &HstuAttentionCase::values}) {
+        (alone.*member).assign((c.*member).begin() + begin, (c.*member).begin() + end);
+      }
+      const std::vector<uint32_t> bits = rig.bits(run(rig, alone, s));
+      EXPECT_TRUE(std::equal(bits.begin(), bits.end(), together.begin() + begin)) << "sequence " << b;
+    }
+  }
+}
+
+TEST_P(HstuAttention, thread_count_changes_no_bit) {
+  Rig one(GetParam(), 1), two(GetParam(), 2), seven(GetParam(), 7);
+  for (const int32_t dtype : {JD_F32, JD_BF16}) {
+    Random random(12);
+    Variant s;
+    s.dtype = dtype;
+    const HstuAttentionCase c = make(random, dtype, 64, 2, {one.scaled(700, 60), 80, one.scaled(500, 30)}, {70, 0, 12});
+    HstuAttentionCase valid = c;
+    valid.num_targets[0] = std::min<int64_t>(70, c.offsets[1]);
+    const std::vector<uint32_t> expected = one.bits(run(one, valid, s));
+    EXPECT_EQ(two.bits(run(two, valid, s)), expected);
+    EXPECT_EQ(seven.bits(run(seven, valid, s)), expected);
+  }
+}
+
+JD_INSTANTIATE_ON_DEVICES(HstuAttention);
+
+}  // namespace
+}  // namespace jindou::testing
