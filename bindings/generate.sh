@@ -5,8 +5,9 @@
 # their names, and nothing in the output tells where it was made. HEADERS.sha256 records the headers that were read, so that
 # a test can tell, without jextract, that the bindings are up to date.
 #
-# jextract: the last revision whose output compiles with --release 22 (later ones call methods that JDK 23 added),
-# https://github.com/openjdk/jextract at 0b89a46.
+# jextract: https://github.com/openjdk/jextract at 0b89a46, the last revision whose output compiles with --release 22 (later ones
+# call methods that JDK 23 added), with the fix of its indexed accessors of array fields, which is younger:
+#   git checkout 0b89a46 && git cherry-pick -X theirs 91fc954
 set -euo pipefail
 jextract=$(readlink -f "${1:?usage: bindings/generate.sh <jextract>}")
 cd "$(dirname "$0")/.."

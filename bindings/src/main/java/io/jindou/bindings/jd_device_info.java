@@ -426,7 +426,7 @@ public class jd_device_info {
      * }
      */
     public static byte backend(MemorySegment struct, long index0) {
-        return (byte)backend$ELEM_HANDLE.get(struct, 0L, index0);
+        return (byte)backend$ELEM_HANDLE.get(struct, backend$OFFSET, index0);
     }
 
     /**
@@ -436,7 +436,7 @@ public class jd_device_info {
      * }
      */
     public static void backend(MemorySegment struct, long index0, byte fieldValue) {
-        backend$ELEM_HANDLE.set(struct, 0L, index0, fieldValue);
+        backend$ELEM_HANDLE.set(struct, backend$OFFSET, index0, fieldValue);
     }
 
     private static final SequenceLayout name$LAYOUT = (SequenceLayout)$LAYOUT.select(groupElement("name"));
@@ -503,7 +503,7 @@ public class jd_device_info {
      * }
      */
     public static byte name(MemorySegment struct, long index0) {
-        return (byte)name$ELEM_HANDLE.get(struct, 0L, index0);
+        return (byte)name$ELEM_HANDLE.get(struct, name$OFFSET, index0);
     }
 
     /**
@@ -513,7 +513,7 @@ public class jd_device_info {
      * }
      */
     public static void name(MemorySegment struct, long index0, byte fieldValue) {
-        name$ELEM_HANDLE.set(struct, 0L, index0, fieldValue);
+        name$ELEM_HANDLE.set(struct, name$OFFSET, index0, fieldValue);
     }
 
     private static final SequenceLayout isa$LAYOUT = (SequenceLayout)$LAYOUT.select(groupElement("isa"));
@@ -580,7 +580,7 @@ public class jd_device_info {
      * }
      */
     public static byte isa(MemorySegment struct, long index0) {
-        return (byte)isa$ELEM_HANDLE.get(struct, 0L, index0);
+        return (byte)isa$ELEM_HANDLE.get(struct, isa$OFFSET, index0);
     }
 
     /**
@@ -590,7 +590,7 @@ public class jd_device_info {
      * }
      */
     public static void isa(MemorySegment struct, long index0, byte fieldValue) {
-        isa$ELEM_HANDLE.set(struct, 0L, index0, fieldValue);
+        isa$ELEM_HANDLE.set(struct, isa$OFFSET, index0, fieldValue);
     }
 
     /**

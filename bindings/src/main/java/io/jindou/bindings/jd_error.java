@@ -376,7 +376,7 @@ public class jd_error {
      * }
      */
     public static byte message(MemorySegment struct, long index0) {
-        return (byte)message$ELEM_HANDLE.get(struct, 0L, index0);
+        return (byte)message$ELEM_HANDLE.get(struct, message$OFFSET, index0);
     }
 
     /**
@@ -386,7 +386,7 @@ public class jd_error {
      * }
      */
     public static void message(MemorySegment struct, long index0, byte fieldValue) {
-        message$ELEM_HANDLE.set(struct, 0L, index0, fieldValue);
+        message$ELEM_HANDLE.set(struct, message$OFFSET, index0, fieldValue);
     }
 
     /**

@@ -290,7 +290,7 @@ public class jd_tensor_info {
      * }
      */
     public static long shape(MemorySegment struct, long index0) {
-        return (long)shape$ELEM_HANDLE.get(struct, 0L, index0);
+        return (long)shape$ELEM_HANDLE.get(struct, shape$OFFSET, index0);
     }
 
     /**
@@ -300,7 +300,7 @@ public class jd_tensor_info {
      * }
      */
     public static void shape(MemorySegment struct, long index0, long fieldValue) {
-        shape$ELEM_HANDLE.set(struct, 0L, index0, fieldValue);
+        shape$ELEM_HANDLE.set(struct, shape$OFFSET, index0, fieldValue);
     }
 
     private static final SequenceLayout strides$LAYOUT = (SequenceLayout)$LAYOUT.select(groupElement("strides"));
@@ -367,7 +367,7 @@ public class jd_tensor_info {
      * }
      */
     public static long strides(MemorySegment struct, long index0) {
-        return (long)strides$ELEM_HANDLE.get(struct, 0L, index0);
+        return (long)strides$ELEM_HANDLE.get(struct, strides$OFFSET, index0);
     }
 
     /**
@@ -377,7 +377,7 @@ public class jd_tensor_info {
      * }
      */
     public static void strides(MemorySegment struct, long index0, long fieldValue) {
-        strides$ELEM_HANDLE.set(struct, 0L, index0, fieldValue);
+        strides$ELEM_HANDLE.set(struct, strides$OFFSET, index0, fieldValue);
     }
 
     private static final AddressLayout data$LAYOUT = (AddressLayout)$LAYOUT.select(groupElement("data"));
