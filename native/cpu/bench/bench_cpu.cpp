@@ -1,0 +1,303 @@
+// Operators of the CPU backend against the limits of this machine, measured side by side in one process: each repetition
+// times the limit, the operator, and the limit again, and the ratio is taken within the repetition. Printed are the median and
+// the best ratio, so that a machine shared with others still tells something.
+//
+//   bench_cpu [operator] [threads...]      operator: target, hstu, linear, embedding or all
+//
+// A ratio of 1.00 is the limit itself: FMAs (or bf16 dot products) in registers, or a prefetched gather of rows on huge pages.
+#include <jindou/jindou.h>
+
+#include <algorithm>
+#include <chrono>
+#include <cmath>
+#include <cstdio>
+#include <cstdlib>
+#include <cstring>
+#include <functional>
+#include <random>
+#include <string>
+#include <vector>
+
+#include "limits.h"
+
+namespace {
+
+double seconds() {
+  return std::chrono::duration<double>(std::chrono::steady_clock::now().time_since_epoch()).count();
+}
+
+double time_of(const std::function<void()> &work) {
+  const double start = seconds();
+  work();
+  return seconds() - start;
+}
+
+void must(jd_status status, const jd_error &error) {
+  if (status == JD_OK) return;
+  std::fprintf(stderr, "%s: %s\n", jd_status_name(status), error.message);
+  std::exit(1);
+}
+
+struct Device {
+  jd_device device = 0;
+  jd_stream stream = 0;
+  jd_error error{};
+  jd_device_info info{};
+
+  explicit Device(int32_t threads) {
+    error.struct_size = sizeof error;
+    info.struct_size = sizeof info;
+    jd_device_options options{};
+    options.struct_size = sizeof options;
+    options.num_threads = threads;
+    must(jd_device_open("cpu", &options, &device, &error), error);
+    must(jd_stream_create(device, &stream, &error), error);
+    must(jd_device_get_info(device, &info, &error), error);
+  }
+  ~Device() {
+    jd_stream_destroy(stream, nullptr);
+    jd_device_close(device, nullptr);
+  }
+
+  // Random numbers in -1..1, or the integers given by `integer`.
+  jd_tensor tensor(int32_t dtype, std::vector<int64_t> shape, const std::function<int64_t(int64_t)> &integer = nullptr) {
+    jd_tensor t = 0;
+    must(jd_tensor_create(device, dtype, static_cast<int32_t>(shape.size()), shape.data(), &t, &error), error);
+    jd_tensor_info i{};
+    i.struct_size = sizeof i;
+    must(jd_tensor_get_info(t, &i, &error), error);
+    const int64_t count = i.size_bytes / jd_dtype_size(dtype);
+    uint32_t state = 12345;
+    for (int64_t e = 0; e < count; ++e) {
+      state = state * 1664525u + 1013904223u;
+      const float x = static_cast<float>(static_cast<int32_t>(state)) * 0x1p-31f;
+      uint32_t bits;
+      std::memcpy(&bits, &x, sizeof bits);
+      if (dtype == JD_F32) static_cast<float *>(i.data)[e] = x;
+      if (dtype == JD_BF16) static_cast<uint16_t *>(i.data)[e] = static_cast<uint16_t>(bits >> 16);
+      if (dtype == JD_F16) static_cast<_Float16 *>(i.data)[e] = static_cast<_Float16>(x);
+      if (dtype == JD_I64) static_cast<int64_t *>(i.data)[e] = integer(e);
+    }
+    return t;
+  }
+  void *data(jd_tensor t) {
+    jd_tensor_info i{};
+    i.struct_size = sizeof i;
+    must(jd_tensor_get_info(t, &i, &error), error);
+    return i.data;
+  }
+};
+
+struct Ratio {
+  double median, best, seconds;
+};
+
+// Time of `work` over time of `limit`.
+Ratio compare(int repetitions, const std::function<void()> &limit, const std::function<void()> &work) {
+  std::vector<double> ratios, times;
+  work();
+  for (int i = 0; i < repetitions; ++i) {
+    const double before = time_of(limit), t = time_of(work), after = time_of(limit);
+    ratios.push_back(2 * t / (before + after));
+    times.push_back(t);
+  }
+  std::sort(ratios.begin(), ratios.end());
+  std::sort(times.begin(), times.end());
+  return {ratios[ratios.size() / 2], ratios[0], times[0]};
+}
+
+void print(const char *what, int32_t threads, const Ratio &r, double amount, const char *unit) {
+  std::printf("%-58s %2d thread%s  %9.3f ms  %8.1f %s  ratio to limit: median %.3f best %.3f\n", what, threads,
+              threads == 1 ? " " : "s", r.seconds * 1e3, amount / r.seconds * 1e-9, unit, r.median, r.best);
+  std::fflush(stdout);
+}
+
+void flops_line(const char *what, int32_t threads, double flops, bool bf16_dot, const std::function<void()> &work) {
+  const auto limit = [&] { bf16_dot ? jl_bf16_dot(flops, threads) : jl_fma(flops, threads); };
+  print(what, threads, compare(9, limit, work), flops, "GFLOP/s");
+}
+
+void bench_target(int32_t threads) {
+  Device d(threads);
+  const int64_t nk = 10000, H = 4, dim = 64;
+  for (const int32_t dtype : {JD_F32, JD_BF16}) {
+    for (const int64_t nc : {int64_t{512}, int64_t{2048}, int64_t{64}, int64_t{1}}) {
+      jd_target_attention_desc desc{};
+      desc.struct_size = sizeof desc;
+      desc.dtype = dtype;
+      desc.offset_dtype = JD_I64;
+      desc.num_heads = H;
+      desc.head_dim_qk = desc.head_dim_v = dim;
+      desc.scale = 0.125f;
+      desc.max_batch = 1;
+      desc.max_candidates = nc;
+      desc.max_history = nk;
+      jd_plan plan = 0;
+      must(jd_target_attention_plan(d.device, &desc, &plan, &d.error), d.error);
+      jd_target_attention_args a{};
+      a.struct_size = sizeof a;
+      a.candidates = d.tensor(dtype, {nc, H, dim});
+      a.candidate_offsets = d.tensor(JD_I64, {2}, [&](int64_t i) { return i * nc; });
+      a.keys = d.tensor(dtype, {nk, H, dim});
+      a.values = d.tensor(dtype, {nk, H, dim});
+      a.history_offsets = d.tensor(JD_I64, {2}, [&](int64_t i) { return i * nk; });
+      a.out = d.tensor(dtype, {nc, H, dim});
+      char what[128];
+      std::snprintf(what, sizeof what, "target_attention %s, %lld x 10,000, H=4, d=64 (%s)", jd_dtype_name(dtype),
+                    static_cast<long long>(nc), d.info.isa);
+      flops_line(what, threads, 4.0 * static_cast<double>(nc * nk * H * dim), dtype == JD_BF16 && jl_has_bf16_dot(),
+                 [&] { must(jd_target_attention_run(plan, d.stream, &a, &d.error), d.error); });
+      jd_plan_destroy(plan, nullptr);
+      for (const jd_tensor t : {a.candidates, a.candidate_offsets, a.keys, a.values, a.history_offsets, a.out}) {
+        jd_tensor_destroy(t, nullptr);
+      }
+    }
+  }
+}
+
+void bench_hstu(int32_t threads) {
+  Device d(threads);
+  struct Shape {
+    int64_t n, heads, dim, targets;
+  };
+  for (const int32_t dtype : {JD_F32, JD_BF16}) {
+    for (const Shape s : {Shape{2048, 4, 64, 0}, Shape{2560, 4, 128, 512}}) {
+      jd_hstu_attention_desc desc{};
+      desc.struct_size = sizeof desc;
+      desc.dtype = dtype;
+      desc.offset_dtype = JD_I64;
+      desc.num_heads = static_cast<int32_t>(s.heads);
+      desc.head_dim_qk = desc.head_dim_v = static_cast<int32_t>(s.dim);
+      desc.alpha = 0.125f;
+      desc.scaling_seqlen = 2048;
+      desc.causal = 1;
+      desc.max_batch = 1;
+      desc.max_seq_len = s.n;
+      jd_plan plan = 0;
+      must(jd_hstu_attention_plan(d.device, &desc, &plan, &d.error), d.error);
+      jd_hstu_attention_args a{};
+      a.struct_size = sizeof a;
+      a.queries = d.tensor(dtype, {s.n, s.heads, s.dim});
+      a.keys = d.tensor(dtype, {s.n, s.heads, s.dim});
+      a.values = d.tensor(dtype, {s.n, s.heads, s.dim});
+      a.offsets = d.tensor(JD_I64, {2}, [&](int64_t i) { return i * s.n; });
+      jd_tensor targets = 0;
+      const int64_t one = 1;
+      must(jd_tensor_create(d.device, JD_I32, 1, &one, &targets, &d.error), d.error);
+      *static_cast<int32_t *>(d.data(targets)) = static_cast<int32_t>(s.targets);
+      a.num_targets = targets;
+      a.out = d.tensor(dtype, {s.n, s.heads, s.dim});
+      const double history = static_cast<double>(s.n - s.targets);
+      const double pairs = history * (history + 1) / 2 + static_cast<double>(s.targets) * (history + 1);
+      char what[128];
+      std::snprintf(what, sizeof what, "hstu_attention %s, causal n=%lld, targets %lld, H=%lld, d=%lld", jd_dtype_name(dtype),
+                    static_cast<long long>(s.n), static_cast<long long>(s.targets), static_cast<long long>(s.heads),
+                    static_cast<long long>(s.dim));
+      flops_line(what, threads, 4.0 * pairs * static_cast<double>(s.heads * s.dim), dtype == JD_BF16 && jl_has_bf16_dot(),
+                 [&] { must(jd_hstu_attention_run(plan, d.stream, &a, &d.error), d.error); });
+      jd_plan_destroy(plan, nullptr);
+    }
+  }
+}
+
+void bench_linear(int32_t threads) {
+  Device d(threads);
+  struct Shape {
+    int64_t n, k, m;
+  };
+  for (const Shape s : {Shape{256, 64, 23716}, Shape{10000, 64, 256}, Shape{1, 64, 23716}, Shape{1024, 1024, 1024}}) {
+    jd_linear_args a{};
+    a.struct_size = sizeof a;
+    a.x = d.tensor(JD_F32, {s.n, s.k});
+    a.weight = d.tensor(JD_F32, {s.m, s.k});
+    a.out = d.tensor(JD_F32, {s.n, s.m});
+    char what[128];
+    std::snprintf(what, sizeof what, "linear x[%lld, %lld] W[%lld, %lld]", static_cast<long long>(s.n),
+                  static_cast<long long>(s.k), static_cast<long long>(s.m), static_cast<long long>(s.k));
+    flops_line(what, threads, 2.0 * static_cast<double>(s.n * s.k * s.m), false,
+               [&] { must(jd_linear(d.stream, &a, &d.error), d.error); });
+  }
+}
+
+void bench_embedding(int32_t threads) {
+  Device d(threads);
+  struct Shape {
+    int64_t rows, dim, batch, bag;
+    int32_t dtype;
+  };
+  for (const Shape s : {Shape{1000000, 128, 512, 20, JD_F32}, Shape{1000000, 128, 4096, 20, JD_F32},
+                        Shape{1000000, 128, 4096, 1, JD_F32}, Shape{4000000, 64, 4096, 20, JD_F32},
+                        Shape{1000000, 128, 4096, 20, JD_BF16}}) {
+    const int64_t ids = s.batch * s.bag, rotations = std::max<int64_t>(1, 400000 / ids);
+    jd_tensor table = d.tensor(s.dtype, {s.rows, s.dim});
+    std::mt19937_64 random(1);
+    std::vector<jd_embedding_bag_args> args;
+    for (int64_t r = 0; r < rotations; ++r) {
+      jd_embedding_bag_args a{};
+      a.struct_size = sizeof a;
+      a.ids = d.tensor(JD_I64, {ids}, [&](int64_t) { return static_cast<int64_t>(random() % static_cast<uint64_t>(s.rows)); });
+      a.offsets = d.tensor(JD_I64, {s.batch + 1}, [&](int64_t i) { return i * s.bag; });
+      a.out = d.tensor(JD_F32, {s.batch, s.dim});
+      args.push_back(a);
+    }
+    jd_embedding_bag_desc desc{};
+    desc.struct_size = sizeof desc;
+    desc.num_tables = 1;
+    desc.tables = &table;
+    desc.index_dtype = desc.offset_dtype = JD_I64;
+    desc.max_batch = s.batch;
+    desc.max_ids = ids;
+    jd_plan plan = 0;
+    must(jd_embedding_bag_plan(d.device, &desc, &plan, &d.error), d.error);
+    const int64_t row_bytes = s.dim * jd_dtype_size(s.dtype);
+    const void *rows = d.data(table);
+    // The best prefetch distance is the machine's affair: the limit is the fastest of several.
+    int32_t ahead = 0;
+    double fastest = 1e9;
+    for (const int32_t distance : {4, 8, 16, 24, 32}) {
+      const double t = time_of([&] {
+        for (const jd_embedding_bag_args &a : args) {
+          jl_gather(rows, row_bytes, static_cast<const int64_t *>(d.data(a.ids)), ids, distance, threads);
+        }
+      });
+      if (t < fastest) ahead = distance, fastest = t;
+    }
+    const Ratio r = compare(
+        9,
+        [&] {
+          for (const jd_embedding_bag_args &a : args) {
+            jl_gather(rows, row_bytes, static_cast<const int64_t *>(d.data(a.ids)), ids, ahead, threads);
+          }
+        },
+        [&] {
+          for (const jd_embedding_bag_args &a : args) must(jd_embedding_bag_run(plan, d.stream, &a, &d.error), d.error);
+        });
+    char what[128];
+    std::snprintf(what, sizeof what, "embedding_bag %s %lldk x %lld, %lld bags of %lld (limit ahead %d)",
+                  jd_dtype_name(s.dtype), static_cast<long long>(s.rows / 1000), static_cast<long long>(s.dim),
+                  static_cast<long long>(s.batch), static_cast<long long>(s.bag), ahead);
+    print(what, threads, {r.median, r.best, r.seconds / static_cast<double>(rotations)},
+          static_cast<double>(ids * row_bytes), "GB/s");
+    jd_plan_destroy(plan, nullptr);
+    for (const jd_embedding_bag_args &a : args) {
+      for (const jd_tensor t : {a.ids, a.offsets, a.out}) jd_tensor_destroy(t, nullptr);
+    }
+    jd_tensor_destroy(table, nullptr);
+  }
+}
+
+}  // namespace
+
+int main(int count, char **arguments) {
+  const std::string wanted = count > 1 ? arguments[1] : "all";
+  std::vector<int32_t> threads;
+  for (int i = 2; i < count; ++i) threads.push_back(std::atoi(arguments[i]));
+  if (threads.empty()) threads = {1, 2};
+  for (const int32_t n : threads) {
+    if (wanted == "all" || wanted == "target") bench_target(n);
+    if (wanted == "all" || wanted == "hstu") bench_hstu(n);
+    if (wanted == "all" || wanted == "linear") bench_linear(n);
+    if (wanted == "all" || wanted == "embedding") bench_embedding(n);
+  }
+  return 0;
+}
