@@ -21,10 +21,11 @@ if(CMAKE_SYSTEM_PROCESSOR MATCHES "x86_64|AMD64")
   endif()
 
   # The kernels of AVX-512 with bf16 (which include those without) carried out by AVX2 through SIMDe, in a libjindou.so of
-  # their own that takes the place of the real one.
+  # their own that takes the place of the real one. Not under sanitizers, which take GCC minutes in SIMDe's functions and
+  # see the same kernel source in the other instruction sets.
   include(CheckIncludeFileCXX)
   check_include_file_cxx(simde/x86/avx512.h JINDOU_HAS_SIMDE)
-  if(JINDOU_HAS_SIMDE)
+  if(JINDOU_HAS_SIMDE AND NOT JINDOU_SANITIZE)
     set(cpu ${PROJECT_SOURCE_DIR}/native/cpu)
     file(GLOB cpu_sources CONFIGURE_DEPENDS ${cpu}/*.cpp)
     add_library(jindou_emulated_avx512 SHARED $<TARGET_OBJECTS:jindou_core> ${cpu_sources} ${cpu}/isa/generic.cpp
@@ -40,7 +41,7 @@ if(CMAKE_SYSTEM_PROCESSOR MATCHES "x86_64|AMD64")
     set_source_files_properties(${cpu}/isa/avx512bf16.cpp PROPERTIES COMPILE_OPTIONS "-O1;-mavx2;-mfma;-mf16c;-Wno-psabi")
     jindou_isa_tests(emulated_avx512 JINDOU_CPU_ISA=avx512bf16 JINDOU_TEST_EMULATED=1
                      LD_LIBRARY_PATH=${CMAKE_BINARY_DIR}/lib/emulated_avx512)
-  else()
+  elseif(NOT JINDOU_SANITIZE)
     message(STATUS "The tests of emulated AVX-512 need SIMDe (Debian: libsimde-dev): left out")
   endif()
 
