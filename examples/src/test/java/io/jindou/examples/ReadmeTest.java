@@ -19,7 +19,7 @@ class ReadmeTest {
         String begin = "        // README: begin\n";
         String shown = source.substring(source.indexOf(begin) + begin.length(), source.indexOf("        // README: end"));
         String readme = Files.readString(Path.of("../README.md"));
-        assertTrue(readme.contains(shown.stripIndent().strip()), "README.md does not show the code of Quickstart.java");
+        assertTrue(readme.contains(shown.stripTrailing().stripIndent()), "README.md does not show the code of Quickstart.java");
     }
 
     @Test
