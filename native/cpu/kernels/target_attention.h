@@ -34,7 +34,7 @@ struct TargetAttention {
     explicit State(float *memory) : m(memory), l(memory + kLanes), o(memory + 2 * kLanes) {}
   };
 
-  static constexpr int kAbreast = 2;  // vectors of exponentials side by side: more would leave the registers of AVX2
+  static constexpr int kAbreast = 4;  // vectors of exponentials side by side
 
   // Scratch of a task: scores and one block of keys and values; then for each tile its queries and two states.
   static constexpr size_t kBlockFloats = Tile::kScoreFloats + Tile::kKeyFloats + Tile::kValueFloats;
