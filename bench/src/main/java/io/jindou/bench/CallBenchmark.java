@@ -11,6 +11,7 @@ import io.jindou.Pooling;
 import io.jindou.Stream;
 import io.jindou.Tensor;
 import io.jindou.bindings.JindouAbi;
+import io.jindou.bindings.jd_device_options;
 import io.jindou.bindings.jd_embedding_bag_args;
 import io.jindou.bindings.jd_embedding_bag_desc;
 import io.jindou.bindings.jd_error;
@@ -96,7 +97,10 @@ public class CallBenchmark {
         public void setUp() {
             Jindou.version(); // loads the library
             jd_error.struct_size(error, (int) jd_error.sizeof());
-            check(JindouAbi.jd_device_open(arena.allocateFrom("cpu"), MemorySegment.NULL, handle, error));
+            MemorySegment options = arena.allocate(jd_device_options.layout()).fill((byte) 0);
+            jd_device_options.struct_size(options, (int) jd_device_options.sizeof());
+            jd_device_options.num_threads(options, 1);
+            check(JindouAbi.jd_device_open(arena.allocateFrom("cpu"), options, handle, error));
             device = handle.get(ValueLayout.JAVA_LONG, 0);
             check(JindouAbi.jd_stream_create(device, handle, error));
             stream = handle.get(ValueLayout.JAVA_LONG, 0);
