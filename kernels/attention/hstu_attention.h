@@ -1,10 +1,13 @@
 // hstu_attention: pointwise (SiLU) attention with HSTU's mask. One kernel; the core does the arithmetic, on tensor
 // cores for bf16 (mma_core.h), with FMA for f32 (fma_core.h).
 //
-//   a_ij = SiLU(alpha * q_i . k_j) * norm_i * m_ij      out_i = sum_j a_ij v_j      SiLU(x) = x / (1 + exp(-x))
+//   a_ij = SiLU(alpha * q_i . k_j + rab_ij) * norm_i * m_ij      out_i = sum_j a_ij v_j      SiLU(x) = x / (1 + exp(-x))
 //
 // The mask m is hstu_mask.h's. norm_i, 1 / scaling_seqlen or attn_scale[i], multiplies the finished row. No softmax: no
 // running maximum, nothing to rescale.
+//
+// rab, in the kernels with kBias only, is looked up for each pair: by distance in a table of 2 N - 1, by the bucket of the
+// time difference (time_buckets.h) in another; both stay in L1. Queries may be the last rows of each sequence only.
 //
 // Shapes: queries, keys, values [total, H, d], out [total, H, d] in the inputs' dtype or f32; d = 32, 64, 96, 128.
 //
@@ -25,16 +28,18 @@
 
 namespace jindou::attention {
 
-template <class Core>
+template <class Core, bool kWithBias>
 struct HstuAttentionKernel {
   using Element = typename Core::Element;
   using Params = HstuAttentionParams<Element>;
 
   static constexpr int kThreads = Core::kThreads;
-  static constexpr int kMinBlocks = Core::kMinBlocks;
+  // Looking up biases takes registers that a third block would not leave.
+  static constexpr int kMinBlocks = kWithBias && Core::kMinBlocks > 2 ? 2 : Core::kMinBlocks;
   static constexpr int32_t kDtype = sizeof(Element) == 4 ? JD_F32 : JD_BF16;
   static constexpr int32_t kHeadDim = Core::kD;
   static constexpr int32_t kTileRows = Core::kRows;
+  static constexpr bool kBias = kWithBias;
 
   struct Shared {
     alignas(1024) char queries[Core::kQueryBytes];
@@ -66,7 +71,7 @@ struct HstuAttentionKernel {
     const Element *first_keys, *first_values;
     {
       const TileCopy mine(prim::opaque_thread_index());
-      const int64_t row = item.sequence.begin + item.first_row;
+      const int64_t row = item.first_query + item.first_row;
       mine.template copy<Core::kRows>(shared.queries, mine.first(p.queries.at(row, item.head), p.queries.token_stride),
                                       p.queries.token_stride, item.last_row - item.first_row);
       prim::cp_async_commit();
@@ -103,7 +108,12 @@ struct HstuAttentionKernel {
           state = classify(item, key);
           if (state == TileMask::kEmpty) return;
           Core::multiply_keys(scores, queries, slot);
-          weigh(scores, p.alpha);
+          if constexpr (kBias) {
+            add_bias(scores, p, item, key);
+            weigh(scores, 1.0f);
+          } else {
+            weigh(scores, p.alpha);
+          }
           if (state == TileMask::kPartial) hide(scores, item, key);
         },
         [&](int, const char *slot) {
@@ -136,6 +146,30 @@ struct HstuAttentionKernel {
     }
   }
 
+  // Scores become alpha * score + rab. Rows and keys past the end take the last one's: their weights meet zeros.
+  JD_DEVICE static void add_bias(typename Core::Scores &scores, const Params &p, const HstuItem &item, int32_t key) {
+    const Place place;
+    const float *position = p.bias.position == nullptr ? nullptr : p.bias.position + item.head * p.bias.position_head_stride;
+    const float *time = p.bias.time == nullptr ? nullptr : p.bias.time + item.head * p.bias.time_head_stride;
+    const int64_t *timestamps = time == nullptr ? nullptr : p.bias.timestamps + item.sequence.begin;
+    const int32_t last = item.sequence.length - 1;
+#pragma unroll
+    for (int r = 0; r < Core::Scores::kRows; ++r) {
+      const int32_t asked = item.first_row + place.row(r);
+      const int32_t row = asked < last ? asked : last;
+#pragma unroll
+      for (int i = 0; i < Core::Scores::kCount; ++i) {
+        const int32_t wanted = key + place.key(i), column = wanted < last ? wanted : last;
+        float bias = position == nullptr ? 0.0f : position[p.bias.center + column - row];
+        if (time != nullptr) {
+          const uint64_t distance = TimeBuckets::distance(timestamps[row], timestamps[column]);
+          bias += time[p.bias.buckets->bucket(distance, p.bias.num_buckets)];
+        }
+        scores.at(r, i) = prim::fma(scores.at(r, i), p.alpha, bias);
+      }
+    }
+  }
+
   JD_DEVICE static void hide(typename Core::Scores &scores, const HstuItem &item, int32_t key) {
     const Place place;
 #pragma unroll
@@ -155,7 +189,7 @@ struct HstuAttentionKernel {
     for (int r = 0; r < Core::Accumulators::kRows; ++r) {
       const int32_t row = item.first_row + place.row(r);
       if (row >= item.last_row) continue;
-      const int64_t token = item.sequence.begin + row;
+      const int64_t token = item.first_query + row;
       const float norm = p.attn_scale != nullptr ? p.attn_scale[token] : p.norm;
       const int64_t at = p.out.at(token, item.head);
 #pragma unroll

@@ -15,10 +15,10 @@ namespace jindou {
 
 namespace attention {
 
-template <int kHeadDim, int kRows>
-using HstuAttentionBf16 = HstuAttentionKernel<MmaCore<MmaTraits<kHeadDim, kRows>>>;
-template <int kHeadDim>
-using HstuAttentionF32 = HstuAttentionKernel<FmaCore<FmaTraits<kHeadDim>>>;
+template <int kHeadDim, int kRows, bool kBias = false>
+using HstuAttentionBf16 = HstuAttentionKernel<MmaCore<MmaTraits<kHeadDim, kRows>>, kBias>;
+template <int kHeadDim, bool kBias = false>
+using HstuAttentionF32 = HstuAttentionKernel<FmaCore<FmaTraits<kHeadDim>>, kBias>;
 
 using HstuAttentionKernels =
     KernelList<HstuAttentionBf16<32, kLargeTile>, HstuAttentionBf16<64, kLargeTile>, HstuAttentionBf16<96, kLargeTile>,
@@ -26,9 +26,16 @@ using HstuAttentionKernels =
                HstuAttentionBf16<96, kSmallTile>, HstuAttentionBf16<128, kSmallTile>, HstuAttentionF32<32>,
                HstuAttentionF32<64>, HstuAttentionF32<96>, HstuAttentionF32<128>>;
 
+// With position or time bias: bound by its look-ups, so the larger tile would bring nothing.
+using BiasedHstuAttentionKernels =
+    KernelList<HstuAttentionBf16<32, kSmallTile, true>, HstuAttentionBf16<64, kSmallTile, true>,
+               HstuAttentionBf16<96, kSmallTile, true>, HstuAttentionBf16<128, kSmallTile, true>,
+               HstuAttentionF32<32, true>, HstuAttentionF32<64, true>, HstuAttentionF32<96, true>,
+               HstuAttentionF32<128, true>>;
+
 }  // namespace attention
 
-// No scratch.
+// No scratch but the table of time buckets.
 struct HstuAttentionPlan : KernelPlan {
   HstuAttentionPlan(const PlanResources &resources, const jd_hstu_attention_desc &description)
       : KernelPlan(JDB_OP_HSTU_ATTENTION, resources), desc(description) {}
@@ -41,7 +48,13 @@ struct HstuAttentionPlan : KernelPlan {
                   "hstu_attention: head dims %d and %d have no kernel here; equal ones of 32, 64, 96 and 128 have",
                   desc.head_dim_qk, desc.head_dim_v);
     }
-    *plan = new HstuAttentionPlan(resources, desc);
+    auto made = std::make_unique<HstuAttentionPlan>(resources, desc);
+    void *memory = nullptr;
+    if (const jd_status status = made->buffers.alloc(sizeof(TimeBuckets), &memory, error)) return status;
+    const TimeBuckets table = TimeBuckets::make();
+    if (const jd_status status = resources.upload(resources.upload_context, memory, &table, sizeof table, error)) return status;
+    made->buckets = static_cast<const TimeBuckets *>(memory);
+    *plan = made.release();
     return JD_OK;
   }
 
@@ -53,7 +66,8 @@ struct HstuAttentionPlan : KernelPlan {
   }
 
   // Rows of the tiles of a run.
-  int32_t tile_rows(int64_t batch, int64_t rows) const {
+  int32_t tile_rows(int64_t batch, int64_t rows, bool biased) const {
+    if (biased) return attention::kSmallTile;
     return attention::tile_rows_for(desc.dtype, items(batch, rows, attention::kLargeTile), multiprocessors);
   }
 
@@ -62,7 +76,27 @@ struct HstuAttentionPlan : KernelPlan {
   }
 
   const jd_hstu_attention_desc desc;
+  const TimeBuckets *buckets = nullptr;
 };
+
+namespace attention {
+
+inline HstuBias hstu_bias(const HstuAttentionPlan &plan, const jdb_hstu_attention_args &args) {
+  const auto last = [](const jdb_tensor &t) { return t.dtype ? t.shape[t.rank - 1] : 0; };
+  const auto head_stride = [](const jdb_tensor &t) { return t.rank == 2 ? stride_of(t, 0) : 0; };
+  HstuBias bias{};
+  bias.position = static_cast<const float *>(args.position_bias.data);
+  bias.position_head_stride = head_stride(args.position_bias);
+  bias.center = static_cast<int32_t>(last(args.position_bias) / 2);
+  bias.time = static_cast<const float *>(args.time_bias.data);
+  bias.time_head_stride = head_stride(args.time_bias);
+  bias.num_buckets = static_cast<int32_t>(last(args.time_bias)) - 1;
+  bias.timestamps = static_cast<const int64_t *>(args.timestamps.data);
+  bias.buckets = plan.buckets;
+  return bias;
+}
+
+}  // namespace attention
 
 template <class Exec>
 jd_status launch_hstu_attention(Exec &exec, const HstuAttentionPlan &plan, const jdb_hstu_attention_args &args) {
@@ -70,10 +104,11 @@ jd_status launch_hstu_attention(Exec &exec, const HstuAttentionPlan &plan, const
   if (args.batch == 0) return JD_OK;
   const jd_hstu_attention_desc &desc = plan.desc;
   const int64_t rows = args.queries.shape[0];
-  const int32_t tile_rows = plan.tile_rows(args.batch, rows);
+  const bool biased = args.position_bias.dtype != 0 || args.time_bias.dtype != 0;
+  const int32_t tile_rows = plan.tile_rows(args.batch, rows, biased);
 
   jd_status status = JD_INTERNAL;
-  HstuAttentionKernels::select(desc.dtype, desc.head_dim_qk, tile_rows, [&](auto tag) {
+  const auto launch = [&](auto tag) {
     using Kernel = typename decltype(tag)::type;
     using Element = typename Kernel::Element;
     typename Kernel::Params params{};
@@ -82,19 +117,27 @@ jd_status launch_hstu_attention(Exec &exec, const HstuAttentionPlan &plan, const
     params.values = rows_of<Element>(args.values);
     params.out = out_rows_of(args.out);
     params.offsets = offsets_of(args.offsets);
+    params.q_offsets = offsets_of(args.q_offsets);
     params.num_targets = static_cast<const int32_t *>(args.num_targets.data);
     params.attn_scale = static_cast<const float *>(args.attn_scale.data);
     params.batch = args.batch;
-    params.rows = rows;
+    params.rows = args.keys.shape[0];
+    params.query_rows = rows;
     params.max_seq_len = desc.max_seq_len;
     params.heads = desc.num_heads;
     params.mask = HstuMaskParams{desc.causal, desc.contextual_seq_len, desc.max_attn_len, desc.min_full_attn_seq_len};
     params.alpha = desc.alpha;
     params.norm = 1.0f / desc.scaling_seqlen;
+    if (biased) params.bias = hstu_bias(plan, args);
     params.sink = FaultSink{exec.faults(), exec.launch_number(), JDB_OP_HSTU_ATTENTION, desc.bounds};
     const int64_t items = plan.items(args.batch, rows, tile_rows);
     status = exec.template launch<Kernel>(grid_for(items, kBlocksAMultiprocessor * plan.multiprocessors), params);
-  });
+  };
+  if (biased) {
+    BiasedHstuAttentionKernels::select(desc.dtype, desc.head_dim_qk, tile_rows, launch);
+  } else {
+    HstuAttentionKernels::select(desc.dtype, desc.head_dim_qk, tile_rows, launch);
+  }
   return status;
 }
 

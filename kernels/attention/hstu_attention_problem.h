@@ -6,6 +6,7 @@
 
 #include "attention/hstu_mask.h"
 #include "attention/jagged.h"
+#include "attention/time_buckets.h"
 
 namespace jindou::attention {
 
@@ -14,25 +15,39 @@ struct HstuMaskParams {
   int32_t causal, contextual_seq_len, max_attn_len, min_full_attn_seq_len;
 };
 
+// What is added to scores: position[center + j - i] and time[bucket], for each head or (stride 0) for all. Null: none.
+struct HstuBias {
+  const float *position, *time;
+  int64_t position_head_stride, time_head_stride;
+  int32_t center;  // of `position`: distance 0
+  int32_t num_buckets;
+  const int64_t *timestamps;  // [rows]
+  const TimeBuckets *buckets;
+};
+
 template <class T>
 struct HstuAttentionParams {
   Rows<const T> queries, keys, values;
   OutRows out;
   Offsets offsets;
+  Offsets q_offsets;           // the last rows of each sequence; data null: all
   const int32_t *num_targets;  // [batch], or null
-  const float *attn_scale;     // [rows], or null: `norm`
+  const float *attn_scale;     // [query rows], or null: `norm`
   int64_t batch;
-  int64_t rows;                // of the tensors
+  int64_t rows;                // of keys and values
+  int64_t query_rows;          // of queries and out
   int64_t max_seq_len;
   int32_t heads;
   HstuMaskParams mask;
   float alpha;
   float norm;                  // 1 / scaling_seqlen
+  HstuBias bias;
   FaultSink sink;
 };
 
 struct HstuSequence {
-  Sequence rows;
+  Sequence rows;     // of keys and values
+  Sequence queries;  // the last of these rows
   int32_t targets;
   Fault fault;
 };
@@ -41,13 +56,23 @@ template <class T>
 JD_DEVICE HstuSequence read_hstu_sequence(const HstuAttentionParams<T> &p, int64_t b) {
   HstuSequence sequence;
   sequence.targets = 0;
+  sequence.queries = Sequence{0, 0};
   sequence.fault = read_sequence(p.offsets, b, p.batch, p.rows, p.max_seq_len, sequence.rows);
-  if (sequence.fault.fault != JDB_FAULT_NONE || p.num_targets == nullptr) return sequence;
-  sequence.targets = p.num_targets[b];
-  if (sequence.targets < 0 || sequence.targets > sequence.rows.length) {
-    sequence.fault = Fault{JDB_FAULT_TARGETS, -1, b, sequence.targets, sequence.rows.length};
-    sequence.rows.length = 0;
+  if (sequence.fault.fault != JDB_FAULT_NONE) return sequence;
+  if (p.q_offsets.data != nullptr) {
+    sequence.fault = read_sequence(p.q_offsets, b, p.batch, p.query_rows, p.max_seq_len, sequence.queries);
+    sequence.fault.table = 1;  // which tensor of offsets
+    if (sequence.fault.fault == JDB_FAULT_NONE && sequence.queries.length > sequence.rows.length)
+      sequence.fault = Fault{JDB_FAULT_QUERIES, 1, b, sequence.queries.length, sequence.rows.length};
+  } else {
+    sequence.queries = sequence.rows;
   }
+  if (sequence.fault.fault == JDB_FAULT_NONE && p.num_targets != nullptr) {
+    sequence.targets = p.num_targets[b];
+    if (sequence.targets < 0 || sequence.targets > sequence.rows.length)
+      sequence.fault = Fault{JDB_FAULT_TARGETS, -1, b, sequence.targets, sequence.rows.length};
+  }
+  if (sequence.fault.fault != JDB_FAULT_NONE) sequence.queries.length = 0;
   return sequence;
 }
 
@@ -55,13 +80,14 @@ template <int kRows, class T>
 JD_DEVICE uint32_t count_hstu_items(const HstuAttentionParams<T> &p, int64_t b) {
   const HstuSequence sequence = read_hstu_sequence(p, b);
   if (sequence.fault.fault != JDB_FAULT_NONE && prim::block_idx().x == 0) report_fault(p.sink, sequence.fault);
-  return static_cast<uint32_t>((sequence.rows.length + kRows - 1) / kRows) * p.heads;
+  return static_cast<uint32_t>((sequence.queries.length + kRows - 1) / kRows) * p.heads;
 }
 
 // A tile of query rows of one head, and the tiles of keys the mask leaves it: a first run, for rows of one interval of
 // keys, and a second for the diagonal where that lies apart (a tile of targets skips the targets before it).
 struct HstuItem {
-  Sequence sequence;
+  Sequence sequence;  // keys and values
+  int64_t first_query;  // where row 0 of the sequence would lie in queries and out: before them if it is not asked for
   HstuMask mask;
   int32_t first_row, last_row;  // [first_row, last_row)
   int32_t head;
@@ -79,8 +105,9 @@ JD_DEVICE HstuItem read_hstu_item(const HstuAttentionParams<T> &p, int64_t b, ui
   const int32_t n = sequence.rows.length;
   const HstuMask mask(p.mask.causal != 0, n, sequence.targets, p.mask.contextual_seq_len, p.mask.max_attn_len,
                       p.mask.min_full_attn_seq_len);
-  const int32_t tile = (n - 1) / kRows - static_cast<int32_t>(item / p.heads);
-  const int32_t first_row = tile * kRows;
+  const int32_t before = n - sequence.queries.length;  // rows that are not asked for
+  const int32_t tile = (sequence.queries.length - 1) / kRows - static_cast<int32_t>(item / p.heads);
+  const int32_t first_row = before + tile * kRows;
   const int32_t last_row = n - first_row < kRows ? n : first_row + kRows;
 
   const HstuMask::TileKeys seen = mask.tile_keys(first_row, last_row);
@@ -91,8 +118,10 @@ JD_DEVICE HstuItem read_hstu_item(const HstuAttentionParams<T> &p, int64_t b, ui
   const int32_t second_run_tiles = diagonal_end > second_run ? diagonal_end - second_run : 0;
 
   const int32_t first_run_tiles = first_run_end - first_run;
-  return HstuItem{sequence.rows, mask,      first_row,       last_row,   static_cast<int32_t>(item % p.heads),
-                  first_run,     first_run_tiles, second_run, first_run_tiles + second_run_tiles};
+  const int32_t head = static_cast<int32_t>(item % p.heads);
+  const int64_t first_query = sequence.queries.begin - before;
+  return HstuItem{sequence.rows, first_query, mask,      first_row,       last_row,
+                  head,          first_run,   first_run_tiles, second_run, first_run_tiles + second_run_tiles};
 }
 
 }  // namespace jindou::attention

@@ -56,6 +56,15 @@ JD_HOST_DEVICE JD_INLINE int clz(uint32_t x) {
 #endif
 }
 
+// Zero bits above the highest set bit; 64 for 0.
+JD_HOST_DEVICE JD_INLINE int clz64(uint64_t x) {
+#if defined(__CUDA_ARCH__)
+  return __clzll(static_cast<long long>(x));
+#else
+  return x == 0 ? 64 : __builtin_clzll(x);
+#endif
+}
+
 }  // namespace jindou::prim
 
 #endif

@@ -16,7 +16,7 @@
 extern "C" {
 
 // Raised with any change below; core refuses a plug-in of another version.
-#define JDB_VERSION 1
+#define JDB_VERSION 2
 
 // A resolved tensor. An absent one (optional argument) is all zero: test `dtype == 0`. `data` may be null when the
 // tensor has no elements. Strides of dimensions of size 1 mean nothing.
@@ -33,7 +33,7 @@ typedef struct jdb_report {
   int32_t has_error;  // 1: a STRICT operator met a bad value; the fields below name the first (launch order, then position)
   int32_t fault;      // JDB_FAULT_*
   int32_t op;         // JDB_OP_*
-  int32_t table;      // embedding table; target_attention: 0 = candidate_offsets, 1 = history_offsets; else -1
+  int32_t table;      // embedding table; target_attention: 0 = candidate_offsets, 1 = history_offsets; hstu: 1 = q_offsets; else -1
   int64_t position;   // index in ids (ids), or the sequence (offsets, lengths, targets)
   int64_t value;      // the id, offset, length or number of targets met
   int64_t limit;      // rows of the table, declared maximum...
@@ -47,7 +47,8 @@ enum {
   JDB_FAULT_OFFSET_ORDER = 3,   // offsets[position+1] < offsets[position]
   JDB_FAULT_OFFSET_OVERRUN = 4, // offsets[position+1] > rows of the values (limit = rows), or the last one < rows
   JDB_FAULT_LENGTH = 5,         // sequence `position` longer than the declared maximum (limit)
-  JDB_FAULT_TARGETS = 6         // num_targets[position] < 0 or > rows of the sequence (limit)
+  JDB_FAULT_TARGETS = 6,        // num_targets[position] < 0 or > rows of the sequence (limit)
+  JDB_FAULT_QUERIES = 7         // more queries than rows (limit) in sequence `position`
 };
 
 enum {
@@ -80,6 +81,7 @@ typedef struct jdb_target_attention_args {
 
 typedef struct jdb_hstu_attention_args {
   jdb_tensor queries, keys, values, offsets, num_targets, attn_scale, out;
+  jdb_tensor q_offsets, timestamps, position_bias, time_bias;
   int64_t batch;
 } jdb_hstu_attention_args;
 

@@ -87,6 +87,25 @@ jd_status check_targets(const Context &context, const jdb_tensor &offsets, const
   return JD_OK;
 }
 
+int64_t offset_at(const jdb_tensor &offsets, int64_t i) {
+  return offsets.dtype == JD_I32 ? static_cast<const int32_t *>(offsets.data)[i]
+                                 : static_cast<const int64_t *>(offsets.data)[i];
+}
+
+// No sequence has more queries than rows.
+jd_status check_queries(const Context &context, const jdb_tensor &q_offsets, const jdb_tensor &offsets, int64_t batch) {
+  for (int64_t b = 0; b < batch; ++b) {
+    const int64_t queries = offset_at(q_offsets, b + 1) - offset_at(q_offsets, b);
+    const int64_t rows = offset_at(offsets, b + 1) - offset_at(offsets, b);
+    if (queries <= rows) continue;
+    return fail_argument(context, JD_INVALID_ARGUMENT, "q_offsets",
+                         "expected at most %" PRId64 " queries (the rows of the sequence), got %" PRId64
+                         " in sequence %" PRId64,
+                         rows, queries, b);
+  }
+  return JD_OK;
+}
+
 jd_status check(const Context &context, const Plan &plan, const jdb_embedding_bag_args &a) {
   const jd_embedding_bag_desc &d = plan.desc.embedding_bag.d;
   if (d.bounds == JD_BOUNDS_TRUST) return JD_OK;
@@ -104,8 +123,13 @@ jd_status check(const Context &context, const Plan &plan, const jdb_target_atten
 
 jd_status check(const Context &context, const Plan &plan, const jdb_hstu_attention_args &a) {
   const jd_hstu_attention_desc &d = plan.desc.hstu_attention;
-  const Jagged rows = {"offsets", "queries", a.batch, a.queries.shape[0], d.max_seq_len, "max_seq_len"};
+  const Jagged rows = {"offsets", "keys", a.batch, a.keys.shape[0], d.max_seq_len, "max_seq_len"};
   if (const jd_status status = check_offsets(context, a.offsets, rows)) return status;
+  if (a.q_offsets.dtype != 0) {
+    const Jagged queries = {"q_offsets", "queries", a.batch, a.queries.shape[0], d.max_seq_len, "max_seq_len"};
+    if (const jd_status status = check_offsets(context, a.q_offsets, queries)) return status;
+    if (const jd_status status = check_queries(context, a.q_offsets, a.offsets, a.batch)) return status;
+  }
   if (a.num_targets.dtype == 0) return JD_OK;
   return a.offsets.dtype == JD_I32 ? check_targets<int32_t>(context, a.offsets, a.num_targets, a.batch)
                                    : check_targets<int64_t>(context, a.offsets, a.num_targets, a.batch);

@@ -9,6 +9,7 @@ namespace jindou::core {
 namespace {
 
 const char *offsets_name(const jdb_report &report) {
+  if (report.op == JDB_OP_HSTU_ATTENTION && report.table == 1) return "q_offsets";
   if (report.op != JDB_OP_TARGET_ATTENTION) return "offsets";
   if (report.table == 0) return "candidate_offsets";
   return report.table == 1 ? "history_offsets" : "candidate_offsets or history_offsets";
@@ -51,6 +52,11 @@ void describe(const Context &context, const jdb_report &r) {
     case JDB_FAULT_TARGETS:
       return fail_at("num_targets",
                      "expected 0..%" PRId64 " (the rows of its sequence), got %" PRId64 " at position %" PRId64,
+                     r.limit, r.value, r.position);
+    case JDB_FAULT_QUERIES:
+      return fail_at("q_offsets",
+                     "expected at most %" PRId64 " queries (the rows of the sequence), got %" PRId64
+                     " in sequence %" PRId64,
                      r.limit, r.value, r.position);
     default:
       fail_operation(context, JD_OUT_OF_BOUNDS, "fault %d at position %" PRId64 ": value %" PRId64 ", limit %" PRId64,

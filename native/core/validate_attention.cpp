@@ -95,6 +95,19 @@ void check_rows(Rules &rules, const char *name, const jdb_tensor &t, int32_t dty
   rules.aligned_rows(name, t);
 }
 
+// A bias [n] shared by the heads, or [heads, n]; n > 0.
+void check_bias(Rules &rules, const char *name, const jdb_tensor &t, int64_t heads) {
+  if (t.rank == 2) {
+    rules.tensor(name, t, JD_F32, {heads, kAny});
+  } else {
+    rules.tensor(name, t, JD_F32, {kAny});
+  }
+  rules.contiguous_last(name, t);
+  if (!rules.broken() && t.dtype && t.shape[t.rank - 1] < 1) {
+    rules.fail(JD_INVALID_ARGUMENT, name, "expected at least one number, got none");
+  }
+}
+
 void check_arguments(Rules &rules, const Plan &plan, jdb_target_attention_args &a) {
   const jd_target_attention_desc &d = plan.desc.target_attention;
   const int64_t heads = d.num_heads, kv_heads = d.num_kv_heads, dqk = d.head_dim_qk, dv = d.head_dim_v;
@@ -128,23 +141,45 @@ void check_arguments(Rules &rules, const Plan &plan, jdb_hstu_attention_args &a)
   const int64_t heads = d.num_heads, dqk = d.head_dim_qk, dv = d.head_dim_v;
   check_rows(rules, "queries", a.queries, d.dtype, kAny, heads, dqk);
   if (rules.broken()) return;
-  const int64_t total = a.queries.shape[0];
-  check_rows(rules, "keys", a.keys, d.dtype, total, heads, dqk);
+  const int64_t queries = a.queries.shape[0];
+  check_rows(rules, "keys", a.keys, d.dtype, a.q_offsets.dtype ? kAny : queries, heads, dqk);
+  if (rules.broken()) return;
+  const int64_t total = a.keys.shape[0];
   check_rows(rules, "values", a.values, d.dtype, total, heads, dv);
   check_offsets(rules, "offsets", a.offsets, d.offset_dtype, d.max_batch, &a.batch);
+  rules.tensor("q_offsets", a.q_offsets, d.offset_dtype, {a.offsets.shape[0]});
+  rules.contiguous_last("q_offsets", a.q_offsets);
   rules.tensor("num_targets", a.num_targets, JD_I32, {a.batch});
   rules.contiguous_last("num_targets", a.num_targets);
-  rules.tensor("attn_scale", a.attn_scale, JD_F32, {total});
+  rules.tensor("attn_scale", a.attn_scale, JD_F32, {queries});
   rules.contiguous_last("attn_scale", a.attn_scale);
-  check_rows(rules, "out", a.out, d.out_dtype, total, heads, dv);
+  check_bias(rules, "position_bias", a.position_bias, heads);
+  if (!rules.broken() && a.position_bias.dtype) {
+    const int64_t distances = a.position_bias.shape[a.position_bias.rank - 1];
+    if (distances % 2 == 0 || distances < 2 * d.max_seq_len - 1) {
+      rules.fail(JD_INVALID_ARGUMENT, "position_bias",
+                 "expected 2 N - 1 distances, N >= %" PRId64 " (max_seq_len of the plan), got %" PRId64, d.max_seq_len,
+                 distances);
+    }
+  }
+  check_bias(rules, "time_bias", a.time_bias, heads);
+  rules.presence("timestamps", a.timestamps, a.time_bias.dtype != 0,
+                 a.time_bias.dtype != 0 ? "there is a time_bias" : "there is no time_bias");
+  rules.tensor("timestamps", a.timestamps, JD_I64, {total});
+  rules.contiguous_last("timestamps", a.timestamps);
+  check_rows(rules, "out", a.out, d.out_dtype, queries, heads, dv);
   rules.separate_elements("out", a.out);
   rules.apart("out", a.out,
               {{"queries", a.queries},
                {"keys", a.keys},
                {"values", a.values},
                {"offsets", a.offsets},
+               {"q_offsets", a.q_offsets},
                {"num_targets", a.num_targets},
-               {"attn_scale", a.attn_scale}});
+               {"attn_scale", a.attn_scale},
+               {"timestamps", a.timestamps},
+               {"position_bias", a.position_bias},
+               {"time_bias", a.time_bias}});
 }
 
 // -- entry points ---------------------------------------------------------------------------------------------------
@@ -232,13 +267,17 @@ jd_status jd_hstu_attention_run(jd_plan plan_handle, jd_stream stream_handle, co
     jd_hstu_attention_args args;
     if (const jd_status status = read_struct(context, "args", given, &args)) return status;
     jdb_hstu_attention_args a;
-    Arguments<7> tensors(context, *stream->device);
+    Arguments<11> tensors(context, *stream->device);
     tensors.required("queries", args.queries, &a.queries);
     tensors.required("keys", args.keys, &a.keys);
     tensors.required("values", args.values, &a.values);
     tensors.required("offsets", args.offsets, &a.offsets);
     tensors.optional("num_targets", args.num_targets, &a.num_targets);
     tensors.optional("attn_scale", args.attn_scale, &a.attn_scale);
+    tensors.optional("q_offsets", args.q_offsets, &a.q_offsets);
+    tensors.optional("timestamps", args.timestamps, &a.timestamps);
+    tensors.optional("position_bias", args.position_bias, &a.position_bias);
+    tensors.optional("time_bias", args.time_bias, &a.time_bias);
     tensors.required("out", args.out, &a.out);
     if (tensors.status() != JD_OK) return tensors.status();
     Rules rules(context);

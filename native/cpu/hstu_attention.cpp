@@ -1,7 +1,7 @@
 // hstu_attention on the CPU: how the work is cut into tasks. The kernel is in kernels/hstu_attention.h, the mask in
 // attention/hstu_mask.h.
 //
-// A task is up to eight tiles of query rows of one head of one sequence. The longest sequences go first, and in each the last
+// The queries may be the last rows of each sequence only. A task is up to eight tiles of query rows of one head of one sequence. The longest sequences go first, and in each the last
 // rows, which see most keys, so that the last tasks are short ones.
 #include <algorithm>
 #include <climits>
@@ -18,10 +18,10 @@ namespace {
 constexpr int64_t kTilesOfTask = 8;
 constexpr int kTasksOfThread = 4;
 
-// One sequence of a run.
+// One sequence of a run: its queries are its last rows.
 struct Sequence {
-  int64_t first;
-  int32_t rows, targets;
+  int64_t first, first_query;
+  int32_t rows, queries, targets;
 };
 
 // What the rows of a task see, in the form the kernel wants: memory of one worker.
@@ -95,9 +95,11 @@ class HstuAttention final : public Plan {
     int64_t tiles = 0, pairs = 0;
     for (int64_t b = 0; b < a.batch; ++b) {
       const int64_t first = integer_at(a.offsets, b), rows = integer_at(a.offsets, b + 1) - first;
-      sequences[b] = {first, static_cast<int32_t>(rows), targets ? targets[b] : 0};
-      tiles += (rows + lanes_ - 1) / lanes_ * desc_.num_heads;
-      pairs += rows * (rows + 1) / 2 * desc_.num_heads;
+      const jdb_tensor &of_queries = a.q_offsets.dtype ? a.q_offsets : a.offsets;
+      const int64_t first_query = integer_at(of_queries, b), queries = integer_at(of_queries, b + 1) - first_query;
+      sequences[b] = {first, first_query, static_cast<int32_t>(rows), static_cast<int32_t>(queries), targets ? targets[b] : 0};
+      tiles += (queries + lanes_ - 1) / lanes_ * desc_.num_heads;
+      pairs += queries * (2 * rows - queries + 1) / 2 * desc_.num_heads;
     }
     std::sort(sequences, sequences + a.batch, [](const Sequence &x, const Sequence &y) {
       return x.rows != y.rows ? x.rows > y.rows : x.first < y.first;
@@ -110,13 +112,13 @@ class HstuAttention final : public Plan {
     int64_t *ends = memory.part<int64_t>(ends_at_);  // tasks of sequences 0..b
     int64_t tasks = 0;
     for (int64_t b = 0; b < a.batch; ++b) {
-      tasks += (sequences[b].rows + rows_of_task - 1) / rows_of_task * desc_.num_heads;
+      tasks += (sequences[b].queries + rows_of_task - 1) / rows_of_task * desc_.num_heads;
       ends[b] = tasks;
     }
     device.pool.run(tasks, pairs * desc_.head_dim_qk * 2, [&](int64_t index, int worker) {
       const int64_t b = std::upper_bound(ends, ends + a.batch, index) - ends;
       const int64_t from_end = (ends[b] - 1 - index) / desc_.num_heads;  // chunk of rows, the last one first
-      const int64_t first_row = from_end * rows_of_task;
+      const int64_t first_row = sequences[b].rows - sequences[b].queries + from_end * rows_of_task;
       run_task(a, sequences[b], index % desc_.num_heads, first_row,
                std::min<int64_t>(sequences[b].rows, first_row + rows_of_task), worker);
     });
@@ -145,12 +147,13 @@ class HstuAttention final : public Plan {
     t.alpha = desc_.alpha;
     t.first_row = first_row;
     t.last_row = last_row;
-    t.queries = head_rows(a.queries, x.first, head);
+    t.first_query = x.rows - x.queries;
+    t.queries = head_rows(a.queries, x.first_query, head);
     t.keys = head_rows(a.keys, x.first, head);
     t.values = head_rows(a.values, x.first, head);
-    t.out = element(a.out, x.first * a.out.strides[0] + head * a.out.strides[1]);
+    t.out = element(a.out, x.first_query * a.out.strides[0] + head * a.out.strides[1]);
     t.out_stride = a.out.strides[0];
-    t.norm = a.attn_scale.data ? static_cast<const float *>(a.attn_scale.data) + x.first : nullptr;
+    t.norm = a.attn_scale.data ? static_cast<const float *>(a.attn_scale.data) + x.first_query : nullptr;
     t.common_norm = 1.0f / desc_.scaling_seqlen;
     t.tiles = sight.tiles;
     t.begin = sight.begin;
@@ -158,6 +161,12 @@ class HstuAttention final : public Plan {
     t.hole_end = sight.hole_end;
     t.end = sight.end;
     t.own = sight.own;
+    t.bias.position = nullptr;
+    if (a.position_bias.dtype) t.bias.position = of_head(a.position_bias, head) + columns(a.position_bias) / 2;
+    t.bias.time = a.time_bias.dtype ? of_head(a.time_bias, head) : nullptr;
+    t.bias.timestamps = static_cast<const int64_t *>(a.timestamps.data) + (a.timestamps.data ? x.first : 0);
+    t.bias.buckets = &time_buckets_;
+    t.bias.num_buckets = a.time_bias.dtype ? static_cast<int32_t>(columns(a.time_bias)) - 1 : 0;
     t.scratch = memory.part<float>(scratch_at_) + floats_of_worker_ * worker;
     device.kernels.hstu_attention(t);
   }
@@ -166,7 +175,14 @@ class HstuAttention final : public Plan {
     return {element(t, row * t.strides[0] + head * t.strides[1]), t.strides[0]};
   }
 
+  // A bias [n] or [heads, n].
+  static int64_t columns(const jdb_tensor &bias) { return bias.shape[bias.rank - 1]; }
+  static const float *of_head(const jdb_tensor &bias, int64_t head) {
+    return static_cast<const float *>(bias.data) + (bias.rank == 2 ? head * bias.strides[0] : 0);
+  }
+
   const jd_hstu_attention_desc desc_;
+  const TimeBuckets time_buckets_ = TimeBuckets::make();
   const int lanes_;
   const AttentionScratch scratch_;
   const int64_t floats_of_worker_;

@@ -166,7 +166,9 @@ static void structs(void) {
   FIELD(jd_hstu_attention_args, queries); FIELD(jd_hstu_attention_args, keys);
   FIELD(jd_hstu_attention_args, values); FIELD(jd_hstu_attention_args, offsets);
   FIELD(jd_hstu_attention_args, num_targets); FIELD(jd_hstu_attention_args, attn_scale);
-  FIELD(jd_hstu_attention_args, out);
+  FIELD(jd_hstu_attention_args, out); FIELD(jd_hstu_attention_args, q_offsets);
+  FIELD(jd_hstu_attention_args, timestamps); FIELD(jd_hstu_attention_args, position_bias);
+  FIELD(jd_hstu_attention_args, time_bias);
   end_struct();
   begin_struct("jd_linear_args", sizeof(jd_linear_args), _Alignof(jd_linear_args));
   FIELD(jd_linear_args, struct_size); FIELD(jd_linear_args, activation); FIELD(jd_linear_args, x);

@@ -445,6 +445,47 @@ TEST_F(HstuAttentionErrors, numbers_of_targets) {
   refused_run(plan, [&](Args &a) { a.num_targets = tensor(JD_I32, {3}, {4}); }, {"argument 'num_targets'", "stride 1"});
 }
 
+TEST_F(HstuAttentionErrors, last_rows_only) {
+  const jd_plan plan = good_plan();
+  args.queries = tensor(JD_F32, {5, 2, 64});
+  args.out = tensor(JD_F32, {5, 2, 64});
+  args.attn_scale = tensor(JD_F32, {5});
+  args.q_offsets = i32({0, 4, 5, 5});
+  ASSERT_EQ(jd_hstu_attention_run(plan, stream, &args, &error), JD_OK) << error.message;
+  refused_run(plan, [&](Args &a) { a.q_offsets = i32({1, 4, 5, 5}); }, {"argument 'q_offsets'", "first offset to be 0"});
+  refused_run(plan, [&](Args &a) { a.q_offsets = i32({0, 4, 3, 5}); }, {"argument 'q_offsets'", "got 3 after 4"});
+  refused_run(plan, [&](Args &a) { a.q_offsets = i32({0, 4, 6, 5}); }, {"argument 'q_offsets'", "(rows of 'queries')"});
+  refused_run(plan, [&](Args &a) { a.q_offsets = i64({0, 4, 5, 5}); }, {"argument 'q_offsets'", "dtype i32"});
+  refused_run(plan, [&](Args &a) { a.q_offsets = i32({0, 5, 5, 5}); },
+              {"argument 'q_offsets'", "at most 4 queries", "got 5 in sequence 0"});
+  refused_run(plan, [&](Args &a) { a.q_offsets = i32({0, 4, 4, 5}); },
+              {"argument 'q_offsets'", "at most 0 queries", "got 1 in sequence 2"});
+  refused_run(plan, [&](Args &a) { a.q_offsets = i32({0, 5, 5}); }, {"argument 'q_offsets'", "[4]", "[3]"});
+  refused_run(plan, [&](Args &a) { a.attn_scale = tensor(JD_F32, {9}); }, {"argument 'attn_scale'", "[5]", "[9]"});
+  refused_run(plan, [&](Args &a) { a.out = tensor(JD_F32, {9, 2, 64}); }, {"argument 'out'", "[5, 2, 64]"});
+  refused_run(plan, [](Args &a) { a.q_offsets = 0; }, {"argument 'keys'", "[5, 2, 64]", "[9, 2, 64]"});
+}
+
+TEST_F(HstuAttentionErrors, biases) {
+  const jd_plan plan = good_plan();
+  args.position_bias = tensor(JD_F32, {9});
+  args.time_bias = tensor(JD_F32, {2, 129});
+  args.timestamps = tensor(JD_I64, {9});
+  ASSERT_EQ(jd_hstu_attention_run(plan, stream, &args, &error), JD_OK) << error.message;
+  refused_run(plan, [&](Args &a) { a.position_bias = tensor(JD_F32, {10}); },
+              {"argument 'position_bias'", "2 N - 1 distances, N >= 5", "got 10"});
+  refused_run(plan, [&](Args &a) { a.position_bias = tensor(JD_F32, {2, 7}); }, {"argument 'position_bias'", "got 7"});
+  refused_run(plan, [&](Args &a) { a.position_bias = tensor(JD_F32, {3, 9}); }, {"argument 'position_bias'", "[3, 9]"});
+  refused_run(plan, [&](Args &a) { a.position_bias = tensor(JD_BF16, {9}); }, {"argument 'position_bias'", "f32"});
+  refused_run(plan, [&](Args &a) { a.position_bias = tensor(JD_F32, {9}, {2}); }, {"argument 'position_bias'", "stride 1"});
+  refused_run(plan, [&](Args &a) { a.time_bias = tensor(JD_F32, {0}); }, {"argument 'time_bias'", "at least one"});
+  refused_run(plan, [&](Args &a) { a.time_bias = tensor(JD_F32, {1, 1, 3}); }, {"argument 'time_bias'", "rank"});
+  refused_run(plan, [](Args &a) { a.time_bias = 0; }, {"argument 'timestamps'", "no tensor", "no time_bias"});
+  refused_run(plan, [](Args &a) { a.timestamps = 0; }, {"argument 'timestamps'", "a tensor", "there is a time_bias"});
+  refused_run(plan, [&](Args &a) { a.timestamps = tensor(JD_I64, {8}); }, {"argument 'timestamps'", "[9]", "[8]"});
+  refused_run(plan, [&](Args &a) { a.timestamps = tensor(JD_I32, {9}); }, {"argument 'timestamps'", "i64", "i32"});
+}
+
 TEST_F(HstuAttentionErrors, bf16_and_wide_offsets) {
   desc.dtype = JD_BF16;
   desc.offset_dtype = JD_I64;

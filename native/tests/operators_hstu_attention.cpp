@@ -54,17 +54,59 @@ class HstuAttention : public ::testing::TestWithParam<std::string> {
     rig.keep(plan);
     jd_hstu_attention_args a{};
     a.struct_size = sizeof a;
-    const std::vector<int64_t> shape = {total, c.heads, c.dqk};
-    a.queries = rig.tensor(s.dtype, shape, c.queries, s.padding);
+    const int64_t queries = c.q_offsets.empty() ? total : c.q_offsets.back();
+    const std::vector<int64_t> shape = {total, c.heads, c.dqk}, query_shape = {queries, c.heads, c.dqk};
+    a.queries = rig.tensor(s.dtype, query_shape, c.queries, s.padding);
     a.keys = rig.tensor(s.dtype, shape, c.keys, s.padding);
     a.values = rig.tensor(s.dtype, shape, c.values, s.padding);
     a.offsets = rig.integers(s.offset_dtype, c.offsets);
     if (!c.num_targets.empty()) a.num_targets = rig.integers(JD_I32, c.num_targets);
-    if (!c.attn_scale.empty()) a.attn_scale = rig.tensor(JD_F32, {total}, c.attn_scale);
-    a.out = rig.poisoned(s.out_dtype ? s.out_dtype : s.dtype, shape, s.padding);
+    if (!c.attn_scale.empty()) a.attn_scale = rig.tensor(JD_F32, {queries}, c.attn_scale);
+    if (!c.q_offsets.empty()) a.q_offsets = rig.integers(s.offset_dtype, c.q_offsets);
+    if (!c.timestamps.empty()) a.timestamps = rig.integers(JD_I64, c.timestamps);
+    if (!c.position_bias.empty()) a.position_bias = rig.tensor(JD_F32, bias_shape(c, c.position_bias), c.position_bias);
+    if (!c.time_bias.empty()) a.time_bias = rig.tensor(JD_F32, bias_shape(c, c.time_bias), c.time_bias);
+    a.out = rig.poisoned(s.out_dtype ? s.out_dtype : s.dtype, query_shape, s.padding);
     rig.check(jd_hstu_attention_run(plan, rig.stream, &a, &error), error);
     rig.check(jd_stream_synchronize(rig.stream, &error), error);
     return a.out;
+  }
+
+  static std::vector<int64_t> bias_shape(const HstuAttentionCase &c, const std::vector<double> &bias) {
+    const auto count = static_cast<int64_t>(bias.size());
+    return c.bias_per_head ? std::vector<int64_t>{c.heads, count / c.heads} : std::vector<int64_t>{count};
+  }
+
+  // Only the last rows of each sequence ask.
+  static HstuAttentionCase last_rows(const HstuAttentionCase &c, const std::vector<int64_t> &counts) {
+    HstuAttentionCase part = c;
+    part.q_offsets = offsets_of(counts);
+    part.queries.clear();
+    part.attn_scale.clear();
+    const int64_t width = c.heads * c.dqk;
+    for (size_t b = 0; b < counts.size(); ++b) {
+      const int64_t last = c.offsets[b + 1], first = last - counts[b];
+      part.queries.insert(part.queries.end(), c.queries.begin() + first * width, c.queries.begin() + last * width);
+      if (c.attn_scale.empty()) continue;
+      part.attn_scale.insert(part.attn_scale.end(), c.attn_scale.begin() + first, c.attn_scale.begin() + last);
+    }
+    return part;
+  }
+
+  static void add_biases(HstuAttentionCase &c, Random &random, bool position, bool time, bool per_head) {
+    int64_t longest = 1;
+    for (size_t b = 1; b < c.offsets.size(); ++b) longest = std::max(longest, c.offsets[b] - c.offsets[b - 1]);
+    const int64_t sets = per_head ? c.heads : 1;
+    c.bias_per_head = per_head;
+    if (position) c.position_bias = random.values(sets * (2 * (longest + 3) - 1), JD_F32, 2);
+    if (!time) return;
+    c.time_bias = random.values(sets * 41, JD_F32, 2);
+    int64_t now = 1'700'000'000;
+    for (int64_t i = 0; i < c.offsets.back(); ++i) {
+      // Seconds, minutes, days and years apart, and now and then back in time.
+      now += static_cast<int64_t>(std::exp(random.uniform(0, 18))) * (random.uniform(0, 1) < 0.2 ? -1 : 1);
+      c.timestamps.push_back(now);
+    }
   }
 
   void compare(Rig &rig, const HstuAttentionCase &c, const Variant &s, const std::string &what) {
@@ -74,7 +116,9 @@ class HstuAttention : public ::testing::TestWithParam<std::string> {
     for (size_t b = 1; b < c.offsets.size(); ++b) longest = std::max(longest, c.offsets[b] - c.offsets[b - 1]);
     double norm = 1 / c.scaling_seqlen;
     for (const double x : c.attn_scale) norm = std::max(norm, std::fabs(x));
-    const double score = std::fabs(c.alpha) * 4 * std::sqrt(static_cast<double>(c.dqk)) * 2;  // of random vectors, generously
+    double score = std::fabs(c.alpha) * 4 * std::sqrt(static_cast<double>(c.dqk)) * 2;  // of random vectors, generously
+    if (!c.position_bias.empty()) score += 2;
+    if (!c.time_bias.empty()) score += 2;
     const int32_t out_dtype = s.out_dtype ? s.out_dtype : s.dtype;
     expect_near(rig.read(out), expected.out, [&](size_t i) {
       return tolerance::hstu_attention(longest, c.dqk, score, expected.terms[i] + norm, expected.out[i], s.dtype, out_dtype);
@@ -161,6 +205,81 @@ TEST_P(HstuAttention, a_scale_for_every_row) {
     Variant s;
     s.dtype = dtype;
     compare(rig, c, s, jd_dtype_name(dtype));
+  }
+}
+
+TEST_P(HstuAttention, position_and_time_bias) {
+  Rig rig(GetParam());
+  for (const int32_t dtype : {JD_F32, JD_BF16}) {
+    for (const int kinds : {1, 2, 3}) {
+      for (const bool per_head : {false, true}) {
+        for (const bool causal : {true, false}) {
+          Random random(kinds);
+          HstuAttentionCase c = make(random, dtype, 32, 2, {1, 70, 0, 131}, {0, 9, 0, 40});
+          c.mask = {causal, per_head ? 4 : 0, causal ? 0 : 50, 10};
+          add_biases(c, random, kinds & 1, kinds & 2, per_head);
+          Variant s;
+          s.dtype = dtype;
+          s.padding = per_head ? 8 : 0;
+          compare(rig, c, s, name(c) + ", biases " + std::to_string(kinds));
+        }
+      }
+    }
+  }
+}
+
+TEST_P(HstuAttention, biases_for_every_head_dim) {
+  Rig rig(GetParam());
+  for (const int32_t dtype : {JD_F32, JD_BF16}) {
+    for (const int64_t dim : {32, 64, 96, 128}) {
+      Random random(dim);
+      HstuAttentionCase c = make(random, dtype, dim, 2, {33, 70, 64}, {5, 0, 64});
+      add_biases(c, random, true, true, true);
+      Variant s;
+      s.dtype = dtype;
+      compare(rig, c, s, "dim " + std::to_string(dim));
+      compare(rig, last_rows(c, {3, 65, 20}), s, "last rows, dim " + std::to_string(dim));
+    }
+  }
+}
+
+TEST_P(HstuAttention, time_differences_of_every_size) {
+  Rig rig(GetParam());
+  Random random(3);
+  HstuAttentionCase c = make(random, JD_F32, 32, 1, {57});
+  c.time_bias = random.values(148, JD_F32, 2);
+  c.timestamps = {0, INT64_MIN, int64_t{1} << 62};  // what float64 holds exactly
+  for (int bits = 0; c.timestamps.size() < 57; ++bits) c.timestamps.push_back((int64_t{1} << bits) - 1);
+  compare(rig, c, {}, "powers of two");
+}
+
+// Keys and values from a cache: the bits of the last rows are those of the whole sequence's run.
+TEST_P(HstuAttention, last_rows_alone_have_the_same_bits) {
+  Rig rig(GetParam());
+  const std::vector<int64_t> lengths = {150, 1, 0, 64, 97}, targets = {20, 1, 0, 64, 0};
+  for (const int32_t dtype : {JD_F32, JD_BF16}) {
+    for (const bool biased : {false, true}) {
+      Random random(12);
+      HstuAttentionCase c = make(random, dtype, 32, 2, lengths, targets);
+      c.mask = {true, 3, 60, 30};
+      c.attn_scale = random.values(c.offsets.back(), JD_F32);
+      if (biased) add_biases(c, random, true, true, true);
+      Variant s;
+      s.dtype = dtype;
+      s.padding = 16;
+      const std::vector<uint32_t> whole = rig.bits(run(rig, c, s));
+      for (const std::vector<int64_t> &counts :
+           {std::vector<int64_t>{1, 1, 0, 1, 1}, {70, 0, 0, 64, 33}, {150, 1, 0, 64, 97}, {0, 0, 0, 0, 0}}) {
+        const HstuAttentionCase part = last_rows(c, counts);
+        compare(rig, part, s, "last rows");
+        const std::vector<uint32_t> bits = rig.bits(run(rig, part, s));
+        for (size_t b = 0; b < counts.size(); ++b) {
+          const int64_t begin = part.q_offsets[b] * 64, end = part.q_offsets[b + 1] * 64;
+          EXPECT_TRUE(std::equal(bits.begin() + begin, bits.begin() + end,
+                                 whole.begin() + (c.offsets[b + 1] - counts[b]) * 64)) << "sequence " << b;
+        }
+      }
+    }
   }
 }
 

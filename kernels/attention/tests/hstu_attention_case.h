@@ -145,7 +145,7 @@ inline HstuOutcome run(const HstuCase &c) {
     EXPECT_EQ(HstuAttentionPlan::create(memory.resources(c.multiprocessors), desc_of(c), &made, &error), JD_OK);
     const std::unique_ptr<KernelPlan> plan(made);
     const auto &hstu = static_cast<const HstuAttentionPlan &>(*plan);
-    outcome.tile_rows = hstu.tile_rows(args.batch, c.rows());
+    outcome.tile_rows = hstu.tile_rows(args.batch, c.rows(), false);
     simt_backend::Executor executor(stream, &error);
     EXPECT_EQ(launch_hstu_attention(executor, hstu, args), JD_OK) << error.message;
   }

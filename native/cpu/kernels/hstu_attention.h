@@ -1,6 +1,6 @@
 // hstu_attention: pointwise attention under HSTU's mask (jindou/attention.h).
 //
-//   a_ij = SiLU(alpha * q_i . k_j) * norm_i * m_ij       out_i = sum_j a_ij v_j
+//   a_ij = SiLU(alpha * q_i . k_j + rab_ij) * norm_i * m_ij       out_i = sum_j a_ij v_j
 //
 // FLOPs 4 * d * allowed pairs; the FMA rate is the bound. A task owns some tiles of query rows of one head of one sequence.
 //
@@ -94,8 +94,9 @@ struct HstuAttention {
 
   void load(int tile) const {
     for (int i = 0; i < lanes(tile); i += kWidth) {
-      Tile::template gather_lanes<kPairs>([&](int lane) { return element(t.queries, first_row(tile) + i + lane); },
-                                          lanes(tile) - i, t.dtype, t.alpha, queries(tile) + i);
+      const int64_t query = first_row(tile) - t.first_query + i;
+      Tile::template gather_lanes<kPairs>([&](int lane) { return element(t.queries, query + lane); }, lanes(tile) - i, t.dtype,
+                                          t.alpha, queries(tile) + i);
       for (int d = 0; d < kHeadDim; ++d) Isa::store(out(tile) + d * kLanes + i, Isa::zero());
     }
   }
@@ -109,12 +110,45 @@ struct HstuAttention {
                       (seen.full_begin[1] <= from && to <= seen.full_end[1]);
     const int begin = from - first, end = to - first;
     Tile::template scores<N, false>(queries(tile), k, begin, end, t.alpha, s, nullptr, ahead);
+    if (t.bias.position) add_position_bias<N>(tile, first, begin, end);
+    if (t.bias.time) add_time_bias<N>(tile, first, begin, end);
     if (full) {
       weights<N, false>(tile, first, begin, end);
     } else {
       weights<N, true>(tile, first, begin, end);
     }
     Tile::template weigh<N, false>(s, v, kPairs ? begin / 2 : begin, kPairs ? (end + 1) / 2 : end, nullptr, out(tile));
+  }
+
+  // Along the lanes of one key the distance j - i falls by one: a reversed piece of the table, cut once for a block.
+  template <int N>
+  __attribute__((noinline)) void add_position_bias(int tile, int first, int begin, int end) const {
+    float by_row[kKeyBlock + N * kWidth];  // of row - key, from the least
+    const int row = static_cast<int>(first_row(tile)), least = row - (first + end - 1);
+    const int most = row + lanes(tile) - 1 - (first + begin);  // lanes past the last row see nothing
+    for (int i = 0; i < end - begin - 1 + N * kWidth; ++i) {
+      by_row[i] = t.bias.position[-(least + i < most ? least + i : most)];
+    }
+    for (int j = begin; j < end; ++j) {
+      const float *bias = by_row + (end - 1 - j);
+      for (int n = 0; n < N * kWidth; n += kWidth) {
+        float *at = s + j * kLanes + n;
+        Isa::store(at, Isa::add(Isa::load(at), Isa::load(bias + n)));
+      }
+    }
+  }
+
+  template <int N>
+  __attribute__((noinline)) void add_time_bias(int tile, int first, int begin, int end) const {
+    const int64_t *rows = t.bias.timestamps + first_row(tile), *keys = t.bias.timestamps + first;
+    const int count = lanes(tile);
+    for (int j = begin; j < end; ++j) {
+      for (int i = 0; i < count; ++i) s[j * kLanes + i] += time_bias(rows[i], keys[j]);
+    }
+  }
+
+  float time_bias(int64_t row, int64_t key) const {
+    return t.bias.time[t.bias.buckets->bucket(TimeBuckets::distance(row, key), t.bias.num_buckets)];
   }
 
   // What a lane sees, see HstuAttentionTask.
@@ -155,6 +189,9 @@ struct HstuAttention {
   }
 
   void attend_own_keys(int tile) const {
+    float bias = 0;
+    if (t.bias.position) bias += t.bias.position[0];
+    if (t.bias.time) bias += time_bias(0, 0);
     for (int i = 0; i < lanes(tile); i += kWidth) {
       const int count = lanes(tile) - i;
       const int64_t first = first_row(tile) + i;
@@ -163,6 +200,7 @@ struct HstuAttention {
       F x[1] = {Isa::zero()};
       for (int d = 0; d < Tile::kSteps; ++d) x[0] = Tile::product(Isa::load(s + d * kLanes), Isa::load(q + d * kLanes), x[0]);
       if constexpr (kPairs) x[0] = Isa::mul(x[0], Isa::set(t.alpha));
+      if (bias != 0) x[0] = Isa::add(x[0], Isa::set(bias));
       silu<Isa, kExpDegree>(x);
       const F weight = Isa::mul(x[0], Isa::load(t.own + (first - t.first_row)));
       Tile::template gather_lanes<false>([&](int lane) { return element(t.values, first + lane); }, count, t.dtype, 1.0f, s);
@@ -176,7 +214,7 @@ struct HstuAttention {
   void write(int tile) const {
     for (int i = 0; i < lanes(tile); i += kWidth) {
       const int count = lanes(tile) - i;
-      const int64_t first = first_row(tile) + i;
+      const int64_t first = first_row(tile) - t.first_query + i;
       F norm = Isa::set(t.common_norm);
       if (t.norm) norm = count < kWidth ? Isa::load_first(t.norm + first, count) : Isa::load(t.norm + first);
       Tile::scatter_lanes(

@@ -8,6 +8,8 @@
 #include <stddef.h>
 #include <stdint.h>
 
+#include "attention/time_buckets.h"
+
 namespace jindou::cpu {
 
 // -- attention -----------------------------------------------------------------------------------------------------------
@@ -55,22 +57,34 @@ struct HstuTile {
   int32_t full_begin[2], full_end[2];  // keys that every row sees: two ranges
 };
 
-// Rows first_row..last_row-1 of one head of one sequence.
+// What is added to the scores of hstu_attention: by position, `position[j - i]`, and by time, `time[bucket]`; either may
+// be null. For the rows of one sequence and head.
+struct HstuBias {
+  const float *position;      // at distance 0
+  const float *time;
+  const int64_t *timestamps;  // of the sequence's first row
+  const TimeBuckets *buckets;
+  int32_t num_buckets;
+};
 
+// Rows first_row..last_row-1 of one head of one sequence.
 struct HstuAttentionTask {
   int32_t dtype, out_dtype;
   int32_t head_dim;
   float alpha;
   int64_t first_row, last_row;
-  HeadRows queries, keys, values;  // from the sequence's first row
+  int64_t first_query;      // the row that `queries`, `out` and `norm` begin with
+  HeadRows queries;
+  HeadRows keys, values;    // from the sequence's first row
   void *out;
   int64_t out_stride;
-  const float *norm;        // of the sequence's first row, or null: `common_norm`
+  const float *norm;        // or null: `common_norm`
   float common_norm;
   const HstuTile *tiles;    // one for each tile
   // One for each row, and zeros up to whole tiles: the row sees the keys j with begin < j < hole_begin or hole_end < j < end
   // (numbers between keys: no ties) and, where own = 1, itself.
   const float *begin, *hole_begin, *hole_end, *end, *own;
+  HstuBias bias;
   float *scratch;
 };
 

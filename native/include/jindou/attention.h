@@ -2,10 +2,10 @@
  *
  * Tensors are jagged: values [total, heads, headDim] with offsets [batch + 1] (int32 or int64; first 0, non-decreasing,
  * last = total). Token and head strides are free multiples of 16 bytes, the last dimension is contiguous, data is 16-byte
- * aligned; tensors of rank 1 (offsets, num_targets, attn_scale) are contiguous and aligned to their elements only. `out`
+ * aligned; offsets, num_targets, attn_scale, timestamps and biases are contiguous in their last dimension and aligned to their elements only. `out`
  * has every element at an address of its own and shares none with an input; it may be a column range of a tensor whose
- * other columns are inputs. Anything outside these rules is JD_INVALID_ARGUMENT, head dims and dtypes included. Inputs are f32 or bf16, head dims 32, 64, 96 or 128; accumulation is f32 and the output has the inputs'
- * dtype or f32. Declared maxima (max_batch, max_candidates...) size the plan; a longer sequence is refused: before
+ * other columns are inputs. Anything outside these rules is JD_INVALID_ARGUMENT, head dims and dtypes included. Inputs are f32 or
+ * bf16, head dims 32, 64, 96 or 128; accumulation is f32 and the output has the inputs' dtype or f32. Declared maxima (max_batch, max_candidates...) size the plan; a longer sequence is refused: before
  * anything runs where the host can see the offsets (cpu), else by the kernel under the call's `bounds` mode: STRICT
  * reports the sequence at the next synchronisation, ZERO skips and counts it. The rows of a refused sequence are unspecified. */
 #ifndef JINDOU_ATTENTION_H
@@ -72,7 +72,13 @@ JD_API jd_status jd_target_attention_run(jd_plan plan, jd_stream stream, const j
  *       and, with max_attn_len w > 0:  id(i) - id(j) <= w  or, with min_full_attn_seq_len f > 0, id(i) >= max_id - f
  *       (causal = 0: |id(i) - id(j)| <= w)
  *   or  c > 0 and id(i) == 0 and id(j) < max_id
- * (HSTU, arXiv 2402.17152.) */
+ * With a bias, SiLU(alpha * q_i . k_j + rab_ij): by position, position_bias[N - 1 + j - i], and by time,
+ * time_bias[bucket(|timestamps_i - timestamps_j|)], bucket(dt) = min(floor(log(max(1, dt)) / 0.301), num_buckets); i and
+ * j are positions in the sequence. Neither is ever laid out as a matrix.
+ * With q_offsets the queries (and attn_scale and out) are the last rows of each sequence only, keys and values all of
+ * them, from a cache say: row i of nq queries stands at position n - nq + i, and its result has the bits that the
+ * whole sequence's run gives it (cached_hstu_attention).
+ * (HSTU, M-FALCON: arXiv 2402.17152.) */
 typedef struct jd_hstu_attention_desc {
   uint32_t struct_size;
   int32_t dtype;                 /* JD_F32 or JD_BF16: queries, keys, values */
@@ -95,13 +101,17 @@ typedef struct jd_hstu_attention_desc {
 typedef struct jd_hstu_attention_args {
   uint32_t struct_size;
   uint32_t reserved;
-  jd_tensor queries;     /* [total, H, dqk] */
-  jd_tensor keys;        /* [total, H, dqk] */
-  jd_tensor values;      /* [total, H, dv] */
-  jd_tensor offsets;     /* [B + 1] */
-  jd_tensor num_targets; /* [B] i32, 0 <= t <= rows of the sequence, or 0 */
-  jd_tensor attn_scale;  /* [total] f32, or 0 */
-  jd_tensor out;         /* [total, H, dv] */
+  jd_tensor queries;       /* [total queries, H, dqk]; total where there are no q_offsets */
+  jd_tensor keys;          /* [total, H, dqk] */
+  jd_tensor values;        /* [total, H, dv] */
+  jd_tensor offsets;       /* [B + 1]: of keys, values and timestamps */
+  jd_tensor num_targets;   /* [B] i32, 0 <= t <= rows of the sequence, or 0 */
+  jd_tensor attn_scale;    /* [total queries] f32, or 0 */
+  jd_tensor out;           /* [total queries, H, dv] */
+  jd_tensor q_offsets;     /* [B + 1]: of queries, attn_scale and out; at most the rows of its sequence each; or 0 */
+  jd_tensor timestamps;    /* [total] i64, with time_bias; else 0 */
+  jd_tensor position_bias; /* [2 N - 1], or [H, 2 N - 1], f32, N >= max_seq_len; or 0 */
+  jd_tensor time_bias;     /* [num_buckets + 1], or [H, num_buckets + 1], f32, num_buckets >= 0; or 0 */
 } jd_hstu_attention_args;
 
 JD_API jd_status jd_hstu_attention_plan(jd_device device, const jd_hstu_attention_desc *desc, jd_plan *plan,

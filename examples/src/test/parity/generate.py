@@ -93,7 +93,8 @@ def target_attention(q, co, k, v, ho, scale, self_key=False, ck=None, cv=None, n
     return out
 
 
-def hstu_attention(q, k, v, off, alpha, scaling_seqlen, num_targets=None, contextual=0, window=0, full=0, attn_scale=None):
+def hstu_attention(q, k, v, off, alpha, scaling_seqlen, num_targets=None, contextual=0, window=0, full=0, attn_scale=None,
+                   rab=None):
     out = np.zeros((q.shape[0], q.shape[1], v.shape[2]))
     for b in range(len(off) - 1):
         lo, hi = off[b], off[b + 1]
@@ -117,6 +118,8 @@ def hstu_attention(q, k, v, off, alpha, scaling_seqlen, num_targets=None, contex
             mask |= (row == 0) & (col < max_id)
         for h in range(q.shape[1]):
             s = q[lo:hi, h] @ k[lo:hi, h].T * alpha
+            if rab is not None:
+                s = s + rab(lo, hi, h)
             a = s / (1 + np.exp(-s)) * mask
             a = a / scaling_seqlen if attn_scale is None else a * attn_scale[lo:hi, None]
             out[lo:hi, h] = a @ v[lo:hi, h]
@@ -206,6 +209,28 @@ def main():
         case(f"hstu_attention_d{dim}_bf16_attn_scale", "hstu_attention", {**common, **off_params, "dtype": "bf16"},
              {**base, "num_targets": targets, "attn_scale": scale},
              {"out": hstu_attention(*[wide(x) for x in r], off, alpha, 100, targets, attn_scale=wide(scale))}, 2e-2, 1e-2)
+
+    # Position and time bias, computed here by laying out the matrix; the last rows of each sequence with keys of all.
+    dim, heads, reach = 64, 2, 40
+    q, k, v = f32(total, heads, dim), f32(total, heads, dim), f32(total, heads, dim)
+    position, time = f32(2 * reach - 1), f32(heads, 31)
+    stamps = np.cumsum(np.exp(rng.uniform(0, 12, total)).astype(np.int64))
+
+    def rab(lo, hi, h):
+        at = np.arange(hi - lo)
+        gap = np.abs(stamps[lo:hi, None] - stamps[None, lo:hi])
+        bucket = np.clip(np.floor(np.log(np.maximum(1, gap)) / 0.301), 0, 30).astype(int)
+        return wide(position)[reach - 1 + at[None, :] - at[:, None]] + wide(time)[h][bucket]
+
+    biased = hstu_attention(wide(q), wide(k), wide(v), off, dim ** -0.5, 100, targets, rab=rab)
+    base = {"keys": k, "values": v, "offsets": off, "num_targets": targets, "timestamps": stamps,
+            "position_bias": position, "time_bias": time}
+    common = {"alpha": dim ** -0.5, "scaling_seqlen": 100, "causal": True, **off_params}
+    case("hstu_attention_d64_bias", "hstu_attention", common, {**base, "queries": q}, {"out": biased}, 1e-5)
+    last = [7, 0, 1, 20]
+    rows = np.concatenate([np.arange(off[b + 1] - last[b], off[b + 1]) for b in range(len(last))])
+    case("cached_hstu_attention_d64", "cached_hstu_attention", common,
+         {**base, "queries": q[rows], "q_offsets": offsets(last, np.int64)}, {"out": biased[rows]}, 1e-5)
 
 
 if __name__ == "__main__":

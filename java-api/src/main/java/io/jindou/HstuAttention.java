@@ -12,7 +12,8 @@ import java.lang.ref.Reference;
  * {@snippet file="io/jindou/DocumentationTest.java" region="hstu-attention"}
  *
  * <p>{@code a_ij = SiLU(alpha * q_i . k_j) * norm_i} where {@link HstuMask} allows it, {@code out_i = sum_j a_ij v_j},
- * {@code SiLU(x) = x * sigmoid(x)}; {@code norm_i} is {@code 1 / scalingSeqlen}, or the row's own scale where a run gives one.
+ * {@code SiLU(x) = x * sigmoid(x)}; {@code norm_i} is {@code 1 / scalingSeqlen}, or the row's own scale where a run gives one. {@link HstuBias} adds a position and a
+ * time bias to the scores.
  *
  * <p>Values are jagged {@code [total, heads, headDim]}; token and head strides are free multiples of 16 bytes, the last dimension is
  * contiguous, data is aligned to 16 bytes. Accumulation is f32.
@@ -102,32 +103,111 @@ public final class HstuAttention extends NativePlan implements Plan {
      */
     public void run(
             Stream stream, JaggedTensor queries, Tensor keys, Tensor values, Tensor numTargets, Tensor attnScale, Tensor out) {
+        run(stream, queries, keys, values, numTargets, attnScale, HstuBias.NONE, out);
+    }
+
+    /**
+     * Enqueues a run with position and time bias.
+     *
+     * @param stream a stream of the plan's device
+     * @param queries {@code [total, H, dqk]} with offsets {@code [B + 1]}
+     * @param keys {@code [total, H, dqk]}
+     * @param values {@code [total, H, dv]}
+     * @param numTargets {@code [B]} {@link DType#I32}: how many rows at the end of each sequence are targets; null: none
+     * @param attnScale {@code [total]} {@link DType#F32}, instead of {@code 1 / scalingSeqlen}; null: none
+     * @param bias what is added to the scores
+     * @param out {@code [total, H, dv]}
+     */
+    public void run(
+            Stream stream,
+            JaggedTensor queries,
+            Tensor keys,
+            Tensor values,
+            Tensor numTargets,
+            Tensor attnScale,
+            HstuBias bias,
+            Tensor out) {
         if (queries == null) {
             throw missing("queries");
+        }
+        enqueue(stream, queries.values(), null, keys, queries.offsets(), values, numTargets, attnScale, bias, out);
+    }
+
+    /**
+     * Enqueues a run whose queries are the last rows of each sequence only, with keys and values of all rows, from a cache say:
+     * {@code cached_hstu_attention}. A row's result has the bits that a run of the whole sequence gives it.
+     *
+     * @param stream a stream of the plan's device
+     * @param queries {@code [total queries, H, dqk]} with offsets {@code [B + 1]}: at most the rows of its sequence each
+     * @param keys {@code [total, H, dqk]} with offsets {@code [B + 1]}: cached and new rows together
+     * @param values {@code [total, H, dv]}
+     * @param numTargets {@code [B]} {@link DType#I32}: how many rows at the end of each sequence are targets; null: none
+     * @param attnScale {@code [total queries]} {@link DType#F32}, instead of {@code 1 / scalingSeqlen}; null: none
+     * @param bias what is added to the scores; its timestamps are those of all rows
+     * @param out {@code [total queries, H, dv]}
+     */
+    public void runLastRows(
+            Stream stream,
+            JaggedTensor queries,
+            JaggedTensor keys,
+            Tensor values,
+            Tensor numTargets,
+            Tensor attnScale,
+            HstuBias bias,
+            Tensor out) {
+        if (queries == null) {
+            throw missing("queries");
+        }
+        if (keys == null) {
+            throw missing("keys");
+        }
+        enqueue(
+                stream, queries.values(), queries.offsets(), keys.values(), keys.offsets(), values, numTargets, attnScale, bias, out);
+    }
+
+    private void enqueue(
+            Stream stream,
+            Tensor queries,
+            Tensor queryOffsets,
+            Tensor keys,
+            Tensor offsets,
+            Tensor values,
+            Tensor numTargets,
+            Tensor attnScale,
+            HstuBias bias,
+            Tensor out) {
+        if (bias == null) {
+            throw missing("bias");
         }
         Call call = Call.begin();
         try {
             MemorySegment args = call.params;
             jd_hstu_attention_args.struct_size(args, ARGS_SIZE);
             jd_hstu_attention_args.reserved(args, 0);
-            jd_hstu_attention_args.queries(args, queries.values().handle);
+            jd_hstu_attention_args.queries(args, queries.handle);
             jd_hstu_attention_args.keys(args, handle(keys, "keys"));
             jd_hstu_attention_args.values(args, handle(values, "values"));
-            jd_hstu_attention_args.offsets(args, queries.offsets().handle);
+            jd_hstu_attention_args.offsets(args, offsets.handle);
             jd_hstu_attention_args.num_targets(args, handleOrNone(numTargets));
             jd_hstu_attention_args.attn_scale(args, handleOrNone(attnScale));
             jd_hstu_attention_args.out(args, Tensor.output(out, "out"));
+            jd_hstu_attention_args.q_offsets(args, handleOrNone(queryOffsets));
+            jd_hstu_attention_args.timestamps(args, handleOrNone(bias.timestamps()));
+            jd_hstu_attention_args.position_bias(args, handleOrNone(bias.position()));
+            jd_hstu_attention_args.time_bias(args, handleOrNone(bias.time()));
             call.check(JindouAbi.jd_hstu_attention_run(handle, handle(stream, "stream"), args, call.error));
         } finally {
             call.end();
             Reference.reachabilityFence(this);
             Reference.reachabilityFence(stream);
-            Reference.reachabilityFence(queries.values());
-            Reference.reachabilityFence(queries.offsets());
+            Reference.reachabilityFence(queries);
+            Reference.reachabilityFence(queryOffsets);
             Reference.reachabilityFence(keys);
+            Reference.reachabilityFence(offsets);
             Reference.reachabilityFence(values);
             Reference.reachabilityFence(numTargets);
             Reference.reachabilityFence(attnScale);
+            Reference.reachabilityFence(bias);
             Reference.reachabilityFence(out);
         }
     }

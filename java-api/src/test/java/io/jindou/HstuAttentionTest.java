@@ -61,6 +61,44 @@ class HstuAttentionTest {
         }
     }
 
+    @ParameterizedTest
+    @MethodSource("io.jindou.TestDevices#names")
+    void last_rows_alone_have_the_bits_of_the_whole_run(String name) throws Exception {
+        try (Rig rig = new Rig(name)) {
+            Random random = new Random(6);
+            int total = 100, asked = 30;
+            float[] q = Rig.random(random, total, 1, DIM);
+            Tensor keys = rig.floats(Rig.random(random, total, 1, DIM), total, 1, DIM);
+            Tensor values = rig.floats(Rig.random(random, total, 1, DIM), total, 1, DIM);
+            HstuBias bias = new HstuBias(
+                    rig.floats(Rig.random(random, 2 * total - 1)),
+                    rig.floats(Rig.random(random, 20)),
+                    rig.longs(random.longs(total, 0, 1L << 40).sorted().toArray()));
+            HstuAttention attention = rig.keep(HstuAttention.plan(rig.device, HstuAttentionDesc.of(DType.F32, 1, DIM, 10f, 1, total)));
+
+            Tensor whole = rig.poisoned(DType.F32, total, 1, DIM);
+            JaggedTensor all = new JaggedTensor(rig.floats(q, total, 1, DIM), rig.longs(0, total));
+            attention.run(rig.stream, all, keys, values, null, null, bias, whole);
+            Tensor last = rig.poisoned(DType.F32, asked, 1, DIM);
+            JaggedTensor queries = new JaggedTensor(
+                    rig.floats(Arrays.copyOfRange(q, (total - asked) * DIM, total * DIM), asked, 1, DIM), rig.longs(0, asked));
+            attention.runLastRows(
+                    rig.stream, queries, new JaggedTensor(keys, rig.longs(0, total)), values, null, null, bias, last);
+            float[] expected = whole.readFloats(rig.stream);
+            org.junit.jupiter.api.Assertions.assertArrayEquals(
+                    Arrays.copyOfRange(expected, (total - asked) * DIM, total * DIM), last.readFloats(rig.stream));
+            Tensor unbiased = rig.poisoned(DType.F32, total, 1, DIM);
+            attention.run(rig.stream, all, keys, values, unbiased);
+            assertTrue(unbiased.readFloats(rig.stream)[5] != expected[5]);
+
+            refused(
+                    InvalidArgumentException.class,
+                    () -> attention.run(rig.stream, all, keys, values, null, null, new HstuBias(null, bias.time(), null), whole),
+                    "'timestamps'");
+            refused(NullPointerException.class, () -> attention.run(rig.stream, all, keys, values, null, null, null, whole), "'bias'");
+        }
+    }
+
     private static double[] reference(double[] qkv, HstuMask mask, int[] targets, float[] attnScale) {
         long[] offsets = JaggedTensor.offsets(LENGTHS);
         double[] out = new double[qkv.length / 3];

@@ -24,6 +24,10 @@ import static java.lang.foreign.MemoryLayout.PathElement.*;
  *     jd_tensor num_targets;
  *     jd_tensor attn_scale;
  *     jd_tensor out;
+ *     jd_tensor q_offsets;
+ *     jd_tensor timestamps;
+ *     jd_tensor position_bias;
+ *     jd_tensor time_bias;
  * }
  * }
  */
@@ -42,7 +46,11 @@ public class jd_hstu_attention_args {
         JindouAbi.C_LONG.withName("offsets"),
         JindouAbi.C_LONG.withName("num_targets"),
         JindouAbi.C_LONG.withName("attn_scale"),
-        JindouAbi.C_LONG.withName("out")
+        JindouAbi.C_LONG.withName("out"),
+        JindouAbi.C_LONG.withName("q_offsets"),
+        JindouAbi.C_LONG.withName("timestamps"),
+        JindouAbi.C_LONG.withName("position_bias"),
+        JindouAbi.C_LONG.withName("time_bias")
     ).withName("jd_hstu_attention_args");
 
     /**
@@ -446,6 +454,182 @@ public class jd_hstu_attention_args {
      */
     public static void out(MemorySegment struct, long fieldValue) {
         struct.set(out$LAYOUT, out$OFFSET, fieldValue);
+    }
+
+    private static final OfLong q_offsets$LAYOUT = (OfLong)$LAYOUT.select(groupElement("q_offsets"));
+
+    /**
+     * Layout for field:
+     * {@snippet lang=c :
+     * jd_tensor q_offsets
+     * }
+     */
+    public static final OfLong q_offsets$layout() {
+        return q_offsets$LAYOUT;
+    }
+
+    private static final long q_offsets$OFFSET = $LAYOUT.byteOffset(groupElement("q_offsets"));
+
+    /**
+     * Offset for field:
+     * {@snippet lang=c :
+     * jd_tensor q_offsets
+     * }
+     */
+    public static final long q_offsets$offset() {
+        return q_offsets$OFFSET;
+    }
+
+    /**
+     * Getter for field:
+     * {@snippet lang=c :
+     * jd_tensor q_offsets
+     * }
+     */
+    public static long q_offsets(MemorySegment struct) {
+        return struct.get(q_offsets$LAYOUT, q_offsets$OFFSET);
+    }
+
+    /**
+     * Setter for field:
+     * {@snippet lang=c :
+     * jd_tensor q_offsets
+     * }
+     */
+    public static void q_offsets(MemorySegment struct, long fieldValue) {
+        struct.set(q_offsets$LAYOUT, q_offsets$OFFSET, fieldValue);
+    }
+
+    private static final OfLong timestamps$LAYOUT = (OfLong)$LAYOUT.select(groupElement("timestamps"));
+
+    /**
+     * Layout for field:
+     * {@snippet lang=c :
+     * jd_tensor timestamps
+     * }
+     */
+    public static final OfLong timestamps$layout() {
+        return timestamps$LAYOUT;
+    }
+
+    private static final long timestamps$OFFSET = $LAYOUT.byteOffset(groupElement("timestamps"));
+
+    /**
+     * Offset for field:
+     * {@snippet lang=c :
+     * jd_tensor timestamps
+     * }
+     */
+    public static final long timestamps$offset() {
+        return timestamps$OFFSET;
+    }
+
+    /**
+     * Getter for field:
+     * {@snippet lang=c :
+     * jd_tensor timestamps
+     * }
+     */
+    public static long timestamps(MemorySegment struct) {
+        return struct.get(timestamps$LAYOUT, timestamps$OFFSET);
+    }
+
+    /**
+     * Setter for field:
+     * {@snippet lang=c :
+     * jd_tensor timestamps
+     * }
+     */
+    public static void timestamps(MemorySegment struct, long fieldValue) {
+        struct.set(timestamps$LAYOUT, timestamps$OFFSET, fieldValue);
+    }
+
+    private static final OfLong position_bias$LAYOUT = (OfLong)$LAYOUT.select(groupElement("position_bias"));
+
+    /**
+     * Layout for field:
+     * {@snippet lang=c :
+     * jd_tensor position_bias
+     * }
+     */
+    public static final OfLong position_bias$layout() {
+        return position_bias$LAYOUT;
+    }
+
+    private static final long position_bias$OFFSET = $LAYOUT.byteOffset(groupElement("position_bias"));
+
+    /**
+     * Offset for field:
+     * {@snippet lang=c :
+     * jd_tensor position_bias
+     * }
+     */
+    public static final long position_bias$offset() {
+        return position_bias$OFFSET;
+    }
+
+    /**
+     * Getter for field:
+     * {@snippet lang=c :
+     * jd_tensor position_bias
+     * }
+     */
+    public static long position_bias(MemorySegment struct) {
+        return struct.get(position_bias$LAYOUT, position_bias$OFFSET);
+    }
+
+    /**
+     * Setter for field:
+     * {@snippet lang=c :
+     * jd_tensor position_bias
+     * }
+     */
+    public static void position_bias(MemorySegment struct, long fieldValue) {
+        struct.set(position_bias$LAYOUT, position_bias$OFFSET, fieldValue);
+    }
+
+    private static final OfLong time_bias$LAYOUT = (OfLong)$LAYOUT.select(groupElement("time_bias"));
+
+    /**
+     * Layout for field:
+     * {@snippet lang=c :
+     * jd_tensor time_bias
+     * }
+     */
+    public static final OfLong time_bias$layout() {
+        return time_bias$LAYOUT;
+    }
+
+    private static final long time_bias$OFFSET = $LAYOUT.byteOffset(groupElement("time_bias"));
+
+    /**
+     * Offset for field:
+     * {@snippet lang=c :
+     * jd_tensor time_bias
+     * }
+     */
+    public static final long time_bias$offset() {
+        return time_bias$OFFSET;
+    }
+
+    /**
+     * Getter for field:
+     * {@snippet lang=c :
+     * jd_tensor time_bias
+     * }
+     */
+    public static long time_bias(MemorySegment struct) {
+        return struct.get(time_bias$LAYOUT, time_bias$OFFSET);
+    }
+
+    /**
+     * Setter for field:
+     * {@snippet lang=c :
+     * jd_tensor time_bias
+     * }
+     */
+    public static void time_bias(MemorySegment struct, long fieldValue) {
+        struct.set(time_bias$LAYOUT, time_bias$OFFSET, fieldValue);
     }
 
     /**

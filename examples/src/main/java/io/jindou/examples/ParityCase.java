@@ -8,6 +8,7 @@ import io.jindou.HostTensor;
 import io.jindou.Safetensors;
 import io.jindou.SafetensorsException;
 import java.io.IOException;
+import java.lang.foreign.MemorySegment;
 import java.nio.file.Files;
 import java.nio.file.Path;
 import java.util.Arrays;
@@ -159,6 +160,23 @@ final class ParityCase implements AutoCloseable {
     /** An I32 or I64 input of rank 1. */
     HostTensor integers(String name) throws IOException {
         return input(name, 1, INTEGERS);
+    }
+
+    /** The same, converted to {@code wanted}. */
+    HostTensor integersAs(String name, DType wanted) throws IOException {
+        HostTensor tensor = integers(name);
+        if (tensor.dtype() == wanted) {
+            return tensor;
+        }
+        MemorySegment data = wanted == DType.I32
+                ? MemorySegment.ofArray(tensor.toInts())
+                : MemorySegment.ofArray(tensor.toLongs());
+        return new HostTensor(wanted, data, tensor.shape());
+    }
+
+    /** A bias of all heads, rank 1, or of each, rank 2, as F32. */
+    HostTensor bias(String name) throws IOException {
+        return floats32(name, inputs.names().contains(name) && inputs.get(name).shape().length == 2 ? 2 : 1);
     }
 
     private HostTensor input(String name, int rank, Set<DType> allowed) throws IOException {

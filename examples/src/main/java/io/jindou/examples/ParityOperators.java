@@ -8,6 +8,7 @@ import io.jindou.EmbeddingBagDesc;
 import io.jindou.HostTensor;
 import io.jindou.HstuAttention;
 import io.jindou.HstuAttentionDesc;
+import io.jindou.HstuBias;
 import io.jindou.HstuMask;
 import io.jindou.JaggedTensor;
 import io.jindou.MeanDenominator;
@@ -34,7 +35,8 @@ final class ParityOperators {
     private static final Map<String, Operator> OPERATORS = new TreeMap<>(Map.of(
             "embedding_bag", ParityOperators::embeddingBag,
             "target_attention", ParityOperators::targetAttention,
-            "hstu_attention", ParityOperators::hstuAttention));
+            "hstu_attention", ParityOperators::hstuAttention,
+            "cached_hstu_attention", ParityOperators::cachedHstuAttention));
 
     private ParityOperators() {}
 
@@ -143,21 +145,31 @@ final class ParityOperators {
 
     private static Map<String, HostTensor> hstuAttention(ParityCase given, Device device, Stream stream, Scope scope)
             throws IOException {
+        return hstuAttention(given, device, stream, scope, false);
+    }
+
+    /** Queries are the last rows of each sequence. */
+    private static Map<String, HostTensor> cachedHstuAttention(
+            ParityCase given, Device device, Stream stream, Scope scope) throws IOException {
+        return hstuAttention(given, device, stream, scope, true);
+    }
+
+    private static Map<String, HostTensor> hstuAttention(
+            ParityCase given, Device device, Stream stream, Scope scope, boolean lastRows) throws IOException {
         HostTensor queries = given.floats("queries", 3);
         HostTensor keys = given.floats("keys", 3);
         HostTensor values = given.floats("values", 3);
         HostTensor offsets = given.integers("offsets");
+        HostTensor queryOffsets = lastRows ? given.integersAs("q_offsets", offsets.dtype()) : offsets;
         int heads = Math.toIntExact(queries.shape()[1]);
         int dim = Math.toIntExact(queries.shape()[2]);
         int valueDim = Math.toIntExact(values.shape()[2]);
-        Tensor numTargets = given.hasInput("num_targets")
-                ? scope.keep(Tensor.of(stream, new HostTensor(
-                        DType.I32,
-                        java.lang.foreign.MemorySegment.ofArray(given.integers("num_targets").toInts()),
-                        given.integers("num_targets").shape())))
-                : null;
-        Tensor attnScale =
-                given.hasInput("attn_scale") ? scope.keep(Tensor.of(stream, given.floats32("attn_scale", 1))) : null;
+        Tensor numTargets = optional(stream, scope, given, "num_targets", name -> given.integersAs(name, DType.I32));
+        Tensor attnScale = optional(stream, scope, given, "attn_scale", name -> given.floats32(name, 1));
+        HstuBias bias = new HstuBias(
+                optional(stream, scope, given, "position_bias", given::bias),
+                optional(stream, scope, given, "time_bias", given::bias),
+                optional(stream, scope, given, "timestamps", name -> given.integersAs(name, DType.I64)));
         HstuAttentionDesc desc = HstuAttentionDesc.of(
                         queries.dtype(),
                         heads,
@@ -178,15 +190,25 @@ final class ParityOperators {
         given.checkAllUsed();
         Tensor out = output(device, stream, scope, queries.shape()[0], heads, valueDim);
         HstuAttention plan = scope.keep(HstuAttention.plan(device, desc));
-        plan.run(
-                stream,
-                jagged(stream, scope, queries, offsets),
-                scope.keep(Tensor.of(stream, keys)),
-                scope.keep(Tensor.of(stream, values)),
-                numTargets,
-                attnScale,
-                out);
+        JaggedTensor asked = jagged(stream, scope, queries, queryOffsets);
+        Tensor allValues = scope.keep(Tensor.of(stream, values));
+        if (lastRows) {
+            plan.runLastRows(
+                    stream, asked, jagged(stream, scope, keys, offsets), allValues, numTargets, attnScale, bias, out);
+        } else {
+            plan.run(stream, asked, scope.keep(Tensor.of(stream, keys)), allValues, numTargets, attnScale, bias, out);
+        }
         return Map.of("out", out.readHost(stream));
+    }
+
+    private interface Reader {
+        HostTensor read(String name) throws IOException;
+    }
+
+    /** An input that a case may leave out: null then. */
+    private static Tensor optional(Stream stream, Scope scope, ParityCase given, String name, Reader reader)
+            throws IOException {
+        return given.hasInput(name) ? scope.keep(Tensor.of(stream, reader.read(name))) : null;
     }
 
     private static JaggedTensor jagged(Stream stream, Scope scope, HostTensor values, HostTensor offsets) {
