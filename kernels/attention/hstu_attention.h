@@ -24,6 +24,7 @@
 
 #include "attention/hstu_attention_problem.h"
 #include "attention/key_value_loop.h"
+#include "attention/silu.h"
 #include "attention/work_list.h"
 
 namespace jindou::attention {
@@ -110,9 +111,9 @@ struct HstuAttentionKernel {
           Core::multiply_keys(scores, queries, slot);
           if constexpr (kBias) {
             add_bias(scores, p, item, key);
-            weigh(scores, 1.0f);
+            weigh_silu(scores, 1.0f);
           } else {
-            weigh(scores, p.alpha);
+            weigh_silu(scores, p.alpha);  // keys past the end are zeros, and SiLU(0) = 0
           }
           if (state == TileMask::kPartial) hide(scores, item, key);
         },
@@ -131,19 +132,6 @@ struct HstuAttentionKernel {
     const int32_t last = item.last_row - first < Core::kWarpRows ? item.last_row : first + Core::kWarpRows;
     const int32_t key_end = item.sequence.length - key < Core::kKeys ? item.sequence.length : key + Core::kKeys;
     return item.mask.classify(first, last, key, key_end);
-  }
-
-  // Scores become SiLU(alpha * score). Keys past the sequence's end were filled with zeros, and SiLU(0) = 0.
-  JD_DEVICE static void weigh(typename Core::Scores &scores, float alpha) {
-    const float minus_log2 = alpha * -1.4426950408889634f;
-#pragma unroll
-    for (int r = 0; r < Core::Scores::kRows; ++r) {
-#pragma unroll
-      for (int i = 0; i < Core::Scores::kCount; ++i) {
-        float &s = scores.at(r, i);
-        s = s * alpha * prim::rcp_approx(1.0f + prim::exp2_approx(s * minus_log2));
-      }
-    }
   }
 
   // Scores become alpha * score + rab. Rows and keys past the end take the last one's: their weights meet zeros.

@@ -2,6 +2,7 @@
 // tensor cores for bf16 (mma_core.h), with FMA for f32 (fma_core.h).
 //
 //   out_i = sum_j softmax_j(scale * q_i . k_j) v_j      j over the user's latest events and, with self_key, i's own row
+//   out_i = sum_j SiLU(scale * q_i . k_j) v_j * norm    the kernels with kSilu
 //
 // Shapes: candidates [sum nc, H, d], keys and values [sum nk, Hkv, d], out [sum nc, H, d] in the inputs' dtype or f32;
 // d = 32, 64, 96, 128.
@@ -24,7 +25,7 @@
 
 namespace jindou::attention {
 
-template <class Core>
+template <class Core, bool kWithSilu>
 struct TargetAttentionKernel {
   using Element = typename Core::Element;
   using Params = TargetAttentionParams<Element>;
@@ -34,6 +35,7 @@ struct TargetAttentionKernel {
   static constexpr int32_t kDtype = sizeof(Element) == 4 ? JD_F32 : JD_BF16;
   static constexpr int32_t kHeadDim = Core::kD;
   static constexpr int32_t kTileRows = Core::kRows;
+  static constexpr bool kSilu = kWithSilu;
 
   struct Shared {
     alignas(1024) char queries[Core::kQueryBytes];
@@ -109,14 +111,14 @@ struct TargetAttentionKernel {
       // Phase 2: queries arrive; the rows' own keys, if any, are the first.
       if (piece == work.first_piece) {
         loop.wait_for_earlier_copies();
-        scale = Core::prepare_softmax(shared.queries, p.scale);
+        if constexpr (!kSilu) scale = Core::prepare_softmax(shared.queries, p.scale);
         prim::sync_threads();
       }
       Accumulators acc;
-      start_empty(acc);
+      start_empty<kSilu>(acc);
       if (piece == 0 && p.self_key) {
         const Place place;
-        start_with_own_keys(
+        start_with_own_keys<kSilu>(
             p, work, place,
             [&](int row, const Element *key) { return Core::dot(shared.queries, place, row, key); }, acc);
       }
@@ -128,8 +130,12 @@ struct TargetAttentionKernel {
           tiles, copy,
           [&](int tile, const char *slot) {
             Core::multiply_keys(scores, queries, slot);
-            if (keys - tile * Core::kKeys < Core::kKeys) hide_keys_from(scores, keys - tile * Core::kKeys);
-            weigh(scores, scale, acc);
+            if constexpr (kSilu) {
+              weigh_silu(scores, p.scale);  // keys past the end are zeros, and SiLU(0) = 0
+            } else {
+              if (keys - tile * Core::kKeys < Core::kKeys) hide_keys_from(scores, keys - tile * Core::kKeys);
+              weigh(scores, scale, acc);
+            }
           },
           [&](int, const char *slot) { Core::multiply_values(acc, scores, slot, shared.weights); });
 

@@ -17,17 +17,21 @@ namespace jindou {
 
 namespace attention {
 
-template <int kHeadDim, int kRows>
-using TargetAttentionBf16 = TargetAttentionKernel<MmaCore<MmaTraits<kHeadDim, kRows>>>;
-template <int kHeadDim>
-using TargetAttentionF32 = TargetAttentionKernel<FmaCore<FmaTraits<kHeadDim>>>;
+template <int kHeadDim, int kRows, bool kSilu>
+using TargetAttentionBf16 = TargetAttentionKernel<MmaCore<MmaTraits<kHeadDim, kRows>>, kSilu>;
+template <int kHeadDim, bool kSilu>
+using TargetAttentionF32 = TargetAttentionKernel<FmaCore<FmaTraits<kHeadDim>>, kSilu>;
 
-using TargetAttentionKernels =
-    KernelList<TargetAttentionBf16<32, kLargeTile>, TargetAttentionBf16<64, kLargeTile>,
-               TargetAttentionBf16<96, kLargeTile>, TargetAttentionBf16<128, kLargeTile>,
-               TargetAttentionBf16<32, kSmallTile>, TargetAttentionBf16<64, kSmallTile>,
-               TargetAttentionBf16<96, kSmallTile>, TargetAttentionBf16<128, kSmallTile>,
-               TargetAttentionF32<32>, TargetAttentionF32<64>, TargetAttentionF32<96>, TargetAttentionF32<128>>;
+template <bool kSilu>
+using TargetAttentionKernelsOf =
+    KernelList<TargetAttentionBf16<32, kLargeTile, kSilu>, TargetAttentionBf16<64, kLargeTile, kSilu>,
+               TargetAttentionBf16<96, kLargeTile, kSilu>, TargetAttentionBf16<128, kLargeTile, kSilu>,
+               TargetAttentionBf16<32, kSmallTile, kSilu>, TargetAttentionBf16<64, kSmallTile, kSilu>,
+               TargetAttentionBf16<96, kSmallTile, kSilu>, TargetAttentionBf16<128, kSmallTile, kSilu>,
+               TargetAttentionF32<32, kSilu>, TargetAttentionF32<64, kSilu>, TargetAttentionF32<96, kSilu>,
+               TargetAttentionF32<128, kSilu>>;
+using TargetAttentionKernels = TargetAttentionKernelsOf<false>;
+using SiluTargetAttentionKernels = TargetAttentionKernelsOf<true>;
 
 }  // namespace attention
 
@@ -54,10 +58,6 @@ struct TargetAttentionPlan : KernelPlan {
 
   static jd_status create(const PlanResources &resources, const jd_target_attention_desc &desc, KernelPlan **plan,
                           jd_error *error) {
-    if (desc.activation != JD_ACTIVATION_SOFTMAX) {
-      return fail(error, JD_UNSUPPORTED, "target_attention: activation %d has no kernel here; softmax (%d) has",
-                  desc.activation, JD_ACTIVATION_SOFTMAX);
-    }
     if (desc.head_dim_v != desc.head_dim_qk ||
         !attention::TargetAttentionKernels::has(desc.dtype, desc.head_dim_qk, attention::kSmallTile)) {
       return fail(error, JD_UNSUPPORTED,
@@ -74,8 +74,8 @@ struct TargetAttentionPlan : KernelPlan {
   void describe(char *text, size_t capacity) const override {
     const bool bf16 = desc.dtype == JD_BF16;
     snprintf(text, capacity,
-             "target_attention %s, head dim %d: %s, tiles of %s rows x %d keys, at most %d pieces a history%s",
-             bf16 ? "bf16" : "f32", desc.head_dim_qk, bf16 ? "mma.sync m16n8k16" : "FMA", bf16 ? "128 or 64" : "64",
+             "target_attention %s%s, head dim %d: %s, tiles of %s rows x %d keys, at most %d pieces a history%s",
+             bf16 ? "bf16" : "f32", is_silu() ? ", silu" : "", desc.head_dim_qk, bf16 ? "mma.sync m16n8k16" : "FMA", bf16 ? "128 or 64" : "64",
              bf16 ? (desc.head_dim_qk >= 96 ? 32 : 64) : 32, pieces(desc.max_history),
              desc.self_key ? ", own keys" : "");
   }
@@ -95,6 +95,8 @@ struct TargetAttentionPlan : KernelPlan {
     s.most_blocks = parks ? parking_blocks() : attention::kBlocksAMultiprocessor * multiprocessors;
     return s;
   }
+
+  bool is_silu() const { return desc.activation == JD_ACTIVATION_SILU; }
 
   const jd_target_attention_desc desc;
   int64_t split_limit;  // tiles of 128 rows, all heads counted, up to which a run is split over pieces
@@ -169,6 +171,7 @@ inline TargetAttentionUsers target_attention_users(const TargetAttentionPlan &pl
   users.group = desc.num_heads / desc.num_kv_heads;
   users.head_dim = desc.head_dim_qk;
   users.split = split;
+  users.silu_norm = plan.is_silu() ? 1.0f / desc.scaling_seqlen : 0.0f;
   users.out = out_rows_of(args.out);
   users.partial_outputs = plan.partial_outputs;
   users.partial_states = plan.partial_states;
@@ -187,7 +190,7 @@ jd_status launch_target_attention(Exec &exec, const TargetAttentionPlan &plan, c
       target_attention_users(plan, args, schedule.split, exec.faults(), exec.launch_number());
 
   jd_status status = JD_INTERNAL;
-  TargetAttentionKernels::select(plan.desc.dtype, plan.desc.head_dim_qk, schedule.tile_rows, [&](auto tag) {
+  const auto start = [&](auto tag) {
     using Kernel = typename decltype(tag)::type;
     using Element = typename Kernel::Element;
     typename Kernel::Params params{};
@@ -198,9 +201,14 @@ jd_status launch_target_attention(Exec &exec, const TargetAttentionPlan &plan, c
     params.candidate_keys = rows_of<Element>(args.candidate_keys);
     params.candidate_values = rows_of<Element>(args.candidate_values);
     params.self_key = plan.desc.self_key;
-    params.scale = plan.desc.scale * 1.4426950408889634f;
+    params.scale = Kernel::kSilu ? plan.desc.scale : plan.desc.scale * 1.4426950408889634f;
     status = exec.template launch<Kernel>(grid_for(schedule.items, schedule.most_blocks), params);
-  });
+  };
+  if (plan.is_silu()) {
+    SiluTargetAttentionKernels::select(plan.desc.dtype, plan.desc.head_dim_qk, schedule.tile_rows, start);
+  } else {
+    TargetAttentionKernels::select(plan.desc.dtype, plan.desc.head_dim_qk, schedule.tile_rows, start);
+  }
   if (status != JD_OK || !schedule.split) return status;
 
   const int64_t groups = int64_t{plan.desc.num_heads} * (plan.desc.head_dim_qk / 4);

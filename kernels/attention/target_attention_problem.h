@@ -49,6 +49,7 @@ struct TargetAttentionUsers {
   int32_t group;                         // query heads a key/value head
   int32_t head_dim;
   int32_t split;                         // 1: a block takes one piece
+  float silu_norm;                       // 0: softmax; else what SiLU weights are multiplied by
   OutRows out;
   float *partial_outputs;                // scratch, see partial_row
   SoftmaxState *partial_states;
@@ -60,7 +61,7 @@ struct TargetAttentionParams {
   TargetAttentionUsers users;
   Rows<const T> candidates, keys, values, candidate_keys, candidate_values;
   int32_t self_key;
-  float scale;  // log2(e) * scale
+  float scale;  // softmax: log2(e) * scale
 };
 
 // One user.

@@ -8,6 +8,7 @@
 #ifndef JINDOU_KERNELS_ATTENTION_TARGET_ATTENTION_ROWS_H
 #define JINDOU_KERNELS_ATTENTION_TARGET_ATTENTION_ROWS_H
 
+#include "attention/silu.h"
 #include "attention/target_attention_problem.h"
 
 namespace jindou::attention {
@@ -18,12 +19,12 @@ struct ParkedRows {
   SoftmaxState *states;
 };
 
-// No key yet.
-template <class A>
+// No key yet. Without a softmax `top` stays 0, so that merging two results adds them.
+template <bool kSilu, class A>
 JD_DEVICE void start_empty(A &acc) {
 #pragma unroll
   for (int r = 0; r < A::kRows; ++r) {
-    acc.top[r] = -INFINITY;
+    acc.top[r] = kSilu ? 0.0f : -INFINITY;
     acc.sum[r] = 0.0f;
 #pragma unroll
     for (int c = 0; c < A::kColumns; ++c) acc.out(r, c) = 0.0f;
@@ -31,8 +32,8 @@ JD_DEVICE void start_empty(A &acc) {
 }
 
 // A candidate's own key, with score `dot(local row, its key)` added up over the threads of the row, is its first; its
-// own value the output so far. Rows past the user's last stay empty.
-template <class P, class A, class T, class Dot>
+// own value the output so far, weighted where there is no softmax. Rows past the user's last stay empty.
+template <bool kSilu, class P, class A, class T, class Dot>
 JD_DEVICE void start_with_own_keys(const TargetAttentionParams<T> &p, const TargetAttentionItem &work, const P &place,
                                    const Dot &dot, A &acc) {
 #pragma unroll
@@ -41,11 +42,18 @@ JD_DEVICE void start_with_own_keys(const TargetAttentionParams<T> &p, const Targ
     const float part = row.valid ? dot(place.row(r), p.candidate_keys.at(row.candidate, work.kv_head)) : 0.0f;
     const float score = place.add(part);
     if (!row.valid) continue;
-    acc.top[r] = score;
-    acc.sum[r] = place.leads() ? 1.0f : 0.0f;
+    if constexpr (!kSilu) {
+      acc.top[r] = score;
+      acc.sum[r] = place.leads() ? 1.0f : 0.0f;
+    }
     const T *value = p.candidate_values.at(row.candidate, work.kv_head);
 #pragma unroll
     for (int c = 0; c < A::kColumns; c += 2) load_pair(value + place.column(c), acc.out(r, c), acc.out(r, c + 1));
+    if constexpr (kSilu) {
+      const float weight = silu(score * p.scale);
+#pragma unroll
+      for (int c = 0; c < A::kColumns; ++c) acc.out(r, c) *= weight;
+    }
   }
 }
 
@@ -113,7 +121,7 @@ JD_DEVICE void store_out(const TargetAttentionUsers &p, const TargetAttentionIte
   for (int r = 0; r < A::kRows; ++r) {
     const TargetAttentionRow row = read_row(p, work, place.row(r));
     if (!row.valid) continue;
-    const float normalizer = softmax_normalizer(acc.sum[r]);
+    const float normalizer = p.silu_norm != 0.0f ? p.silu_norm : softmax_normalizer(acc.sum[r]);
     const int64_t at = p.out.at(row.candidate, row.head);
 #pragma unroll
     for (int c = 0; c < A::kColumns; c += 2)

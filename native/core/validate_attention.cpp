@@ -27,11 +27,9 @@ void check_dtypes(Rules &rules, int32_t dtype, int32_t out_dtype, int32_t offset
 jd_status check_description(const Context &context, jd_target_attention_desc &d) {
   if (d.out_dtype == 0) d.out_dtype = d.dtype;
   if (d.num_kv_heads == 0) d.num_kv_heads = d.num_heads;
-  if (d.activation == JD_ACTIVATION_SILU) {
-    return fail_operation(context, JD_UNSUPPORTED, "activation silu is not supported; supported: softmax");
-  }
   Rules rules(context);
   rules.integer("activation", d.activation, JD_ACTIVATION_SOFTMAX, JD_ACTIVATION_SILU);
+  if (d.activation == JD_ACTIVATION_SILU) rules.finite_above_zero("scaling_seqlen", d.scaling_seqlen);
   check_dtypes(rules, d.dtype, d.out_dtype, d.offset_dtype);
   rules.integer("num_heads", d.num_heads, 1, kMaxHeads);
   rules.integer("num_kv_heads", d.num_kv_heads, 1, d.num_heads);

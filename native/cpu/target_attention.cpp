@@ -133,6 +133,7 @@ class TargetAttention final : public Plan {
       t.head_dim = desc_.head_dim_qk;
       t.group = static_cast<int32_t>(group_);
       t.scale = desc_.scale;
+      t.silu_norm = desc_.activation == JD_ACTIVATION_SILU ? 1.0f / desc_.scaling_seqlen : 0.0f;
       const int64_t chunk = rest % chunks;
       t.first_lane = x.tiles * chunk / chunks * lanes_;
       t.last_lane = std::min(x.lanes, x.tiles * (chunk + 1) / chunks * lanes_);
@@ -182,9 +183,6 @@ class TargetAttention final : public Plan {
 
 jd_status create_target_attention(Device &device, const jd_target_attention_desc &desc, const jdb_allocator &allocator,
                                   Plan **plan, jd_error *error) {
-  if (desc.activation != JD_ACTIVATION_SOFTMAX) {
-    return fail(error, JD_UNSUPPORTED, "target_attention: cpu has the softmax activation only");
-  }
   auto *created = new (std::nothrow) TargetAttention(device, allocator, desc);
   if (!created) return fail(error, JD_OUT_OF_MEMORY, "cpu: no host memory for a plan");
   if (const jd_status status = created->prepare(error)) {

@@ -171,8 +171,12 @@ TEST_F(TargetAttentionErrors, descriptions) {
   refused_plan([](Desc &d) { d.scale = kNan; }, {"argument 'scale'", "finite", "nan"});
   refused_plan([](Desc &d) { d.scale = kInfinity; }, {"argument 'scale'", "finite", "inf"});
   refused_plan([](Desc &d) { d.scale = -kInfinity; }, {"argument 'scale'", "-inf"});
-  refused_plan([](Desc &d) { d.activation = JD_ACTIVATION_SILU; },
-               {"activation silu is not supported; supported: softmax"}, JD_UNSUPPORTED);
+  for (const float wrong : {0.0f, -1.0f, kNan, kInfinity}) {
+    refused_plan([&](Desc &d) {
+      d.activation = JD_ACTIVATION_SILU;
+      d.scaling_seqlen = wrong;
+    }, {"argument 'scaling_seqlen'", "> 0"});
+  }
   refused_plan([](Desc &d) { d.activation = 2; }, {"argument 'activation'", "got 2"});
   refused_plan([](Desc &d) { d.self_key = 2; }, {"argument 'self_key'", "got 2"});
   refused_plan([](Desc &d) { d.bounds = JD_BOUNDS_TRUST; }, {"argument 'bounds'", "0..1", "got 2"});

@@ -70,6 +70,10 @@ class TargetAttention : public ::testing::TestWithParam<std::string> {
     desc.scale = static_cast<float>(c.scale);
     desc.self_key = c.self_key;
     desc.num_latest = c.num_latest;
+    if (c.scaling_seqlen != 0) {
+      desc.activation = JD_ACTIVATION_SILU;
+      desc.scaling_seqlen = static_cast<float>(c.scaling_seqlen);
+    }
     desc.max_batch = std::max<int64_t>(batch, 1);
     desc.max_candidates = desc.max_history = 1;
     for (int64_t b = 0; b < batch; ++b) {
@@ -99,12 +103,20 @@ class TargetAttention : public ::testing::TestWithParam<std::string> {
 
   void compare(Rig &rig, const TargetAttentionCase &c, const Variant &s, const std::string &what) {
     const jd_tensor out = run(rig, c, s);
-    const std::vector<double> expected = reference::target_attention(c);
+    std::vector<double> terms;
+    const std::vector<double> expected = reference::target_attention(c, &terms);
+    int64_t longest = 1;
+    for (size_t b = 1; b < c.history_offsets.size(); ++b) {
+      longest = std::max(longest, c.history_offsets[b] - c.history_offsets[b - 1] + 1);
+    }
     const double q = largest(c.candidates), k = std::max(largest(c.keys), largest(c.candidate_keys));
     const double score = std::fabs(c.scale) * q * k * std::sqrt(static_cast<double>(c.dqk)) * 2;  // of random vectors, generously
     const double value = std::max(largest(c.values), largest(c.candidate_values));
     const int32_t out_dtype = s.out_dtype ? s.out_dtype : s.dtype;
     expect_near(rig.read(out), expected, [&](size_t i) {
+      if (c.scaling_seqlen != 0) {
+        return tolerance::hstu_attention(longest, c.dqk, score, terms[i] + 1 / c.scaling_seqlen, expected[i], s.dtype, out_dtype);
+      }
       return tolerance::softmax_attention(c.dqk, score, value, expected[i], s.dtype, out_dtype);
     }, what);
     bool gaps_intact = false;
@@ -121,6 +133,43 @@ class TargetAttention : public ::testing::TestWithParam<std::string> {
 
 std::string name(int64_t dim, int32_t dtype) {
   return "dim " + std::to_string(dim) + ", " + jd_dtype_name(dtype);
+}
+
+TEST_P(TargetAttention, silu_for_every_dtype_and_head_dim) {
+  Rig rig(GetParam());
+  for (const int32_t dtype : {JD_F32, JD_BF16}) {
+    for (const int64_t dim : {32, 64, 96, 128}) {
+      for (const bool self_key : {false, true}) {
+        Random random(dim);
+        Variant s;
+        s.dtype = dtype;
+        s.padding = self_key ? 16 : 0;
+        TargetAttentionCase c = make(random, dtype, dim, 4, 2, {7, 0, 40, 3}, {70, 9, 65, 0}, self_key);
+        c.scaling_seqlen = 50;
+        compare(rig, c, s, "silu, dim " + std::to_string(dim));
+        c.num_latest = 33;
+        c.scale = -c.scale;
+        compare(rig, c, s, "silu, latest 33, dim " + std::to_string(dim));
+      }
+    }
+  }
+}
+
+// Histories that are cut into pieces: one thread or block takes them all, or each one.
+TEST_P(TargetAttention, silu_over_long_histories_in_pieces) {
+  Rig one(GetParam(), 1), two(GetParam(), 2);
+  for (const int32_t dtype : {JD_F32, JD_BF16}) {
+    Random random(77);
+    Variant s;
+    s.dtype = dtype;
+    TargetAttentionCase c = make(random, dtype, 32, 1, 1, {3, 2}, {one.scaled(10007, 2500), 100}, true);
+    c.scaling_seqlen = 300;
+    compare(one, c, s, "silu, long");
+    EXPECT_EQ(one.bits(run(one, c, s)), two.bits(run(two, c, s))) << "threads";
+    const TargetAttentionCase alone = user(c, 0);
+    const std::vector<uint32_t> together = two.bits(run(two, c, s)), first = two.bits(run(two, alone, s));
+    EXPECT_TRUE(std::equal(first.begin(), first.end(), together.begin()));
+  }
 }
 
 TEST_P(TargetAttention, matches_the_reference_for_every_dtype_and_head_dim) {

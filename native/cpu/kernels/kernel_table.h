@@ -33,6 +33,7 @@ struct TargetAttentionTask {
   int32_t head_dim;
   int32_t group;  // query heads a key/value head
   float scale;
+  float silu_norm;  // 0: softmax; else weights are SiLU(score) * silu_norm
   int64_t first_lane, last_lane;
   const void *queries;              // the user's first candidate, the group's first head
   int64_t query_row, query_head;    // strides

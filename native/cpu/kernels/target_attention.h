@@ -1,6 +1,7 @@
 // target_attention: many candidates, one history (jindou/attention.h).
 //
 //   out_i = sum_j softmax_j(scale * q_i . k_j) v_j      j over the history and, with self keys, i's own row
+//   out_i = sum_j SiLU(scale * q_i . k_j) v_j * norm    with the SiLU activation: the maximum stays 0, nothing is rescaled
 //
 // FLOPs 4 * d * lanes * keys. Bytes: the history once for each task, whose tiles of candidates share each block of keys; so
 // the FMA rate is the bound from a few dozen candidates on. A task owns some tiles of one user's lanes (see
@@ -44,14 +45,16 @@ struct TargetAttention {
   const TargetAttentionTask &t;
   const int tiles;
   const int64_t segments;
-  const float log2_scale;
+  const bool is_silu;
+  const float query_scale;  // softmax works in powers of two
   float *const s, *const k, *const v;
 
   explicit TargetAttention(const TargetAttentionTask &task)
       : t(task),
         tiles(static_cast<int>((t.last_lane - t.first_lane + kLanes - 1) / kLanes)),
         segments((t.num_keys + kSegment - 1) / kSegment),
-        log2_scale(t.scale * kLog2E),
+        is_silu(t.silu_norm != 0),
+        query_scale(is_silu ? t.scale : t.scale * kLog2E),
         s(t.scratch),
         k(s + Tile::kScoreFloats),
         v(k + Tile::kKeyFloats) {}
@@ -113,14 +116,15 @@ struct TargetAttention {
         const int64_t first = t.first_lane + int64_t(tile) * kLanes + at;
         Tile::template gather_lanes<kPairs>(
             [&](int lane) { return lane_row(t.queries, t.dtype, t.query_row, t.query_head, first + lane, t.group); },
-            lanes(tile) - at, t.dtype, log2_scale, queries(tile) + at);
+            lanes(tile) - at, t.dtype, query_scale, queries(tile) + at);
       }
     }
   }
 
-  static void clear(const State &state, int vectors) {
+  // Without a softmax all states have the same maximum, so that merging them adds them.
+  void clear(const State &state, int vectors) const {
     for (int i = 0; i < vectors * kWidth; i += kWidth) {
-      Isa::store(state.m + i, Isa::set(-__builtin_inff()));
+      Isa::store(state.m + i, Isa::set(is_silu ? 0.0f : -__builtin_inff()));
       Isa::store(state.l + i, Isa::zero());
       for (int d = 0; d < kHeadDim; ++d) Isa::store(state.o + d * kLanes + i, Isa::zero());
     }
@@ -176,11 +180,35 @@ struct TargetAttention {
 
   template <int N>
   void attend_block(const float *q, int count, const State &state, const typename Tile::Ahead &ahead) const {
+    if (is_silu) {
+      Tile::template scores<N, false>(q, k, 0, count, query_scale, s, nullptr, ahead);
+      silu_block<N>(count);
+      return Tile::template weigh<N, false>(s, v, 0, kPairs ? (count + 1) / 2 : count, nullptr, state.o);
+    }
     float top[N * kWidth], factor[N * kWidth];
     for (int n = 0; n < N; ++n) Isa::store(top + n * kWidth, Isa::load(state.m + n * kWidth));
-    Tile::template scores<N, true>(q, k, 0, count, log2_scale, s, top, ahead);
+    Tile::template scores<N, true>(q, k, 0, count, query_scale, s, top, ahead);
     softmax_block<N>(count, state, top, factor);
     Tile::template weigh<N, true>(s, v, 0, kPairs ? (count + 1) / 2 : count, factor, state.o);
+  }
+
+  // Turns scores into SiLU weights.
+  template <int N>
+  __attribute__((noinline)) void silu_block(int count) const {
+    for (int j = 0; j < count; j += 2) {
+      const bool second = j + 1 < count;
+      for (int n = 0; n < N * kWidth; n += kWidth) {
+        float *at = s + j * kLanes + n;
+        F x[2] = {Isa::load(at), second ? Isa::load(at + kLanes) : Isa::zero()};
+        silu<Isa, kExpDegree>(x);
+        if constexpr (kPairs) {
+          Isa::store(s + j / 2 * kLanes + n, Isa::bf16_pairs(x[0], x[1]));
+        } else {
+          Isa::store(at, x[0]);
+          if (second) Isa::store(at + kLanes, x[1]);
+        }
+      }
+    }
   }
 
   // Moves m and l of the lanes to the new maximum `maximum`, gives the factor by which their older sums shrink, and turns
@@ -239,12 +267,20 @@ struct TargetAttention {
       for (int d = 0; d < Tile::kSteps; ++d) {
         score = Tile::product(Isa::load(s + d * kLanes), Isa::load(q + d * kLanes + i), score);
       }
-      if constexpr (kPairs) score = Isa::mul(score, Isa::set(log2_scale));
+      if constexpr (kPairs) score = Isa::mul(score, Isa::set(query_scale));
 
-      const F top = Isa::max(Isa::load(all.m + i), score);
-      const F older = exp2<Isa>(Isa::sub(Isa::load(all.m + i), top)), own = exp2<Isa>(Isa::sub(score, top));
-      Isa::store(all.m + i, top);
-      Isa::store(all.l + i, Isa::fma(Isa::load(all.l + i), older, own));
+      F older = Isa::set(1.0f), own;
+      if (is_silu) {
+        F x[1] = {score};
+        silu<Isa, kExpDegree>(x);
+        own = x[0];
+      } else {
+        const F top = Isa::max(Isa::load(all.m + i), score);
+        older = exp2<Isa>(Isa::sub(Isa::load(all.m + i), top));
+        own = exp2<Isa>(Isa::sub(score, top));
+        Isa::store(all.m + i, top);
+        Isa::store(all.l + i, Isa::fma(Isa::load(all.l + i), older, own));
+      }
       Tile::template gather_lanes<false>([&](int lane) { return element(t.self_values, (first + lane) / t.group); }, count,
                                          t.dtype, 1.0f, s);
       for (int d = 0; d < kHeadDim; ++d) {
@@ -259,7 +295,8 @@ struct TargetAttention {
     for (int i = 0; i < lanes(tile); i += kWidth) {
       const int64_t first = t.first_lane + int64_t(tile) * kLanes + i;
       // A lane without any key has l = 0 and o = 0 and gives zeros. With one, l is at least 1/2: its largest weight is about 1.
-      const F factor = Isa::div(Isa::set(1.0f), Isa::max(Isa::set(1e-30f), Isa::load(all.l + i)));
+      const F factor = is_silu ? Isa::set(t.silu_norm)
+                               : Isa::div(Isa::set(1.0f), Isa::max(Isa::set(1e-30f), Isa::load(all.l + i)));
       Tile::scatter_lanes(
           all.o + i, factor,
           [&](int lane) {

@@ -22,6 +22,7 @@ enum { JD_ACTIVATION_SOFTMAX = 0, JD_ACTIVATION_SILU = 1 };
 /* target_attention: every candidate of a user attends to the whole history of that user and, with self_key, to its own
  * key/value row; never to another candidate.
  *   out_i = sum_j softmax_j(scale * q_i . k_j) v_j ,  j over the history (its last num_latest events) and i's own row
+ * or, with JD_ACTIVATION_SILU,  out_i = sum_j SiLU(scale * q_i . k_j) v_j / scaling_seqlen ,  HSTU's targets.
  * Query head h reads key/value head h / (num_heads / num_kv_heads). A candidate with no key at all gives zeros.
  * (STCA, "Make It Long, Keep It Fast"; M-FALCON, arXiv 2402.17152.) */
 typedef struct jd_target_attention_desc {
@@ -34,8 +35,8 @@ typedef struct jd_target_attention_desc {
   int32_t head_dim_qk;    /* 32, 64, 96, 128 */
   int32_t head_dim_v;     /* = head_dim_qk */
   float scale;            /* finite */
-  int32_t activation;     /* JD_ACTIVATION_SOFTMAX; JD_ACTIVATION_SILU is JD_UNSUPPORTED */
-  float scaling_seqlen;   /* JD_ACTIVATION_SILU only, ignored else */
+  int32_t activation;     /* JD_ACTIVATION_SOFTMAX or JD_ACTIVATION_SILU */
+  float scaling_seqlen;   /* JD_ACTIVATION_SILU: finite, > 0; ignored else */
   int32_t self_key;       /* 1: args.candidate_keys and candidate_values are required; 0: they must be 0 */
   int32_t bounds;         /* JD_BOUNDS_STRICT or JD_BOUNDS_ZERO, for offsets and lengths seen on the device */
   int32_t reserved;

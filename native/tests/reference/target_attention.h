@@ -15,15 +15,18 @@ struct TargetAttentionCase {
   double scale = 1;
   bool self_key = false;
   int64_t num_latest = 0;                                      // 0 = all
+  double scaling_seqlen = 0;                                   // 0 = softmax, else SiLU
   std::vector<int64_t> candidate_offsets, history_offsets;     // [B + 1]
   std::vector<double> candidates;                              // [sum nc, H, dqk]
   std::vector<double> keys, values;                            // [sum nk, Hkv, d]
   std::vector<double> candidate_keys, candidate_values;        // [sum nc, Hkv, d] or empty
 };
 
-inline std::vector<double> target_attention(const TargetAttentionCase &c) {
+// `terms` (optional), with SiLU: sum_j |weight_j v_j| of each element, for error bounds.
+inline std::vector<double> target_attention(const TargetAttentionCase &c, std::vector<double> *terms = nullptr) {
   const int64_t batch = static_cast<int64_t>(c.candidate_offsets.size()) - 1;
   std::vector<double> out(c.candidate_offsets[batch] * c.heads * c.dv, 0.0);
+  if (terms) terms->assign(out.size(), 0.0);
   std::vector<double> score;
   std::vector<const double *> value;
   for (int64_t b = 0; b < batch; ++b) {
@@ -45,6 +48,16 @@ inline std::vector<double> target_attention(const TargetAttentionCase &c) {
         for (int64_t j = begin; j < end; ++j) see(c.keys, c.values, j);
         if (c.self_key) see(c.candidate_keys, c.candidate_values, i);
         if (score.empty()) continue;
+        if (c.scaling_seqlen != 0) {
+          for (size_t j = 0; j < score.size(); ++j) {
+            const double a = score[j] / (1 + std::exp(-score[j])) / c.scaling_seqlen;
+            for (int64_t d = 0; d < c.dv; ++d) {
+              out[(i * c.heads + h) * c.dv + d] += a * value[j][d];
+              if (terms) (*terms)[(i * c.heads + h) * c.dv + d] += std::fabs(a * value[j][d]);
+            }
+          }
+          continue;
+        }
         const double top = *std::max_element(score.begin(), score.end());
         double sum = 0;
         double *o = &out[(i * c.heads + h) * c.dv];

@@ -232,6 +232,24 @@ def main():
     case("cached_hstu_attention_d64", "cached_hstu_attention", common,
          {**base, "queries": q[rows], "q_offsets": offsets(last, np.int64)}, {"out": biased[rows]}, 1e-5)
 
+    # target_attention with SiLU: as HSTU's targets, each candidate over the history and its own key.
+    nc, nk = [3, 0, 5], [9, 4, 70]
+    co, ho = offsets(nc), offsets(nk)
+    q, k, v = f32(sum(nc), 2, dim), f32(sum(nk), 2, dim), f32(sum(nk), 2, dim)
+    ck, cv = f32(sum(nc), 2, dim), f32(sum(nc), 2, dim)
+    out = np.zeros(q.shape)
+    for b in range(len(nc)):
+        for i in range(co[b], co[b + 1]):
+            for h in range(2):
+                keys = np.concatenate([wide(k)[ho[b]:ho[b + 1], h], wide(ck)[i:i + 1, h]])
+                vals = np.concatenate([wide(v)[ho[b]:ho[b + 1], h], wide(cv)[i:i + 1, h]])
+                s = keys @ wide(q)[i, h] * dim ** -0.5
+                out[i, h] = (s / (1 + np.exp(-s)) / 70) @ vals
+    case("target_attention_d64_silu", "target_attention",
+         {"scale": dim ** -0.5, "activation": "silu", "scaling_seqlen": 70, "self_key": True},
+         {"candidates": q, "candidate_offsets": co, "keys": k, "values": v, "history_offsets": ho,
+          "candidate_keys": ck, "candidate_values": cv}, {"out": out}, 1e-5)
+
 
 if __name__ == "__main__":
     main()

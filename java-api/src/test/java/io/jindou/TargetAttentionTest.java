@@ -153,8 +153,11 @@ class TargetAttentionTest {
             refusedPlan(rig, TargetAttentionDesc.of(DType.F32, 4, 64, -1, 1, 1), "'max_batch'", "-1");
             refusedPlan(rig, TargetAttentionDesc.of(DType.F32, 4, 64, 1, 4097, 1), "'max_candidates'", "4096", "4097");
             refusedPlan(rig, TargetAttentionDesc.of(DType.F32, 4, 64, 1, 1, 131073), "'max_history'", "131072", "131073");
-            refused(UnsupportedException.class,
-                    () -> TargetAttention.plan(rig.device, good.withActivation(AttentionActivation.silu(100))), "silu", "softmax");
+            refusedPlan(rig, good.withActivation(AttentionActivation.silu(0)), "'scaling_seqlen'", "> 0");
+            refusedPlan(rig, good.withActivation(AttentionActivation.silu(Float.NaN)), "'scaling_seqlen'", "nan");
+            try (TargetAttention silu = TargetAttention.plan(rig.device, good.withActivation(AttentionActivation.silu(100)))) {
+                assertTrue(silu.describe().contains("target_attention"), silu.describe());
+            }
             refused(NullPointerException.class, () -> TargetAttention.plan(rig.device, null), "desc");
             refused(NullPointerException.class, () -> TargetAttention.plan(null, good), "'device'");
         }
