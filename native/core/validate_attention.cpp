@@ -1,5 +1,6 @@
 // target_attention and hstu_attention: the rules of jindou/attention.h and the entry points.
 #include "core/arguments.h"
+#include "core/attention_rules.h"
 #include "core/plan.h"
 #include "core/rules.h"
 #include "core/stream.h"
@@ -7,22 +8,7 @@
 namespace jindou::core {
 namespace {
 
-constexpr int32_t kMaxHeads = 256;
-constexpr int64_t kMaxBatch = 1 << 20;
-constexpr int64_t kMaxCandidates = 4096;
-constexpr int64_t kMaxLength = 131072;
-
 // -- descriptions ---------------------------------------------------------------------------------------------------
-
-void check_dtypes(Rules &rules, int32_t dtype, int32_t out_dtype, int32_t offset_dtype) {
-  rules.dtype("dtype", dtype, {JD_F32, JD_BF16});
-  if (dtype == JD_BF16) {
-    rules.dtype("out_dtype", out_dtype, {JD_BF16, JD_F32});
-  } else {
-    rules.dtype("out_dtype", out_dtype, {JD_F32});
-  }
-  rules.dtype("offset_dtype", offset_dtype, {JD_I32, JD_I64});
-}
 
 jd_status check_description(const Context &context, jd_target_attention_desc &d) {
   if (d.out_dtype == 0) d.out_dtype = d.dtype;
@@ -71,27 +57,6 @@ jd_status check_description(const Context &context, jd_hstu_attention_desc &d) {
 }
 
 // -- arguments ------------------------------------------------------------------------------------------------------
-
-// Offsets of at most max_batch sequences; gives their number.
-void check_offsets(Rules &rules, const char *name, const jdb_tensor &offsets, int32_t dtype, int64_t max_batch,
-                   int64_t *batch) {
-  rules.tensor(name, offsets, dtype, {kAny});
-  rules.contiguous_last(name, offsets);
-  if (rules.broken()) return;
-  *batch = offsets.shape[0] - 1;
-  if (*batch < 0 || *batch > max_batch) {
-    rules.fail(JD_INVALID_ARGUMENT, name,
-               "expected B + 1 offsets with B in 0..%" PRId64 " (max_batch of the plan), got %" PRId64, max_batch,
-               offsets.shape[0]);
-  }
-}
-
-// A jagged tensor [rows, heads, dim].
-void check_rows(Rules &rules, const char *name, const jdb_tensor &t, int32_t dtype, int64_t rows, int64_t heads,
-                int64_t dim) {
-  rules.tensor(name, t, dtype, {rows, heads, dim});
-  rules.aligned_rows(name, t);
-}
 
 // A bias [n] shared by the heads, or [heads, n]; n > 0.
 void check_bias(Rules &rules, const char *name, const jdb_tensor &t, int64_t heads) {
@@ -180,25 +145,6 @@ void check_arguments(Rules &rules, const Plan &plan, jdb_hstu_attention_args &a)
                {"time_bias", a.time_bias}});
 }
 
-// -- entry points ---------------------------------------------------------------------------------------------------
-
-template <class Desc>
-jd_status make_plan(const Context &context, int32_t op, jd_device handle, const Desc *given,
-                    Desc Plan::Description::*member, jd_plan *plan_handle) {
-  if (const jd_status status = expect_pointer(context, "plan", plan_handle)) return status;
-  *plan_handle = 0;
-  Ref<Device> device;
-  DeviceUse use;
-  if (const jd_status status = acquire(context, "device", handle, &device)) return status;
-  if (const jd_status status = use.enter(context, "device", *device)) return status;
-  Desc desc;
-  if (const jd_status status = read_struct(context, "desc", given, &desc)) return status;
-  if (const jd_status status = check_description(context, desc)) return status;
-  auto plan = std::make_unique<Plan>(device, op);
-  plan->desc.*member = desc;
-  return finish_plan(context, std::move(plan), &desc, plan_handle);
-}
-
 }  // namespace
 }  // namespace jindou::core
 
@@ -210,7 +156,7 @@ jd_status jd_target_attention_plan(jd_device device, const jd_target_attention_d
                                    jd_error *error) {
   return guarded(error, [&]() -> jd_status {
     return make_plan({error, "target_attention"}, JDB_OP_TARGET_ATTENTION, device, desc,
-                     &Plan::Description::target_attention, plan);
+                     &Plan::Description::target_attention, check_description, plan);
   });
 }
 
@@ -248,7 +194,7 @@ jd_status jd_target_attention_run(jd_plan plan_handle, jd_stream stream_handle, 
 jd_status jd_hstu_attention_plan(jd_device device, const jd_hstu_attention_desc *desc, jd_plan *plan, jd_error *error) {
   return guarded(error, [&]() -> jd_status {
     return make_plan({error, "hstu_attention"}, JDB_OP_HSTU_ATTENTION, device, desc, &Plan::Description::hstu_attention,
-                     plan);
+                     check_description, plan);
   });
 }
 

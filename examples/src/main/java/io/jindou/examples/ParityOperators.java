@@ -28,17 +28,21 @@ import java.util.TreeMap;
 
 /** Runs a parity case through the public API: one method an operator, from the case's names to a plan and a run. */
 final class ParityOperators {
-    private interface Operator {
+    interface Operator {
         Map<String, HostTensor> run(ParityCase given, Device device, Stream stream, Scope scope) throws IOException;
     }
 
-    private static final Map<String, Operator> OPERATORS = new TreeMap<>(Map.of(
-            "embedding_bag", ParityOperators::embeddingBag,
-            "target_attention", ParityOperators::targetAttention,
-            "hstu_attention", ParityOperators::hstuAttention,
-            "cached_hstu_attention", ParityOperators::cachedHstuAttention));
+    private static final Map<String, Operator> OPERATORS = new TreeMap<>(Map.ofEntries(
+            entry("cached_hstu_attention", ParityOperators::cachedHstuAttention),
+            entry("embedding_bag", ParityOperators::embeddingBag),
+            entry("hstu_attention", ParityOperators::hstuAttention),
+            entry("target_attention", ParityOperators::targetAttention)));
 
     private ParityOperators() {}
+
+    private static Map.Entry<String, Operator> entry(String name, Operator operator) {
+        return Map.entry(name, operator);
+    }
 
     /** The outputs of a case, by name, in F32. */
     static Map<String, HostTensor> run(ParityCase given, Device device, Stream stream) throws IOException {
@@ -201,33 +205,33 @@ final class ParityOperators {
         return Map.of("out", out.readHost(stream));
     }
 
-    private interface Reader {
+    interface Reader {
         HostTensor read(String name) throws IOException;
     }
 
     /** An input that a case may leave out: null then. */
-    private static Tensor optional(Stream stream, Scope scope, ParityCase given, String name, Reader reader)
+    static Tensor optional(Stream stream, Scope scope, ParityCase given, String name, Reader reader)
             throws IOException {
         return given.hasInput(name) ? scope.keep(Tensor.of(stream, reader.read(name))) : null;
     }
 
-    private static JaggedTensor jagged(Stream stream, Scope scope, HostTensor values, HostTensor offsets) {
+    static JaggedTensor jagged(Stream stream, Scope scope, HostTensor values, HostTensor offsets) {
         return new JaggedTensor(scope.keep(Tensor.of(stream, values)), scope.keep(Tensor.of(stream, offsets)));
     }
 
     /** An F32 output full of NaN, so that an element no one writes is found out. */
-    private static Tensor output(Device device, Stream stream, Scope scope, long... shape) {
+    static Tensor output(Device device, Stream stream, Scope scope, long... shape) {
         Tensor out = scope.keep(Tensor.create(device, DType.F32, shape));
         out.fill(stream, 0xff);
         return out;
     }
 
-    private static Bounds bounds(ParityCase given) throws IOException {
+    static Bounds bounds(ParityCase given) throws IOException {
         return Bounds.valueOf(given.word("bounds", "strict", Set.of("strict", "zero")).toUpperCase(Locale.ROOT));
     }
 
     /** The longest sequence, for the plan's maximum. Offsets that decrease are the operator's to refuse. */
-    private static long longest(HostTensor offsets) {
+    static long longest(HostTensor offsets) {
         long[] values = offsets.toLongs();
         long longest = 1;
         for (int i = 1; i < values.length; i++) {
