@@ -2,6 +2,7 @@
 #
 #   make demo [EVENTS=<file>] [DEVICE=cpu|cuda|simt]   the main job
 #   make test                                          C++, emulator, Java, ABI and kernel budget tests
+#   make embed-log EVENTS=<file> OUT=<file> [WORKERS=n] embed a whole event log on a local Apache Flink cluster
 #   make bench [BENCH=<regex>] [JMH="<options>"]       JMH benchmarks -> bench/results/
 #   make parity CASE=<folder> [DEVICE=cpu|cuda|simt]   compare with another implementation's results
 #   make bindings JEXTRACT=<path>                      regenerate the Panama bindings
@@ -11,7 +12,7 @@
 SHELL := /bin/bash
 .SHELLFLAGS := -eu -o pipefail -c
 .DEFAULT_GOAL := help
-.PHONY: help setup setup-test native cuda java demo test test-native test-sanitized test-java bench parity bindings javadoc gpu-bundle gpu-run clean
+.PHONY: help setup setup-test native cuda java demo embed-log test test-native test-sanitized test-java bench parity bindings javadoc gpu-bundle gpu-run clean
 
 BUILD := build
 JOBS ?= $(shell nproc)
@@ -49,6 +50,12 @@ demo: $(if $(and $(NVCC),$(DRIVER)),cuda,native)
 	@$(MVN) -DskipTests -pl examples -am package
 	@$(JAVA) $(JAVA_FLAGS) -cp "$$(cat examples/target/dependencies.txt):examples/target/classes" io.jindou.examples.Demo \
 	  $(if $(DEVICE),--device=$(DEVICE)) $(if $(EVENTS),--events=$(EVENTS)) $(DEMO_FLAGS)
+
+embed-log: native
+	@test -n "$(EVENTS)" -a -n "$(OUT)" || { echo "usage: make embed-log EVENTS=<event log> OUT=<file.safetensors> [WORKERS=n]" >&2; exit 2; }
+	@$(MVN) -DskipTests -pl examples/flink -am package
+	@$(JAVA) $(JAVA_FLAGS) -cp "$$(cat examples/flink/target/dependencies.txt):examples/flink/target/classes" \
+	  io.jindou.examples.EventLogEmbedding "$(EVENTS)" "$(OUT)" $(WORKERS)
 
 parity: native
 	@test -n "$(CASE)" || { echo "usage: make parity CASE=<folder of a case, or of cases> [DEVICE=cpu|cuda|simt]" >&2; exit 2; }

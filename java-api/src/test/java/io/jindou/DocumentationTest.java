@@ -5,7 +5,9 @@ import static org.junit.jupiter.api.Assertions.assertEquals;
 import static org.junit.jupiter.api.Assertions.assertTrue;
 
 import java.nio.file.Path;
+import java.util.ArrayList;
 import java.util.LinkedHashMap;
+import java.util.List;
 import java.util.Map;
 import org.junit.jupiter.api.AfterEach;
 import org.junit.jupiter.api.BeforeEach;
@@ -107,6 +109,38 @@ class DocumentationTest {
         // @end
         items.close();
         shops.close();
+    }
+
+    @Test
+    void shardPlan() {
+        long[] ids = {5, 9, 2};
+        long[] offsets = {0, 2, 3};
+        // @start region="shard-plan"
+        ShardPlan plan = ShardPlan.rowWise(List.of(new ShardPlan.Table(10, 4, Pooling.SUM)), 2); // rows 0..4 and 5..9
+        ShardedIds routed = plan.route(ids, null, offsets); // bags {5, 9} and {2}
+        List<float[]> results = new ArrayList<>();
+        for (int shard = 0; shard < plan.shards(); shard++) {
+            results.add(lookUp(shard, routed.request(shard))); // one EmbeddingBag over there
+        }
+        float[] sums = routed.merge(results); // [2, 4]
+        // @end
+        assertArrayEquals(new float[] {14, 14, 14, 14, 2, 2, 2, 2}, sums);
+    }
+
+    /** Row r of the table is r, r, r, r. */
+    private float[] lookUp(int shard, ShardedIds.Request request) {
+        float[] rows = new float[20];
+        for (int i = 0; i < rows.length; i++) {
+            rows[i] = shard * 5 + i / 4;
+        }
+        try (Tensor table = Tensor.of(stream, rows, 5, 4);
+                EmbeddingBag bag = EmbeddingBag.plan(device, EmbeddingBagDesc.of(table, Pooling.SUM, 2, 3));
+                Tensor ids = Tensor.of(stream, request.ids(), request.ids().length);
+                Tensor offsets = Tensor.of(stream, request.offsets(), request.offsets().length);
+                Tensor out = Tensor.create(device, DType.F32, 2, 4)) {
+            bag.run(stream, new JaggedTensor(ids, offsets), out);
+            return out.readFloats(stream);
+        }
     }
 
     @Test
