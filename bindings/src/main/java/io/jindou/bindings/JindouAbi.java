@@ -1694,6 +1694,250 @@ public class JindouAbi {
         }
     }
 
+    private static class jd_paged_append_plan {
+        public static final FunctionDescriptor DESC = FunctionDescriptor.of(
+            JindouAbi.C_INT,
+            JindouAbi.C_LONG,
+            JindouAbi.C_POINTER,
+            JindouAbi.C_POINTER,
+            JindouAbi.C_POINTER
+        );
+
+        public static final MemorySegment ADDR = JindouAbi.findOrThrow("jd_paged_append_plan");
+
+        public static final MethodHandle HANDLE = Linker.nativeLinker().downcallHandle(ADDR, DESC);
+    }
+
+    /**
+     * Function descriptor for:
+     * {@snippet lang=c :
+     * jd_status jd_paged_append_plan(jd_device device, const jd_paged_cache_desc *desc, jd_plan *plan, jd_error *error)
+     * }
+     */
+    public static FunctionDescriptor jd_paged_append_plan$descriptor() {
+        return jd_paged_append_plan.DESC;
+    }
+
+    /**
+     * Downcall method handle for:
+     * {@snippet lang=c :
+     * jd_status jd_paged_append_plan(jd_device device, const jd_paged_cache_desc *desc, jd_plan *plan, jd_error *error)
+     * }
+     */
+    public static MethodHandle jd_paged_append_plan$handle() {
+        return jd_paged_append_plan.HANDLE;
+    }
+
+    /**
+     * Address for:
+     * {@snippet lang=c :
+     * jd_status jd_paged_append_plan(jd_device device, const jd_paged_cache_desc *desc, jd_plan *plan, jd_error *error)
+     * }
+     */
+    public static MemorySegment jd_paged_append_plan$address() {
+        return jd_paged_append_plan.ADDR;
+    }
+
+    /**
+     * {@snippet lang=c :
+     * jd_status jd_paged_append_plan(jd_device device, const jd_paged_cache_desc *desc, jd_plan *plan, jd_error *error)
+     * }
+     */
+    public static int jd_paged_append_plan(long device, MemorySegment desc, MemorySegment plan, MemorySegment error) {
+        var mh$ = jd_paged_append_plan.HANDLE;
+        try {
+            if (TRACE_DOWNCALLS) {
+                traceDowncall("jd_paged_append_plan", device, desc, plan, error);
+            }
+            return (int)mh$.invokeExact(device, desc, plan, error);
+        } catch (Throwable ex$) {
+           throw new AssertionError("should not reach here", ex$);
+        }
+    }
+
+    private static class jd_paged_append_run {
+        public static final FunctionDescriptor DESC = FunctionDescriptor.of(
+            JindouAbi.C_INT,
+            JindouAbi.C_LONG,
+            JindouAbi.C_LONG,
+            JindouAbi.C_POINTER,
+            JindouAbi.C_POINTER
+        );
+
+        public static final MemorySegment ADDR = JindouAbi.findOrThrow("jd_paged_append_run");
+
+        public static final MethodHandle HANDLE = Linker.nativeLinker().downcallHandle(ADDR, DESC);
+    }
+
+    /**
+     * Function descriptor for:
+     * {@snippet lang=c :
+     * jd_status jd_paged_append_run(jd_plan plan, jd_stream stream, const jd_paged_cache_args *args, jd_error *error)
+     * }
+     */
+    public static FunctionDescriptor jd_paged_append_run$descriptor() {
+        return jd_paged_append_run.DESC;
+    }
+
+    /**
+     * Downcall method handle for:
+     * {@snippet lang=c :
+     * jd_status jd_paged_append_run(jd_plan plan, jd_stream stream, const jd_paged_cache_args *args, jd_error *error)
+     * }
+     */
+    public static MethodHandle jd_paged_append_run$handle() {
+        return jd_paged_append_run.HANDLE;
+    }
+
+    /**
+     * Address for:
+     * {@snippet lang=c :
+     * jd_status jd_paged_append_run(jd_plan plan, jd_stream stream, const jd_paged_cache_args *args, jd_error *error)
+     * }
+     */
+    public static MemorySegment jd_paged_append_run$address() {
+        return jd_paged_append_run.ADDR;
+    }
+
+    /**
+     * {@snippet lang=c :
+     * jd_status jd_paged_append_run(jd_plan plan, jd_stream stream, const jd_paged_cache_args *args, jd_error *error)
+     * }
+     */
+    public static int jd_paged_append_run(long plan, long stream, MemorySegment args, MemorySegment error) {
+        var mh$ = jd_paged_append_run.HANDLE;
+        try {
+            if (TRACE_DOWNCALLS) {
+                traceDowncall("jd_paged_append_run", plan, stream, args, error);
+            }
+            return (int)mh$.invokeExact(plan, stream, args, error);
+        } catch (Throwable ex$) {
+           throw new AssertionError("should not reach here", ex$);
+        }
+    }
+
+    private static class jd_paged_gather_plan {
+        public static final FunctionDescriptor DESC = FunctionDescriptor.of(
+            JindouAbi.C_INT,
+            JindouAbi.C_LONG,
+            JindouAbi.C_POINTER,
+            JindouAbi.C_POINTER,
+            JindouAbi.C_POINTER
+        );
+
+        public static final MemorySegment ADDR = JindouAbi.findOrThrow("jd_paged_gather_plan");
+
+        public static final MethodHandle HANDLE = Linker.nativeLinker().downcallHandle(ADDR, DESC);
+    }
+
+    /**
+     * Function descriptor for:
+     * {@snippet lang=c :
+     * jd_status jd_paged_gather_plan(jd_device device, const jd_paged_cache_desc *desc, jd_plan *plan, jd_error *error)
+     * }
+     */
+    public static FunctionDescriptor jd_paged_gather_plan$descriptor() {
+        return jd_paged_gather_plan.DESC;
+    }
+
+    /**
+     * Downcall method handle for:
+     * {@snippet lang=c :
+     * jd_status jd_paged_gather_plan(jd_device device, const jd_paged_cache_desc *desc, jd_plan *plan, jd_error *error)
+     * }
+     */
+    public static MethodHandle jd_paged_gather_plan$handle() {
+        return jd_paged_gather_plan.HANDLE;
+    }
+
+    /**
+     * Address for:
+     * {@snippet lang=c :
+     * jd_status jd_paged_gather_plan(jd_device device, const jd_paged_cache_desc *desc, jd_plan *plan, jd_error *error)
+     * }
+     */
+    public static MemorySegment jd_paged_gather_plan$address() {
+        return jd_paged_gather_plan.ADDR;
+    }
+
+    /**
+     * {@snippet lang=c :
+     * jd_status jd_paged_gather_plan(jd_device device, const jd_paged_cache_desc *desc, jd_plan *plan, jd_error *error)
+     * }
+     */
+    public static int jd_paged_gather_plan(long device, MemorySegment desc, MemorySegment plan, MemorySegment error) {
+        var mh$ = jd_paged_gather_plan.HANDLE;
+        try {
+            if (TRACE_DOWNCALLS) {
+                traceDowncall("jd_paged_gather_plan", device, desc, plan, error);
+            }
+            return (int)mh$.invokeExact(device, desc, plan, error);
+        } catch (Throwable ex$) {
+           throw new AssertionError("should not reach here", ex$);
+        }
+    }
+
+    private static class jd_paged_gather_run {
+        public static final FunctionDescriptor DESC = FunctionDescriptor.of(
+            JindouAbi.C_INT,
+            JindouAbi.C_LONG,
+            JindouAbi.C_LONG,
+            JindouAbi.C_POINTER,
+            JindouAbi.C_POINTER
+        );
+
+        public static final MemorySegment ADDR = JindouAbi.findOrThrow("jd_paged_gather_run");
+
+        public static final MethodHandle HANDLE = Linker.nativeLinker().downcallHandle(ADDR, DESC);
+    }
+
+    /**
+     * Function descriptor for:
+     * {@snippet lang=c :
+     * jd_status jd_paged_gather_run(jd_plan plan, jd_stream stream, const jd_paged_cache_args *args, jd_error *error)
+     * }
+     */
+    public static FunctionDescriptor jd_paged_gather_run$descriptor() {
+        return jd_paged_gather_run.DESC;
+    }
+
+    /**
+     * Downcall method handle for:
+     * {@snippet lang=c :
+     * jd_status jd_paged_gather_run(jd_plan plan, jd_stream stream, const jd_paged_cache_args *args, jd_error *error)
+     * }
+     */
+    public static MethodHandle jd_paged_gather_run$handle() {
+        return jd_paged_gather_run.HANDLE;
+    }
+
+    /**
+     * Address for:
+     * {@snippet lang=c :
+     * jd_status jd_paged_gather_run(jd_plan plan, jd_stream stream, const jd_paged_cache_args *args, jd_error *error)
+     * }
+     */
+    public static MemorySegment jd_paged_gather_run$address() {
+        return jd_paged_gather_run.ADDR;
+    }
+
+    /**
+     * {@snippet lang=c :
+     * jd_status jd_paged_gather_run(jd_plan plan, jd_stream stream, const jd_paged_cache_args *args, jd_error *error)
+     * }
+     */
+    public static int jd_paged_gather_run(long plan, long stream, MemorySegment args, MemorySegment error) {
+        var mh$ = jd_paged_gather_run.HANDLE;
+        try {
+            if (TRACE_DOWNCALLS) {
+                traceDowncall("jd_paged_gather_run", plan, stream, args, error);
+            }
+            return (int)mh$.invokeExact(plan, stream, args, error);
+        } catch (Throwable ex$) {
+           throw new AssertionError("should not reach here", ex$);
+        }
+    }
+
     private static class jd_plan_destroy {
         public static final FunctionDescriptor DESC = FunctionDescriptor.of(
             JindouAbi.C_INT,
