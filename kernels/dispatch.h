@@ -35,6 +35,7 @@
 #include "attention/hstu_attention_launch.h"
 #include "attention/target_attention_launch.h"
 #include "blocks/blocks_launch.h"
+#include "decode/paged_cache_launch.h"
 #include "embedding/embedding_bag_launch.h"
 #include "plan.h"
 
@@ -53,6 +54,9 @@ inline jd_status create_plan(const PlanResources &resources, int32_t op, const v
                                            error);
       case JDB_OP_HSTU_ATTENTION:
         return HstuAttentionPlan::create(resources, *static_cast<const jd_hstu_attention_desc *>(desc), plan, error);
+      case JDB_OP_PAGED_APPEND:
+      case JDB_OP_PAGED_GATHER:
+        return PagedCachePlan::create(op, resources, *static_cast<const jd_paged_cache_desc *>(desc), plan, error);
       default: return fail(error, JD_UNSUPPORTED, "operator %d has no plan in this backend", op);
     }
   } catch (const std::bad_alloc &) {
@@ -73,6 +77,10 @@ jd_status run(Exec &exec, const KernelPlan *plan, int32_t op, const void *args, 
     case JDB_OP_HSTU_ATTENTION:
       return launch_hstu_attention(exec, static_cast<const HstuAttentionPlan &>(*plan),
                                    *static_cast<const jdb_hstu_attention_args *>(args));
+    case JDB_OP_PAGED_APPEND:
+    case JDB_OP_PAGED_GATHER:
+      return launch_paged_cache(exec, static_cast<const PagedCachePlan &>(*plan),
+                                *static_cast<const jdb_paged_cache_args *>(args));
     case JDB_OP_LINEAR: return launch_linear(exec, *static_cast<const jdb_linear_args *>(args));
     case JDB_OP_LAYER_NORM: return launch_layer_norm(exec, *static_cast<const jdb_layer_norm_args *>(args));
     case JDB_OP_L2_NORMALIZE: return launch_l2_normalize(exec, *static_cast<const jdb_l2_normalize_args *>(args));

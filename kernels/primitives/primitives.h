@@ -7,6 +7,7 @@
 #include "primitives/bits.h"
 #include "primitives/compiler.h"
 #include "primitives/dim3.h"
+#include "primitives/float8.h"
 #include "primitives/index.h"
 #include "primitives/keep.h"
 #include "primitives/launch.h"

@@ -48,7 +48,10 @@ enum {
   JDB_FAULT_OFFSET_OVERRUN = 4, // offsets[position+1] > rows of the values (limit = rows), or the last one < rows
   JDB_FAULT_LENGTH = 5,         // sequence `position` longer than the declared maximum (limit)
   JDB_FAULT_TARGETS = 6,        // num_targets[position] < 0 or > rows of the sequence (limit)
-  JDB_FAULT_QUERIES = 7         // more queries than rows (limit) in sequence `position`
+  JDB_FAULT_QUERIES = 7,        // more queries than rows (limit) in sequence `position`
+  JDB_FAULT_PAGE = 11,          // page number `value` at `position` of page_table (row-major); limit = pages
+  JDB_FAULT_CACHE_LENGTH = 12,  // sequence `position` has a length below 0 or above limit
+  JDB_FAULT_CACHE_ROWS = 13     // more rows asked of sequence `position` than it has (limit)
 };
 
 enum {
@@ -57,7 +60,9 @@ enum {
   JDB_OP_HSTU_ATTENTION = 3,
   JDB_OP_LINEAR = 4,
   JDB_OP_LAYER_NORM = 5,
-  JDB_OP_L2_NORMALIZE = 6
+  JDB_OP_L2_NORMALIZE = 6,
+  JDB_OP_PAGED_APPEND = 11,
+  JDB_OP_PAGED_GATHER = 12
 };
 
 // Descriptions as a plan gets them: the public desc with defaults filled in (out_dtype, num_kv_heads, num_latest =
@@ -84,6 +89,12 @@ typedef struct jdb_hstu_attention_args {
   jdb_tensor q_offsets, timestamps, position_bias, time_bias;
   int64_t batch;
 } jdb_hstu_attention_args;
+
+// paged_append and paged_gather.
+typedef struct jdb_paged_cache_args {
+  jdb_tensor keys, values, offsets, key_pages, value_pages, page_table, seq_lens, key_scales, value_scales;
+  int64_t batch;
+} jdb_paged_cache_args;
 
 typedef struct jdb_linear_args {
   int32_t activation;
@@ -151,7 +162,7 @@ typedef struct jd_backend {
   void (*graph_destroy)(void *graph);
 
   // Operators. `desc` is the jdb_/jd_ description of `op`: jdb_embedding_bag_desc, jd_target_attention_desc,
-  // jd_hstu_attention_desc. `describe` writes one line. `run` gets the jdb_*_args of `op`; plan is null for the
+  // jd_hstu_attention_desc, jd_paged_cache_desc. `describe` writes one line. `run` gets the jdb_*_args of `op`; plan is null for the
   // operators without one (linear, layer_norm, l2_normalize).
   jd_status (*plan_create)(void *device, int32_t op, const void *desc, const jdb_allocator *allocator, void **plan,
                            jd_error *error);

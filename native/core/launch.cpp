@@ -11,6 +11,8 @@ const char *operator_name(int32_t op) {
     case JDB_OP_EMBEDDING_BAG: return "embedding_bag";
     case JDB_OP_TARGET_ATTENTION: return "target_attention";
     case JDB_OP_HSTU_ATTENTION: return "hstu_attention";
+    case JDB_OP_PAGED_APPEND: return "paged_append";
+    case JDB_OP_PAGED_GATHER: return "paged_gather";
     case JDB_OP_LINEAR: return "linear";
     case JDB_OP_LAYER_NORM: return "layer_norm";
     case JDB_OP_L2_NORMALIZE: return "l2_normalize";

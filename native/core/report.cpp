@@ -58,6 +58,20 @@ void describe(const Context &context, const jdb_report &r) {
                      "expected at most %" PRId64 " queries (the rows of the sequence), got %" PRId64
                      " in sequence %" PRId64,
                      r.limit, r.value, r.position);
+    case JDB_FAULT_PAGE:
+      return fail_at("page_table",
+                     "expected a page in 0..%" PRId64 " (num_pages - 1), got %" PRId64 " at position %" PRId64
+                     " of the table, counted row by row",
+                     r.limit - 1, r.value, r.position);
+    case JDB_FAULT_CACHE_LENGTH:
+      return fail_at("seq_lens",
+                     "expected 0..%" PRId64 " rows (what a row of page_table and the plan allow), got %" PRId64
+                     " in sequence %" PRId64,
+                     r.limit, r.value, r.position);
+    case JDB_FAULT_CACHE_ROWS:
+      return fail_at("offsets",
+                     "expected at most %" PRId64 " rows (seq_lens of the sequence), got %" PRId64 " in sequence %" PRId64,
+                     r.limit, r.value, r.position);
     default:
       fail_operation(context, JD_OUT_OF_BOUNDS, "fault %d at position %" PRId64 ": value %" PRId64 ", limit %" PRId64,
                      r.fault, r.position, r.value, r.limit);

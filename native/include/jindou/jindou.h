@@ -7,6 +7,7 @@
 #include <jindou/blocks.h>
 #include <jindou/device.h>
 #include <jindou/embedding.h>
+#include <jindou/paged_cache.h>
 #include <jindou/plan.h>
 #include <jindou/stream.h>
 #include <jindou/tensor.h>

@@ -2,7 +2,7 @@ package io.jindou;
 
 /** A failure that is no mistake of the caller: the driver's, the machine's, the data's, or a bug in Jindou. */
 public sealed class JindouException extends RuntimeException implements JindouFailure
-        permits DeviceUnavailableException, OutOfDeviceMemoryException, OutOfBoundsException {
+        permits DeviceUnavailableException, OutOfDeviceMemoryException, OutOfPagesException, OutOfBoundsException {
     private static final long serialVersionUID = 1L;
 
     /** Why the call failed. */

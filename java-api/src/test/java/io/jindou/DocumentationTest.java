@@ -183,6 +183,26 @@ class DocumentationTest {
     }
 
     @Test
+    void paged_cache() {
+        Tensor history = Tensor.of(stream, new float[100 * 2 * 64], 100, 2, 64);
+        Tensor more = Tensor.of(stream, new float[3 * 2 * 64], 3, 2, 64);
+        // @start region="paged-cache"
+        long user = 4711;
+        try (PagedCache cache = PagedCache.create(device, PagedCacheDesc.of(DType.F32, 1000, 2, 64))) {
+            cache.append(stream, user, history, history); // keys and values [100, 2, 64]
+            cache.append(stream, user, more, more); // behind them
+            assert cache.length(user) == 103 && cache.freePages() == 998;
+            try (PagedKeysValues batch = cache.batch(stream, user)) {
+                assert batch.pageTable().dim(1) == 2; // two pages of 64 rows
+            }
+            assert cache.evict(user) == 2;
+        }
+        // @end
+        history.close();
+        more.close();
+    }
+
+    @Test
     void blocks() {
         // @start region="blocks"
         try (Tensor x = Tensor.of(stream, new float[] {1, 2, 3, 4}, 1, 4);

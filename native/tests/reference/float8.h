@@ -1,0 +1,33 @@
+// fp8 e4m3 from its definition (OCP 8-bit floating point), by search: shares nothing with the conversions under test.
+#ifndef JINDOU_TESTS_REFERENCE_FLOAT8_H
+#define JINDOU_TESTS_REFERENCE_FLOAT8_H
+
+#include <cmath>
+#include <cstdint>
+
+namespace jindou::reference {
+
+inline double e4m3_value(uint8_t code) {
+  const int exponent = code >> 3 & 15, fraction = code & 7;
+  if (exponent == 15 && fraction == 7) return std::nan("");
+  const double magnitude = exponent == 0 ? std::ldexp(fraction, -9) : std::ldexp(8 + fraction, exponent - 10);
+  return code & 0x80 ? -magnitude : magnitude;
+}
+
+// To the nearest number, of two equally near ones to the one with an even code; past 448, and for infinities, 448.
+inline uint8_t e4m3_code(double x) {
+  if (std::isnan(x)) return 0x7f;
+  const uint8_t sign = std::signbit(x) ? 0x80 : 0;
+  const double magnitude = std::fabs(x);
+  if (magnitude >= 448) return sign | 0x7e;
+  uint8_t best = 0;
+  for (int code = 1; code <= 0x7e; ++code) {
+    const double closer = std::fabs(e4m3_value(best) - magnitude), here = std::fabs(e4m3_value(static_cast<uint8_t>(code)) - magnitude);
+    if (here < closer || (here == closer && code % 2 == 0)) best = static_cast<uint8_t>(code);
+  }
+  return sign | best;
+}
+
+}  // namespace jindou::reference
+
+#endif
