@@ -28,6 +28,12 @@ import static java.lang.foreign.MemoryLayout.PathElement.*;
  *     jd_tensor timestamps;
  *     jd_tensor position_bias;
  *     jd_tensor time_bias;
+ *     jd_tensor key_pages;
+ *     jd_tensor value_pages;
+ *     jd_tensor page_table;
+ *     jd_tensor seq_lens;
+ *     jd_tensor key_scales;
+ *     jd_tensor value_scales;
  * }
  * }
  */
@@ -50,7 +56,13 @@ public class jd_hstu_attention_args {
         JindouAbi.C_LONG.withName("q_offsets"),
         JindouAbi.C_LONG.withName("timestamps"),
         JindouAbi.C_LONG.withName("position_bias"),
-        JindouAbi.C_LONG.withName("time_bias")
+        JindouAbi.C_LONG.withName("time_bias"),
+        JindouAbi.C_LONG.withName("key_pages"),
+        JindouAbi.C_LONG.withName("value_pages"),
+        JindouAbi.C_LONG.withName("page_table"),
+        JindouAbi.C_LONG.withName("seq_lens"),
+        JindouAbi.C_LONG.withName("key_scales"),
+        JindouAbi.C_LONG.withName("value_scales")
     ).withName("jd_hstu_attention_args");
 
     /**
@@ -630,6 +642,270 @@ public class jd_hstu_attention_args {
      */
     public static void time_bias(MemorySegment struct, long fieldValue) {
         struct.set(time_bias$LAYOUT, time_bias$OFFSET, fieldValue);
+    }
+
+    private static final OfLong key_pages$LAYOUT = (OfLong)$LAYOUT.select(groupElement("key_pages"));
+
+    /**
+     * Layout for field:
+     * {@snippet lang=c :
+     * jd_tensor key_pages
+     * }
+     */
+    public static final OfLong key_pages$layout() {
+        return key_pages$LAYOUT;
+    }
+
+    private static final long key_pages$OFFSET = $LAYOUT.byteOffset(groupElement("key_pages"));
+
+    /**
+     * Offset for field:
+     * {@snippet lang=c :
+     * jd_tensor key_pages
+     * }
+     */
+    public static final long key_pages$offset() {
+        return key_pages$OFFSET;
+    }
+
+    /**
+     * Getter for field:
+     * {@snippet lang=c :
+     * jd_tensor key_pages
+     * }
+     */
+    public static long key_pages(MemorySegment struct) {
+        return struct.get(key_pages$LAYOUT, key_pages$OFFSET);
+    }
+
+    /**
+     * Setter for field:
+     * {@snippet lang=c :
+     * jd_tensor key_pages
+     * }
+     */
+    public static void key_pages(MemorySegment struct, long fieldValue) {
+        struct.set(key_pages$LAYOUT, key_pages$OFFSET, fieldValue);
+    }
+
+    private static final OfLong value_pages$LAYOUT = (OfLong)$LAYOUT.select(groupElement("value_pages"));
+
+    /**
+     * Layout for field:
+     * {@snippet lang=c :
+     * jd_tensor value_pages
+     * }
+     */
+    public static final OfLong value_pages$layout() {
+        return value_pages$LAYOUT;
+    }
+
+    private static final long value_pages$OFFSET = $LAYOUT.byteOffset(groupElement("value_pages"));
+
+    /**
+     * Offset for field:
+     * {@snippet lang=c :
+     * jd_tensor value_pages
+     * }
+     */
+    public static final long value_pages$offset() {
+        return value_pages$OFFSET;
+    }
+
+    /**
+     * Getter for field:
+     * {@snippet lang=c :
+     * jd_tensor value_pages
+     * }
+     */
+    public static long value_pages(MemorySegment struct) {
+        return struct.get(value_pages$LAYOUT, value_pages$OFFSET);
+    }
+
+    /**
+     * Setter for field:
+     * {@snippet lang=c :
+     * jd_tensor value_pages
+     * }
+     */
+    public static void value_pages(MemorySegment struct, long fieldValue) {
+        struct.set(value_pages$LAYOUT, value_pages$OFFSET, fieldValue);
+    }
+
+    private static final OfLong page_table$LAYOUT = (OfLong)$LAYOUT.select(groupElement("page_table"));
+
+    /**
+     * Layout for field:
+     * {@snippet lang=c :
+     * jd_tensor page_table
+     * }
+     */
+    public static final OfLong page_table$layout() {
+        return page_table$LAYOUT;
+    }
+
+    private static final long page_table$OFFSET = $LAYOUT.byteOffset(groupElement("page_table"));
+
+    /**
+     * Offset for field:
+     * {@snippet lang=c :
+     * jd_tensor page_table
+     * }
+     */
+    public static final long page_table$offset() {
+        return page_table$OFFSET;
+    }
+
+    /**
+     * Getter for field:
+     * {@snippet lang=c :
+     * jd_tensor page_table
+     * }
+     */
+    public static long page_table(MemorySegment struct) {
+        return struct.get(page_table$LAYOUT, page_table$OFFSET);
+    }
+
+    /**
+     * Setter for field:
+     * {@snippet lang=c :
+     * jd_tensor page_table
+     * }
+     */
+    public static void page_table(MemorySegment struct, long fieldValue) {
+        struct.set(page_table$LAYOUT, page_table$OFFSET, fieldValue);
+    }
+
+    private static final OfLong seq_lens$LAYOUT = (OfLong)$LAYOUT.select(groupElement("seq_lens"));
+
+    /**
+     * Layout for field:
+     * {@snippet lang=c :
+     * jd_tensor seq_lens
+     * }
+     */
+    public static final OfLong seq_lens$layout() {
+        return seq_lens$LAYOUT;
+    }
+
+    private static final long seq_lens$OFFSET = $LAYOUT.byteOffset(groupElement("seq_lens"));
+
+    /**
+     * Offset for field:
+     * {@snippet lang=c :
+     * jd_tensor seq_lens
+     * }
+     */
+    public static final long seq_lens$offset() {
+        return seq_lens$OFFSET;
+    }
+
+    /**
+     * Getter for field:
+     * {@snippet lang=c :
+     * jd_tensor seq_lens
+     * }
+     */
+    public static long seq_lens(MemorySegment struct) {
+        return struct.get(seq_lens$LAYOUT, seq_lens$OFFSET);
+    }
+
+    /**
+     * Setter for field:
+     * {@snippet lang=c :
+     * jd_tensor seq_lens
+     * }
+     */
+    public static void seq_lens(MemorySegment struct, long fieldValue) {
+        struct.set(seq_lens$LAYOUT, seq_lens$OFFSET, fieldValue);
+    }
+
+    private static final OfLong key_scales$LAYOUT = (OfLong)$LAYOUT.select(groupElement("key_scales"));
+
+    /**
+     * Layout for field:
+     * {@snippet lang=c :
+     * jd_tensor key_scales
+     * }
+     */
+    public static final OfLong key_scales$layout() {
+        return key_scales$LAYOUT;
+    }
+
+    private static final long key_scales$OFFSET = $LAYOUT.byteOffset(groupElement("key_scales"));
+
+    /**
+     * Offset for field:
+     * {@snippet lang=c :
+     * jd_tensor key_scales
+     * }
+     */
+    public static final long key_scales$offset() {
+        return key_scales$OFFSET;
+    }
+
+    /**
+     * Getter for field:
+     * {@snippet lang=c :
+     * jd_tensor key_scales
+     * }
+     */
+    public static long key_scales(MemorySegment struct) {
+        return struct.get(key_scales$LAYOUT, key_scales$OFFSET);
+    }
+
+    /**
+     * Setter for field:
+     * {@snippet lang=c :
+     * jd_tensor key_scales
+     * }
+     */
+    public static void key_scales(MemorySegment struct, long fieldValue) {
+        struct.set(key_scales$LAYOUT, key_scales$OFFSET, fieldValue);
+    }
+
+    private static final OfLong value_scales$LAYOUT = (OfLong)$LAYOUT.select(groupElement("value_scales"));
+
+    /**
+     * Layout for field:
+     * {@snippet lang=c :
+     * jd_tensor value_scales
+     * }
+     */
+    public static final OfLong value_scales$layout() {
+        return value_scales$LAYOUT;
+    }
+
+    private static final long value_scales$OFFSET = $LAYOUT.byteOffset(groupElement("value_scales"));
+
+    /**
+     * Offset for field:
+     * {@snippet lang=c :
+     * jd_tensor value_scales
+     * }
+     */
+    public static final long value_scales$offset() {
+        return value_scales$OFFSET;
+    }
+
+    /**
+     * Getter for field:
+     * {@snippet lang=c :
+     * jd_tensor value_scales
+     * }
+     */
+    public static long value_scales(MemorySegment struct) {
+        return struct.get(value_scales$LAYOUT, value_scales$OFFSET);
+    }
+
+    /**
+     * Setter for field:
+     * {@snippet lang=c :
+     * jd_tensor value_scales
+     * }
+     */
+    public static void value_scales(MemorySegment struct, long fieldValue) {
+        struct.set(value_scales$LAYOUT, value_scales$OFFSET, fieldValue);
     }
 
     /**
