@@ -9,6 +9,10 @@
 // rab, in the kernels with kBias only, is looked up for each pair: by distance in a table of 2 N - 1, by the bucket of the
 // time difference (time_buckets.h) in another; both stay in L1. Queries may be the last rows of each sequence only.
 //
+// kPaged: keys and values lie in pages (decode/pages.h), found row by row through the page table; what is computed, and its
+// bits, are the same. fp8 and int8 codes are exact in bf16 and f32: they are multiplied as they are, and their scales, one a
+// key, meet the scores and the weights.
+//
 // Shapes: queries, keys, values [total, H, d], out [total, H, d] in the inputs' dtype or f32; d = 32, 64, 96, 128.
 //
 // A block owns Core::kRows query rows of one sequence and head. It visits the tiles of keys of which the mask leaves
@@ -29,23 +33,25 @@
 
 namespace jindou::attention {
 
-template <class Core, bool kWithBias>
+template <class Core, bool kWithBias, bool kWithPages = false>
 struct HstuAttentionKernel {
   using Element = typename Core::Element;
   using Params = HstuAttentionParams<Element>;
 
   static constexpr int kThreads = Core::kThreads;
   // Looking up biases takes registers that a third block would not leave.
-  static constexpr int kMinBlocks = kWithBias && Core::kMinBlocks > 2 ? 2 : Core::kMinBlocks;
+  static constexpr int kMinBlocks = (kWithBias || kWithPages) && Core::kMinBlocks > 2 ? 2 : Core::kMinBlocks;
   static constexpr int32_t kDtype = sizeof(Element) == 4 ? JD_F32 : JD_BF16;
   static constexpr int32_t kHeadDim = Core::kD;
   static constexpr int32_t kTileRows = Core::kRows;
-  static constexpr bool kBias = kWithBias;
+  static constexpr bool kBias = kWithBias;  // of paged kernels: a branch a tile, not a kernel of its own
+  static constexpr bool kPaged = kWithPages;
 
   struct Shared {
     alignas(1024) char queries[Core::kQueryBytes];
     alignas(1024) char ring[Core::kSlots * Core::kSlotBytes];
     alignas(16) char weights[Core::kWeightBytes + 16];
+    alignas(16) float scales[kPaged ? Core::kSlots * Core::kKeys : 4];  // of the keys or values in each slot of the ring
     WorkListShared<kThreads> list;
     alignas(8) char item[sizeof(HstuItem)];  // an HstuItem: here rather than in every thread's registers
   };
@@ -59,6 +65,9 @@ struct HstuAttentionKernel {
           HstuItem &item = *reinterpret_cast<HstuItem *>(shared.item);
           if (prim::thread_idx().x == 0) item = read_hstu_item<Core::kRows, Core::kKeys>(p, b, index);
           prim::sync_threads();
+          if constexpr (kPaged) {
+            if (index == 0) check_pages(p, b, item);
+          }
           run_item(p, shared, item);
         });
   }
@@ -69,17 +78,20 @@ struct HstuAttentionKernel {
 
   JD_DEVICE static void run_item(const Params &p, Shared &shared, const HstuItem &item) {
     // Phase 1: copies start.
-    const Element *first_keys, *first_values;
+    const Element *first_keys = nullptr, *first_values = nullptr;
     {
       const TileCopy mine(prim::opaque_thread_index());
       const int64_t row = item.first_query + item.first_row;
       mine.template copy<Core::kRows>(shared.queries, mine.first(p.queries.at(row, item.head), p.queries.token_stride),
                                       p.queries.token_stride, item.last_row - item.first_row);
       prim::cp_async_commit();
-      first_keys = mine.first(p.keys.at(item.sequence.begin, item.head), p.keys.token_stride);
-      first_values = mine.first(p.values.at(item.sequence.begin, item.head), p.values.token_stride);
+      if constexpr (!kPaged) {
+        first_keys = mine.first(p.keys.at(item.sequence.begin, item.head), p.keys.token_stride);
+        first_values = mine.first(p.values.at(item.sequence.begin, item.head), p.values.token_stride);
+      }
     }
     const auto copy = [&](int i, char *slot) {
+      if constexpr (kPaged) return copy_paged(p, shared, item, i, slot);
       const TileCopy mine(prim::opaque_thread_index());
       const int32_t key = item.tile(i / 2) * Core::kKeys;
       const int64_t stride = i % 2 == 0 ? p.keys.token_stride : p.values.token_stride;
@@ -109,7 +121,15 @@ struct HstuAttentionKernel {
           state = classify(item, key);
           if (state == TileMask::kEmpty) return;
           Core::multiply_keys(scores, queries, slot);
-          if constexpr (kBias) {
+          if constexpr (kPaged) {
+            if (p.pages.key_scales.data != nullptr) scale_columns(scores, shared, slot);
+            if (p.bias.position != nullptr || p.bias.time != nullptr) {
+              add_bias(scores, p, item, key);
+              weigh_silu(scores, 1.0f);
+            } else {
+              weigh_silu(scores, p.alpha);
+            }
+          } else if constexpr (kBias) {
             add_bias(scores, p, item, key);
             weigh_silu(scores, 1.0f);
           } else {
@@ -118,11 +138,72 @@ struct HstuAttentionKernel {
           if (state == TileMask::kPartial) hide(scores, item, key);
         },
         [&](int, const char *slot) {
-          if (state != TileMask::kEmpty) Core::multiply_values(acc, scores, slot, shared.weights);
+          if (state == TileMask::kEmpty) return;
+          if constexpr (kPaged) {
+            if (p.pages.value_scales.data != nullptr) scale_columns(scores, shared, slot);
+          }
+          Core::multiply_values(acc, scores, slot, shared.weights);
         });
 
     // Phase 4: out.
     store_out(p, item, acc);
+  }
+
+  // Reports every refused page of a sequence, once: the block of its first item, all threads.
+  JD_DEVICE static void check_pages(const Params &p, int64_t b, const HstuItem &item) {
+    const paged::PageTable &table = p.pages.table;
+    const int32_t pages = item.sequence.length == 0 ? 0 : table.index(item.sequence.length - 1) + 1;
+    for (int32_t i = static_cast<int32_t>(prim::thread_idx().x); i < pages; i += kThreads) {
+      const int32_t page = item.pages[i];
+      if (!table.valid(page)) report_fault(p.sink, Fault{JDB_FAULT_PAGE, -1, b * table.max_pages + i, page, table.num_pages});
+    }
+  }
+
+  // The i-th tile of keys (even i) or values, through the page table. Rows past the end and those of refused pages are zeros.
+  JD_DEVICE static void copy_paged(const Params &p, Shared &shared, const HstuItem &item, int i, char *slot) {
+    const int thread = prim::opaque_thread_index();
+    const TileCopy mine(thread);
+    const paged::Pages &pages = i % 2 == 0 ? p.pages.keys : p.pages.values;
+    const paged::PageScales &scales = i % 2 == 0 ? p.pages.key_scales : p.pages.value_scales;
+    const int32_t key = item.tile(i / 2) * Core::kKeys;
+    // f(page, row of the page) where the row exists, else `missing`.
+    const auto find = [&](int row, auto missing, const auto &f) {
+      if (key + row >= item.sequence.length) return missing;
+      const int32_t page = item.pages[p.pages.table.index(key + row)];
+      return p.pages.table.valid(page) ? f(page, p.pages.table.within(key + row)) : missing;
+    };
+    if (scales.data == nullptr) {
+      const Element *data = static_cast<const Element *>(pages.data);
+      mine.template copy_scattered<Core::kKeys>(slot, [&](int row) {
+        return find(row, static_cast<const Element *>(nullptr),
+                    [&](int32_t page, int32_t within) { return data + pages.at(page, within, item.head); });
+      });
+      return;
+    }
+    const uint8_t *data = static_cast<const uint8_t *>(pages.data);
+    const auto row_of = [&](int row) {
+      return find(row, static_cast<const uint8_t *>(nullptr),
+                  [&](int32_t page, int32_t within) { return data + pages.at(page, within, item.head); });
+    };
+    const bool bytes = p.pages.dtype == JD_I8;
+    mine.template copy_codes<Core::kKeys>(slot, row_of, [&](prim::Vec2u codes) { return paged::widen_codes<Element>(codes, bytes); });
+    if (thread < Core::kKeys) {
+      const int in_ring = static_cast<int>(slot - shared.ring) / Core::kSlotBytes;
+      shared.scales[in_ring * Core::kKeys + thread] =
+          find(thread, 0.0f, [&](int32_t page, int32_t within) { return *scales.at(page, within, item.head); });
+    }
+  }
+
+  // Every score, or weight, of a key times that key's scale.
+  JD_DEVICE static void scale_columns(typename Core::Scores &scores, const Shared &shared, const char *slot) {
+    const Place place;
+    const float *scales = shared.scales + static_cast<int>(slot - shared.ring) / Core::kSlotBytes * Core::kKeys;
+#pragma unroll
+    for (int i = 0; i < Core::Scores::kCount; ++i) {
+      const float scale = scales[place.key(i)];
+#pragma unroll
+      for (int r = 0; r < Core::Scores::kRows; ++r) scores.at(r, i) *= scale;
+    }
   }
 
   // What the mask leaves this warp of a tile of keys.

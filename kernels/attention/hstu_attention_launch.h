@@ -9,6 +9,7 @@
 #include "attention/hstu_attention.h"
 #include "attention/launch_support.h"
 #include "attention/mma_core.h"
+#include "decode/pages_launch.h"
 #include "plan.h"
 
 namespace jindou {
@@ -32,6 +33,15 @@ using BiasedHstuAttentionKernels =
                HstuAttentionBf16<96, kSmallTile, true>, HstuAttentionBf16<128, kSmallTile, true>,
                HstuAttentionF32<32, true>, HstuAttentionF32<64, true>, HstuAttentionF32<96, true>,
                HstuAttentionF32<128, true>>;
+
+// Keys and values in pages: calls with a cache have few rows of queries, so the larger tile would bring little.
+template <int kHeadDim>
+using PagedHstuAttentionBf16 = HstuAttentionKernel<MmaCore<MmaTraits<kHeadDim, kSmallTile>>, false, true>;
+template <int kHeadDim>
+using PagedHstuAttentionF32 = HstuAttentionKernel<FmaCore<FmaTraits<kHeadDim>>, false, true>;
+using PagedHstuAttentionKernels =
+    KernelList<PagedHstuAttentionBf16<32>, PagedHstuAttentionBf16<64>, PagedHstuAttentionBf16<96>, PagedHstuAttentionBf16<128>,
+               PagedHstuAttentionF32<32>, PagedHstuAttentionF32<64>, PagedHstuAttentionF32<96>, PagedHstuAttentionF32<128>>;
 
 }  // namespace attention
 
@@ -98,45 +108,81 @@ inline HstuBias hstu_bias(const HstuAttentionPlan &plan, const jdb_hstu_attentio
 
 }  // namespace attention
 
+namespace attention {
+
+// Parameters of any of the kernels but for its inputs' rows.
+template <class Kernel, class Exec>
+typename Kernel::Params hstu_attention_params(Exec &exec, const HstuAttentionPlan &plan, const jdb_hstu_attention_args &args) {
+  using Element = typename Kernel::Element;
+  const jd_hstu_attention_desc &desc = plan.desc;
+  typename Kernel::Params params{};
+  params.queries = rows_of<Element>(args.queries);
+  params.keys = rows_of<Element>(args.keys);
+  params.values = rows_of<Element>(args.values);
+  params.out = out_rows_of(args.out);
+  params.offsets = offsets_of(args.offsets);
+  params.q_offsets = offsets_of(args.q_offsets);
+  params.num_targets = static_cast<const int32_t *>(args.num_targets.data);
+  params.attn_scale = static_cast<const float *>(args.attn_scale.data);
+  params.batch = args.batch;
+  params.rows = args.keys.shape[0];
+  params.query_rows = args.queries.shape[0];
+  params.max_seq_len = desc.max_seq_len;
+  params.heads = desc.num_heads;
+  params.mask = HstuMaskParams{desc.causal, desc.contextual_seq_len, desc.max_attn_len, desc.min_full_attn_seq_len};
+  params.alpha = desc.alpha;
+  params.norm = 1.0f / desc.scaling_seqlen;
+  if (args.position_bias.dtype != 0 || args.time_bias.dtype != 0) params.bias = hstu_bias(plan, args);
+  params.sink = FaultSink{exec.faults(), exec.launch_number(), JDB_OP_HSTU_ATTENTION, desc.bounds};
+  return params;
+}
+
+}  // namespace attention
+
+// Keys and values in pages. In a file of its own (launch_hstu_attention_paged), so that the kernels build in parallel.
+template <class Exec>
+jd_status launch_hstu_attention_paged(Exec &exec, const HstuAttentionPlan &plan, const jdb_hstu_attention_args &args) {
+  using namespace attention;
+  jd_status status = JD_INTERNAL;
+  PagedHstuAttentionKernels::select(plan.desc.dtype, plan.desc.head_dim_qk, kSmallTile, [&](auto tag) {
+    using Kernel = typename decltype(tag)::type;
+    typename Kernel::Params params = hstu_attention_params<Kernel>(exec, plan, args);
+    params.pages.table = paged::page_table_of(args.page_table, args.key_pages);
+    params.pages.keys = paged::pages_of(args.key_pages);
+    params.pages.values = paged::pages_of(args.value_pages);
+    params.pages.key_scales = paged::scales_of(args.key_scales);
+    params.pages.value_scales = paged::scales_of(args.value_scales);
+    params.pages.seq_lens = static_cast<const int32_t *>(args.seq_lens.data);
+    params.pages.timestamp_stride = args.timestamps.rank == 2 ? stride_of(args.timestamps, 0) : 0;
+    params.pages.most_rows = std::min(plan.desc.max_seq_len, args.page_table.shape[1] * args.key_pages.shape[1]);
+    if (args.timestamps.rank == 2) params.pages.most_rows = std::min(params.pages.most_rows, args.timestamps.shape[1]);
+    params.pages.dtype = args.key_pages.dtype;
+    const int64_t items = plan.items(args.batch, args.queries.shape[0], kSmallTile);
+    status = exec.template launch<Kernel>(grid_for(items, kBlocksAMultiprocessor * plan.multiprocessors), params);
+  });
+  return status;
+}
+
 template <class Exec>
 jd_status launch_hstu_attention(Exec &exec, const HstuAttentionPlan &plan, const jdb_hstu_attention_args &args) {
   using namespace attention;
   if (args.batch == 0) return JD_OK;
-  const jd_hstu_attention_desc &desc = plan.desc;
-  const int64_t rows = args.queries.shape[0];
+  if (args.key_pages.dtype != 0) return launch_hstu_attention_paged(exec, plan, args);
   const bool biased = args.position_bias.dtype != 0 || args.time_bias.dtype != 0;
+  const int64_t rows = args.queries.shape[0];
   const int32_t tile_rows = plan.tile_rows(args.batch, rows, biased);
 
   jd_status status = JD_INTERNAL;
   const auto launch = [&](auto tag) {
     using Kernel = typename decltype(tag)::type;
-    using Element = typename Kernel::Element;
-    typename Kernel::Params params{};
-    params.queries = rows_of<Element>(args.queries);
-    params.keys = rows_of<Element>(args.keys);
-    params.values = rows_of<Element>(args.values);
-    params.out = out_rows_of(args.out);
-    params.offsets = offsets_of(args.offsets);
-    params.q_offsets = offsets_of(args.q_offsets);
-    params.num_targets = static_cast<const int32_t *>(args.num_targets.data);
-    params.attn_scale = static_cast<const float *>(args.attn_scale.data);
-    params.batch = args.batch;
-    params.rows = args.keys.shape[0];
-    params.query_rows = rows;
-    params.max_seq_len = desc.max_seq_len;
-    params.heads = desc.num_heads;
-    params.mask = HstuMaskParams{desc.causal, desc.contextual_seq_len, desc.max_attn_len, desc.min_full_attn_seq_len};
-    params.alpha = desc.alpha;
-    params.norm = 1.0f / desc.scaling_seqlen;
-    if (biased) params.bias = hstu_bias(plan, args);
-    params.sink = FaultSink{exec.faults(), exec.launch_number(), JDB_OP_HSTU_ATTENTION, desc.bounds};
     const int64_t items = plan.items(args.batch, rows, tile_rows);
-    status = exec.template launch<Kernel>(grid_for(items, kBlocksAMultiprocessor * plan.multiprocessors), params);
+    status = exec.template launch<Kernel>(grid_for(items, kBlocksAMultiprocessor * plan.multiprocessors),
+                                          hstu_attention_params<Kernel>(exec, plan, args));
   };
   if (biased) {
-    BiasedHstuAttentionKernels::select(desc.dtype, desc.head_dim_qk, tile_rows, launch);
+    BiasedHstuAttentionKernels::select(plan.desc.dtype, plan.desc.head_dim_qk, tile_rows, launch);
   } else {
-    HstuAttentionKernels::select(desc.dtype, desc.head_dim_qk, tile_rows, launch);
+    HstuAttentionKernels::select(plan.desc.dtype, plan.desc.head_dim_qk, tile_rows, launch);
   }
   return status;
 }

@@ -7,6 +7,7 @@
 #include "attention/hstu_mask.h"
 #include "attention/jagged.h"
 #include "attention/time_buckets.h"
+#include "decode/pages.h"
 
 namespace jindou::attention {
 
@@ -21,8 +22,19 @@ struct HstuBias {
   int64_t position_head_stride, time_head_stride;
   int32_t center;  // of `position`: distance 0
   int32_t num_buckets;
-  const int64_t *timestamps;  // [rows]
+  const int64_t *timestamps;  // [rows]; paged: [batch, timestamp_stride]
   const TimeBuckets *buckets;
+};
+
+// Keys and values in pages (jindou/paged_cache.h) instead of rows.
+struct HstuPages {
+  paged::PageTable table;
+  paged::Pages keys, values;
+  paged::PageScales key_scales, value_scales;
+  const int32_t *seq_lens;  // [batch]; null: keys and values are rows
+  int64_t timestamp_stride;
+  int64_t most_rows;        // of a sequence, by the table, the plan and the timestamps
+  int32_t dtype;            // of the pages
 };
 
 template <class T>
@@ -42,11 +54,12 @@ struct HstuAttentionParams {
   float alpha;
   float norm;                  // 1 / scaling_seqlen
   HstuBias bias;
+  HstuPages pages;
   FaultSink sink;
 };
 
 struct HstuSequence {
-  Sequence rows;     // of keys and values
+  Sequence rows;     // of keys and values; paged: begin is that of the timestamps
   Sequence queries;  // the last of these rows
   int32_t targets;
   Fault fault;
@@ -57,7 +70,14 @@ JD_DEVICE HstuSequence read_hstu_sequence(const HstuAttentionParams<T> &p, int64
   HstuSequence sequence;
   sequence.targets = 0;
   sequence.queries = Sequence{0, 0};
-  sequence.fault = read_sequence(p.offsets, b, p.batch, p.rows, p.max_seq_len, sequence.rows);
+  if (p.pages.seq_lens != nullptr) {
+    const int64_t length = p.pages.seq_lens[b];
+    const bool bad = length < 0 || length > p.pages.most_rows;
+    sequence.rows = Sequence{b * p.pages.timestamp_stride, bad ? 0 : static_cast<int32_t>(length)};
+    sequence.fault = Fault{bad ? JDB_FAULT_CACHE_LENGTH : JDB_FAULT_NONE, -1, b, length, p.pages.most_rows};
+  } else {
+    sequence.fault = read_sequence(p.offsets, b, p.batch, p.rows, p.max_seq_len, sequence.rows);
+  }
   if (sequence.fault.fault != JDB_FAULT_NONE) return sequence;
   if (p.q_offsets.data != nullptr) {
     sequence.fault = read_sequence(p.q_offsets, b, p.batch, p.query_rows, p.max_seq_len, sequence.queries);
@@ -87,6 +107,7 @@ JD_DEVICE uint32_t count_hstu_items(const HstuAttentionParams<T> &p, int64_t b) 
 // keys, and a second for the diagonal where that lies apart (a tile of targets skips the targets before it).
 struct HstuItem {
   Sequence sequence;  // keys and values
+  const int32_t *pages;  // of the sequence; null: rows
   int64_t first_query;  // where row 0 of the sequence would lie in queries and out: before them if it is not asked for
   HstuMask mask;
   int32_t first_row, last_row;  // [first_row, last_row)
@@ -120,7 +141,8 @@ JD_DEVICE HstuItem read_hstu_item(const HstuAttentionParams<T> &p, int64_t b, ui
   const int32_t first_run_tiles = first_run_end - first_run;
   const int32_t head = static_cast<int32_t>(item % p.heads);
   const int64_t first_query = sequence.queries.begin - before;
-  return HstuItem{sequence.rows, first_query, mask,      first_row,       last_row,
+  const int32_t *pages = p.pages.seq_lens != nullptr ? p.pages.table.row(b) : nullptr;
+  return HstuItem{sequence.rows, pages, first_query, mask,      first_row,       last_row,
                   head,          first_run,   first_run_tiles, second_run, first_run_tiles + second_run_tiles};
 }
 

@@ -44,6 +44,56 @@ class TileCopy {
     }
   }
 
+  // Rows that lie anywhere: row_of(row) gives the address of a row's first element, null for one that becomes zeros.
+  template <int kRows, class RowOf>
+  JD_DEVICE void copy_scattered(char *tile, const RowOf &row_of) const {
+    static_assert(kRows % kRowsAPass == 0);
+#pragma unroll
+    for (int pass = 0; pass < kRows / kRowsAPass; ++pass) {
+      const typename Tile::Element *row = row_of(row_ + pass * kRowsAPass);
+      const bool present = row != nullptr;
+      if (present) row += chunk_ * kChunkElements;
+#pragma unroll
+      for (int run = 0; run < Tile::kChunks / kLanes; ++run) {
+        prim::cp_async_16(tile + offset_ + pass * kRowsAPass * Tile::kRowBytes + run * kLanes * 16,
+                          present ? row + run * kLanes * kChunkElements : row, present);
+      }
+    }
+  }
+
+  // Rows of one byte an element, widened by convert(8 codes, or 4 in the low word, of an f32 tile) -> 16 bytes; all
+  // of a thread's loads are on their way before the first is used. row_of as above.
+  template <int kRows, class RowOf, class Convert>
+  JD_DEVICE void copy_codes(char *tile, const RowOf &row_of, const Convert &convert) const {
+    static_assert(kRows % kRowsAPass == 0);
+    constexpr int kPasses = kRows / kRowsAPass, kRuns = Tile::kChunks / kLanes;
+    prim::Vec2u codes[kPasses * kRuns];
+#pragma unroll
+    for (int pass = 0; pass < kPasses; ++pass) {
+      const uint8_t *row = row_of(row_ + pass * kRowsAPass);
+#pragma unroll
+      for (int run = 0; run < kRuns; ++run) {
+        prim::Vec2u &c = codes[pass * kRuns + run];
+        c = prim::Vec2u{0, 0};
+        if (row == nullptr) continue;
+        const uint8_t *at = row + (chunk_ + run * kLanes) * kChunkElements;
+        if constexpr (kChunkElements == 8) {
+          c = prim::load8(at);
+        } else {
+          c.x = prim::load4(at);
+        }
+      }
+    }
+#pragma unroll
+    for (int pass = 0; pass < kPasses; ++pass) {
+#pragma unroll
+      for (int run = 0; run < kRuns; ++run) {
+        prim::store_shared16(tile + offset_ + pass * kRowsAPass * Tile::kRowBytes + run * kLanes * 16,
+                             convert(codes[pass * kRuns + run]));
+      }
+    }
+  }
+
   // Copies kRows rows; those from `valid` on become zeros and are not read. `mine` as from first().
   template <int kRows>
   JD_DEVICE void copy(char *tile, const typename Tile::Element *mine, int64_t stride, int valid) const {

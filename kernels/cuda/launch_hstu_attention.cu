@@ -2,5 +2,9 @@
 #include "cuda/executor.h"
 
 namespace jindou {
+
+extern template jd_status launch_hstu_attention_paged(cuda_backend::Executor &, const HstuAttentionPlan &,
+                                                      const jdb_hstu_attention_args &);
 template jd_status launch_hstu_attention(cuda_backend::Executor &, const HstuAttentionPlan &, const jdb_hstu_attention_args &);
-}
+
+}  // namespace jindou

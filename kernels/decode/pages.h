@@ -113,6 +113,29 @@ JD_DEVICE inline void store_elements(void *data, int64_t at, int32_t dtype, cons
   }
 }
 
+// 16 bytes of T from its codes: 8 for a 16-bit T, the 4 of the low word for f32. Exact.
+template <class T>
+JD_DEVICE prim::Vec4u widen_codes(prim::Vec2u codes, bool is_i8) {
+  float low[4];
+  if (is_i8) {
+    prim::unpack_i8x4(codes.x, low);
+  } else {
+    prim::unpack_e4m3x4(codes.x, low);
+  }
+  if constexpr (sizeof(T) == 4) {
+    return prim::Vec4u{prim::as_uint(low[0]), prim::as_uint(low[1]), prim::as_uint(low[2]), prim::as_uint(low[3])};
+  } else {
+    float high[4];
+    if (is_i8) {
+      prim::unpack_i8x4(codes.y, high);
+    } else {
+      prim::unpack_e4m3x4(codes.y, high);
+    }
+    return prim::Vec4u{prim::pack2<T>(low[0], low[1]), prim::pack2<T>(low[2], low[3]), prim::pack2<T>(high[0], high[1]),
+                       prim::pack2<T>(high[2], high[3])};
+  }
+}
+
 }  // namespace jindou::paged
 
 #endif

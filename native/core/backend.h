@@ -87,6 +87,7 @@ typedef struct jdb_target_attention_args {
 typedef struct jdb_hstu_attention_args {
   jdb_tensor queries, keys, values, offsets, num_targets, attn_scale, out;
   jdb_tensor q_offsets, timestamps, position_bias, time_bias;
+  jdb_tensor key_pages, value_pages, page_table, seq_lens, key_scales, value_scales;  // instead of keys, values, offsets
   int64_t batch;
 } jdb_hstu_attention_args;
 

@@ -123,6 +123,10 @@ jd_status check(const Context &context, const Plan &plan, const jdb_target_atten
 
 jd_status check(const Context &context, const Plan &plan, const jdb_hstu_attention_args &a) {
   const jd_hstu_attention_desc &d = plan.desc.hstu_attention;
+  if (a.key_pages.dtype != 0) {  // lengths, targets and pages are the kernels' to find
+    return check_offsets(context, a.q_offsets,
+                         {"q_offsets", "queries", a.batch, a.queries.shape[0], d.max_seq_len, "max_seq_len"});
+  }
   const Jagged rows = {"offsets", "keys", a.batch, a.keys.shape[0], d.max_seq_len, "max_seq_len"};
   if (const jd_status status = check_offsets(context, a.offsets, rows)) return status;
   if (a.q_offsets.dtype != 0) {

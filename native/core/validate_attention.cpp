@@ -1,6 +1,7 @@
 // target_attention and hstu_attention: the rules of jindou/attention.h and the entry points.
 #include "core/arguments.h"
 #include "core/attention_rules.h"
+#include "core/paged_rules.h"
 #include "core/plan.h"
 #include "core/rules.h"
 #include "core/stream.h"
@@ -99,19 +100,52 @@ void check_arguments(Rules &rules, const Plan &plan, jdb_target_attention_args &
                {"history_offsets", a.history_offsets}});
 }
 
+// Keys and values as rows.
+void check_keys_values(Rules &rules, const jd_hstu_attention_desc &d, jdb_hstu_attention_args &a) {
+  for (const Rules::Input &absent : {Rules::Input{"value_pages", a.value_pages}, {"page_table", a.page_table},
+                                     {"seq_lens", a.seq_lens}, {"key_scales", a.key_scales}, {"value_scales", a.value_scales}}) {
+    rules.presence(absent.name, absent.tensor, false, "there are no key_pages");
+  }
+  check_rows(rules, "keys", a.keys, d.dtype, a.q_offsets.dtype ? kAny : a.queries.shape[0], d.num_heads, d.head_dim_qk);
+  if (rules.broken()) return;
+  check_rows(rules, "values", a.values, d.dtype, a.keys.shape[0], d.num_heads, d.head_dim_v);
+  check_offsets(rules, "offsets", a.offsets, d.offset_dtype, d.max_batch, &a.batch);
+  rules.tensor("q_offsets", a.q_offsets, d.offset_dtype, {a.offsets.shape[0]});
+  rules.contiguous_last("q_offsets", a.q_offsets);
+}
+
+// Keys and values in pages: of the queries' dtype, or quantised.
+void check_pages(Rules &rules, const jd_hstu_attention_desc &d, jdb_hstu_attention_args &a) {
+  for (const Rules::Input &absent : {Rules::Input{"keys", a.keys}, {"values", a.values}, {"offsets", a.offsets}}) {
+    rules.presence(absent.name, absent.tensor, false, "there are key_pages");
+  }
+  for (const Rules::Input &present : {Rules::Input{"value_pages", a.value_pages}, {"page_table", a.page_table},
+                                      {"seq_lens", a.seq_lens}, {"q_offsets", a.q_offsets}}) {
+    rules.presence(present.name, present.tensor, true, "there are key_pages");
+  }
+  if (rules.broken()) return;
+  check_offsets(rules, "q_offsets", a.q_offsets, d.offset_dtype, d.max_batch, &a.batch);
+  const int32_t dtype = a.key_pages.dtype;
+  if (dtype != d.dtype) rules.dtype("key_pages", dtype, {d.dtype, JD_F8_E4M3, JD_I8});
+  if (!rules.broken() && a.key_pages.rank == 4) check_page_size(rules, "key_pages", a.key_pages.shape[1]);
+  if (rules.broken()) return;
+  check_paged_cache(rules, {a.key_pages, a.value_pages, a.page_table, a.seq_lens, a.key_scales, a.value_scales}, dtype,
+                    a.key_pages.rank == 4 ? a.key_pages.shape[1] : kAny, d.num_heads, d.head_dim_qk, d.head_dim_v, a.batch);
+}
+
 void check_arguments(Rules &rules, const Plan &plan, jdb_hstu_attention_args &a) {
   const jd_hstu_attention_desc &d = plan.desc.hstu_attention;
   const int64_t heads = d.num_heads, dqk = d.head_dim_qk, dv = d.head_dim_v;
   check_rows(rules, "queries", a.queries, d.dtype, kAny, heads, dqk);
   if (rules.broken()) return;
   const int64_t queries = a.queries.shape[0];
-  check_rows(rules, "keys", a.keys, d.dtype, a.q_offsets.dtype ? kAny : queries, heads, dqk);
+  const bool is_paged = a.key_pages.dtype != 0;
+  if (is_paged) {
+    check_pages(rules, d, a);
+  } else {
+    check_keys_values(rules, d, a);
+  }
   if (rules.broken()) return;
-  const int64_t total = a.keys.shape[0];
-  check_rows(rules, "values", a.values, d.dtype, total, heads, dv);
-  check_offsets(rules, "offsets", a.offsets, d.offset_dtype, d.max_batch, &a.batch);
-  rules.tensor("q_offsets", a.q_offsets, d.offset_dtype, {a.offsets.shape[0]});
-  rules.contiguous_last("q_offsets", a.q_offsets);
   rules.tensor("num_targets", a.num_targets, JD_I32, {a.batch});
   rules.contiguous_last("num_targets", a.num_targets);
   rules.tensor("attn_scale", a.attn_scale, JD_F32, {queries});
@@ -128,7 +162,11 @@ void check_arguments(Rules &rules, const Plan &plan, jdb_hstu_attention_args &a)
   check_bias(rules, "time_bias", a.time_bias, heads);
   rules.presence("timestamps", a.timestamps, a.time_bias.dtype != 0,
                  a.time_bias.dtype != 0 ? "there is a time_bias" : "there is no time_bias");
-  rules.tensor("timestamps", a.timestamps, JD_I64, {total});
+  if (is_paged) {
+    rules.tensor("timestamps", a.timestamps, JD_I64, {a.batch, kAny});
+  } else {
+    rules.tensor("timestamps", a.timestamps, JD_I64, {a.keys.shape[0]});
+  }
   rules.contiguous_last("timestamps", a.timestamps);
   check_rows(rules, "out", a.out, d.out_dtype, queries, heads, dv);
   rules.separate_elements("out", a.out);
@@ -142,7 +180,13 @@ void check_arguments(Rules &rules, const Plan &plan, jdb_hstu_attention_args &a)
                {"attn_scale", a.attn_scale},
                {"timestamps", a.timestamps},
                {"position_bias", a.position_bias},
-               {"time_bias", a.time_bias}});
+               {"time_bias", a.time_bias},
+               {"key_pages", a.key_pages},
+               {"value_pages", a.value_pages},
+               {"page_table", a.page_table},
+               {"seq_lens", a.seq_lens},
+               {"key_scales", a.key_scales},
+               {"value_scales", a.value_scales}});
 }
 
 }  // namespace
@@ -211,11 +255,18 @@ jd_status jd_hstu_attention_run(jd_plan plan_handle, jd_stream stream_handle, co
     jd_hstu_attention_args args;
     if (const jd_status status = read_struct(context, "args", given, &args)) return status;
     jdb_hstu_attention_args a;
-    Arguments<11> tensors(context, *stream->device);
+    Arguments<17> tensors(context, *stream->device);
     tensors.required("queries", args.queries, &a.queries);
-    tensors.required("keys", args.keys, &a.keys);
-    tensors.required("values", args.values, &a.values);
-    tensors.required("offsets", args.offsets, &a.offsets);
+    const auto rows = args.key_pages == 0 ? &Arguments<17>::required : &Arguments<17>::optional;
+    (tensors.*rows)("keys", args.keys, &a.keys);
+    (tensors.*rows)("values", args.values, &a.values);
+    (tensors.*rows)("offsets", args.offsets, &a.offsets);
+    tensors.optional("key_pages", args.key_pages, &a.key_pages);
+    tensors.optional("value_pages", args.value_pages, &a.value_pages);
+    tensors.optional("page_table", args.page_table, &a.page_table);
+    tensors.optional("seq_lens", args.seq_lens, &a.seq_lens);
+    tensors.optional("key_scales", args.key_scales, &a.key_scales);
+    tensors.optional("value_scales", args.value_scales, &a.value_scales);
     tensors.optional("num_targets", args.num_targets, &a.num_targets);
     tensors.optional("attn_scale", args.attn_scale, &a.attn_scale);
     tensors.optional("q_offsets", args.q_offsets, &a.q_offsets);

@@ -10,6 +10,7 @@
 
 #include "attention/hstu_mask.h"
 #include "core/error.h"
+#include "cpu/pages.h"
 #include "cpu/plan.h"
 
 namespace jindou::cpu {
@@ -20,8 +21,9 @@ constexpr int kTasksOfThread = 4;
 
 // One sequence of a run: its queries are its last rows.
 struct Sequence {
-  int64_t first, first_query;
+  int64_t first, first_query;  // first: of keys and values; in pages, of timestamps
   int32_t rows, queries, targets;
+  int32_t number;              // in the batch
 };
 
 // What the rows of a task see, in the form the kernel wants: memory of one worker.
@@ -69,7 +71,8 @@ class HstuAttention final : public Plan {
       : Plan(d, allocator),
         desc_(desc),
         lanes_(d.kernels.attention_lanes),
-        scratch_(d.kernels.hstu_attention_scratch(desc.dtype, desc.head_dim_qk)),
+        scratch_(larger(d.kernels.hstu_attention_scratch(desc.dtype, desc.head_dim_qk),
+                        d.kernels.hstu_attention_scratch(JD_F32, desc.head_dim_qk))),  // quantised pages are computed in f32
         floats_of_worker_(static_cast<int64_t>(scratch_.task + kTilesOfTask * scratch_.tile)) {}
 
   jd_status prepare(jd_error *error) {
@@ -88,21 +91,31 @@ class HstuAttention final : public Plan {
              device.kernels.isa, lanes_, static_cast<long long>(kTilesOfTask), kKeyBlock);
   }
 
-  jd_status run(Stream &, const void *args, jd_error *) override {
+  jd_status run(Stream &stream, const void *args, jd_error *) override {
     const auto &a = *static_cast<const jdb_hstu_attention_args *>(args);
     Sequence *sequences = memory.part<Sequence>(sequences_at_);
     const int32_t *targets = static_cast<const int32_t *>(a.num_targets.data);
     int64_t tiles = 0, pairs = 0;
+    const bool paged = a.key_pages.dtype != 0;
     for (int64_t b = 0; b < a.batch; ++b) {
-      const int64_t first = integer_at(a.offsets, b), rows = integer_at(a.offsets, b + 1) - first;
       const jdb_tensor &of_queries = a.q_offsets.dtype ? a.q_offsets : a.offsets;
-      const int64_t first_query = integer_at(of_queries, b), queries = integer_at(of_queries, b + 1) - first_query;
-      sequences[b] = {first, first_query, static_cast<int32_t>(rows), static_cast<int32_t>(queries), targets ? targets[b] : 0};
+      const int64_t first_query = integer_at(of_queries, b);
+      int64_t queries = integer_at(of_queries, b + 1) - first_query, first, rows;
+      if (paged) {
+        first = a.timestamps.dtype ? b * a.timestamps.strides[0] : 0;
+        rows = rows_in_pages(stream, a, b, queries, targets ? targets[b] : 0);
+        if (rows < 0) rows = queries = 0;
+      } else {
+        first = integer_at(a.offsets, b);
+        rows = integer_at(a.offsets, b + 1) - first;
+      }
+      sequences[b] = {first, first_query, static_cast<int32_t>(rows), static_cast<int32_t>(queries),
+                      targets && queries > 0 ? targets[b] : 0, static_cast<int32_t>(b)};
       tiles += (queries + lanes_ - 1) / lanes_ * desc_.num_heads;
       pairs += queries * (2 * rows - queries + 1) / 2 * desc_.num_heads;
     }
     std::sort(sequences, sequences + a.batch, [](const Sequence &x, const Sequence &y) {
-      return x.rows != y.rows ? x.rows > y.rows : x.first < y.first;
+      return x.rows != y.rows ? x.rows > y.rows : x.number < y.number;
     });
 
     const int threads = device.pool.size();
@@ -126,6 +139,29 @@ class HstuAttention final : public Plan {
   }
 
  private:
+  static AttentionScratch larger(const AttentionScratch &x, const AttentionScratch &y) {
+    return {std::max(x.task, y.task), std::max(x.tile, y.tile), std::max(x.partial, y.partial)};
+  }
+
+  // The rows of a sequence in pages, or -1 where it is refused.
+  int64_t rows_in_pages(Stream &stream, const jdb_hstu_attention_args &a, int64_t b, int64_t queries, int64_t targets) const {
+    Findings findings(stream, JDB_OP_HSTU_ATTENTION, desc_.bounds);
+    const PageTable table(a.page_table, a.key_pages);
+    const int64_t rows = static_cast<const int32_t *>(a.seq_lens.data)[b];
+    int64_t most = std::min(desc_.max_seq_len, table.rows());
+    if (a.timestamps.dtype) most = std::min(most, a.timestamps.shape[1]);
+    if (rows < 0 || rows > most) {
+      findings.note(JDB_FAULT_CACHE_LENGTH, b, rows, most);
+    } else if (queries > rows) {
+      findings.note(JDB_FAULT_QUERIES, b, queries, rows);
+    } else if (targets < 0 || targets > rows) {
+      findings.note(JDB_FAULT_TARGETS, b, targets, rows);
+    } else if (table.check(findings, b, 0, rows)) {
+      return rows;
+    }
+    return -1;
+  }
+
   void run_task(const jdb_hstu_attention_args &a, const Sequence &x, int64_t head, int64_t first_row, int64_t last_row,
                 int worker) const {
     const int64_t rows = kTilesOfTask * lanes_;
@@ -149,8 +185,16 @@ class HstuAttention final : public Plan {
     t.last_row = last_row;
     t.first_query = x.rows - x.queries;
     t.queries = head_rows(a.queries, x.first_query, head);
-    t.keys = head_rows(a.keys, x.first, head);
-    t.values = head_rows(a.values, x.first, head);
+    if (a.key_pages.dtype) {
+      const PageTable table(a.page_table, a.key_pages);
+      t.keys = t.values = {nullptr, 0};
+      t.paged_keys = paged_rows(a.key_pages, a.key_scales, table, x.number, head);
+      t.paged_values = paged_rows(a.value_pages, a.value_scales, table, x.number, head);
+    } else {
+      t.keys = head_rows(a.keys, x.first, head);
+      t.values = head_rows(a.values, x.first, head);
+      t.paged_keys = t.paged_values = {};
+    }
     t.out = element(a.out, x.first_query * a.out.strides[0] + head * a.out.strides[1]);
     t.out_stride = a.out.strides[0];
     t.norm = a.attn_scale.data ? static_cast<const float *>(a.attn_scale.data) + x.first_query : nullptr;

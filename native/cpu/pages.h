@@ -75,6 +75,22 @@ struct PageScales {
   }
 };
 
+// One head of a sequence, as kernels want it.
+inline PagedRows paged_rows(const jdb_tensor &pages, const jdb_tensor &scales, const PageTable &table, int64_t sequence,
+                            int64_t head) {
+  const int64_t size = core::element_size(pages.dtype);
+  const PageScales s(scales);
+  return {table.row(sequence),
+          static_cast<const char *>(pages.data) + head * pages.strides[2] * size,
+          pages.strides[0] * size,
+          pages.strides[1] * size,
+          static_cast<int32_t>(table.page_size),
+          pages.dtype,
+          s.data ? s.data + head * s.head_stride : nullptr,
+          s.page_stride,
+          s.row_stride};
+}
+
 }  // namespace jindou::cpu
 
 #endif

@@ -168,7 +168,10 @@ static void structs(void) {
   FIELD(jd_hstu_attention_args, num_targets); FIELD(jd_hstu_attention_args, attn_scale);
   FIELD(jd_hstu_attention_args, out); FIELD(jd_hstu_attention_args, q_offsets);
   FIELD(jd_hstu_attention_args, timestamps); FIELD(jd_hstu_attention_args, position_bias);
-  FIELD(jd_hstu_attention_args, time_bias);
+  FIELD(jd_hstu_attention_args, time_bias); FIELD(jd_hstu_attention_args, key_pages);
+  FIELD(jd_hstu_attention_args, value_pages); FIELD(jd_hstu_attention_args, page_table);
+  FIELD(jd_hstu_attention_args, seq_lens); FIELD(jd_hstu_attention_args, key_scales);
+  FIELD(jd_hstu_attention_args, value_scales);
   end_struct();
   begin_struct("jd_paged_cache_desc", sizeof(jd_paged_cache_desc), _Alignof(jd_paged_cache_desc));
   FIELD(jd_paged_cache_desc, struct_size);

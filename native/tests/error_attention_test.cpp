@@ -359,6 +359,51 @@ TEST_F(HstuAttentionErrors, a_good_call_passes) {
   EXPECT_EQ(state()->last_args.hstu_attention.num_targets.dtype, 0);
 }
 
+TEST_F(HstuAttentionErrors, keys_and_values_in_pages) {
+  const jd_plan plan = good_plan();
+  args.key_pages = tensor(JD_F32, {7, 16, 2, 64});
+  args.value_pages = tensor(JD_F32, {7, 16, 2, 64});
+  args.page_table = tensor(JD_I32, {3, 2});
+  args.seq_lens = i32({4, 5, 0});
+  args.q_offsets = i32({0, 4, 9, 9});
+  const Args rows = args;
+  args.keys = args.values = args.offsets = 0;
+  ASSERT_EQ(jd_hstu_attention_run(plan, stream, &args, &error), JD_OK) << error.message;
+  EXPECT_EQ(state()->last_args.hstu_attention.batch, 3);
+  refused_run(plan, [&](Args &a) { a.keys = rows.keys; }, {"argument 'keys': expected no tensor (there are key_pages)"});
+  refused_run(plan, [&](Args &a) { a.offsets = rows.offsets; }, {"argument 'offsets': expected no tensor"});
+  refused_run(plan, [&](Args &a) { a.value_pages = 0; }, {"argument 'value_pages': expected a tensor (there are key_pages)"});
+  refused_run(plan, [&](Args &a) { a.page_table = 0; }, {"argument 'page_table': expected a tensor"});
+  refused_run(plan, [&](Args &a) { a.seq_lens = 0; }, {"argument 'seq_lens': expected a tensor"});
+  refused_run(plan, [&](Args &a) { a.q_offsets = 0; }, {"argument 'q_offsets': expected a tensor"});
+  refused_run(plan, [&](Args &a) { a.q_offsets = i32({0, 4, 8, 8}); }, {"argument 'q_offsets'", "last offset to be 9"});
+  refused_run(plan, [&](Args &a) { a.key_pages = closed_tensor(); }, {"argument 'key_pages'"}, JD_CLOSED);
+  refused_run(plan, [&](Args &a) { a.key_pages = tensor(JD_BF16, {7, 16, 2, 64}); },
+              {"argument 'key_pages': expected f32, f8_e4m3 or i8, got bf16"});
+  refused_run(plan, [&](Args &a) { a.key_pages = tensor(JD_F32, {7, 24, 2, 64}); }, {"pages of 16, 32, 64 or 128 rows, got 24"});
+  refused_run(plan, [&](Args &a) { a.key_pages = tensor(JD_F32, {7, 16, 128}); }, {"argument 'key_pages': expected rank 4"});
+  refused_run(plan, [&](Args &a) { a.key_pages = tensor(JD_F32, {7, 16, 1, 64}); }, {"argument 'key_pages': expected shape"});
+  refused_run(plan, [&](Args &a) { a.value_pages = tensor(JD_F32, {7, 32, 2, 64}); }, {"argument 'value_pages': expected shape"});
+  refused_run(plan, [&](Args &a) { a.page_table = tensor(JD_I32, {2, 2}); }, {"argument 'page_table': expected shape [3"});
+  refused_run(plan, [&](Args &a) { a.seq_lens = i32({1, 2}); }, {"argument 'seq_lens': expected shape [3]"});
+  refused_run(plan, [&](Args &a) { a.key_scales = tensor(JD_F32, {1}); }, {"argument 'key_scales'", "not quantised"});
+  refused_run(plan, [&](Args &a) { a.key_pages = tensor(JD_I8, {7, 16, 2, 64}); }, {"argument 'value_pages': expected dtype i8"});
+  refused_run(plan, [&](Args &a) {
+    a.key_pages = tensor(JD_I8, {7, 16, 2, 64});
+    a.value_pages = tensor(JD_I8, {7, 16, 2, 64});
+  }, {"argument 'key_scales': expected a tensor (the pages are quantised)"});
+  refused_run(plan, [&](Args &a) {
+    a.time_bias = tensor(JD_F32, {5});
+    a.timestamps = tensor(JD_I64, {9});
+  }, {"argument 'timestamps': expected rank 2"});
+  refused_run(plan, [&](Args &a) { a.out = a.value_pages; }, {"argument 'out'"});
+  // Without key_pages none of the others.
+  args = rows;
+  args.key_pages = args.value_pages = args.page_table = args.seq_lens = 0;
+  refused_run(plan, [&](Args &a) { a.page_table = rows.page_table; }, {"argument 'page_table': expected no tensor (there are no key_pages)"});
+  refused_run(plan, [&](Args &a) { a.seq_lens = rows.seq_lens; }, {"argument 'seq_lens': expected no tensor"});
+}
+
 TEST_F(HstuAttentionErrors, every_mask_passes) {
   for (const int32_t causal : {0, 1}) {
     desc.causal = causal;

@@ -37,6 +37,21 @@ inline __m512i jindou_mm512_cvtepu16_epi32(__m256i x) {
                            _mm256_cvtepu16_epi32(_mm256_extracti128_si256(x, 1)));
 }
 
+// VPMOVZXBD, VPMOVSXBD, VCVTDQ2PS
+inline __m512i jindou_mm512_cvtepu8_epi32(__m128i x) {
+  return jindou_simde_join(_mm256_cvtepu8_epi32(x), _mm256_cvtepu8_epi32(_mm_srli_si128(x, 8)));
+}
+
+inline __m512i jindou_mm512_cvtepi8_epi32(__m128i x) {
+  return jindou_simde_join(_mm256_cvtepi8_epi32(x), _mm256_cvtepi8_epi32(_mm_srli_si128(x, 8)));
+}
+
+inline __m512 jindou_mm512_cvtepi32_ps(__m512i x) {
+  const JindouSimdeHalves halves = jindou_simde_split(x);
+  return jindou_simde_bits<__m512>(jindou_simde_join(_mm256_castps_si256(_mm256_cvtepi32_ps(halves.low)),
+                                                     _mm256_castps_si256(_mm256_cvtepi32_ps(halves.high))));
+}
+
 // VPMOVDW: truncation
 inline __m256i jindou_mm512_cvtepi32_epi16(__m512i x) {
   uint32_t from[16];
@@ -113,6 +128,12 @@ inline void jindou_mm512_mask_storeu_ps(void *p, __mmask16 mask, __m512 x) {
 #define __m512bh simde__m512bh
 #undef _mm512_cvtepu16_epi32
 #define _mm512_cvtepu16_epi32 jindou_mm512_cvtepu16_epi32
+#undef _mm512_cvtepu8_epi32
+#define _mm512_cvtepu8_epi32 jindou_mm512_cvtepu8_epi32
+#undef _mm512_cvtepi8_epi32
+#define _mm512_cvtepi8_epi32 jindou_mm512_cvtepi8_epi32
+#undef _mm512_cvtepi32_ps
+#define _mm512_cvtepi32_ps jindou_mm512_cvtepi32_ps
 #undef _mm512_cvtepi32_epi16
 #define _mm512_cvtepi32_epi16 jindou_mm512_cvtepi32_epi16
 #undef _mm512_cvtph_ps

@@ -3,7 +3,8 @@
 
 namespace jindou {
 
-template jd_status launch_hstu_attention(simt_backend::Executor &, const HstuAttentionPlan &,
-                                       const jdb_hstu_attention_args &);
+extern template jd_status launch_hstu_attention_paged(simt_backend::Executor &, const HstuAttentionPlan &,
+                                                      const jdb_hstu_attention_args &);
+template jd_status launch_hstu_attention(simt_backend::Executor &, const HstuAttentionPlan &, const jdb_hstu_attention_args &);
 
 }  // namespace jindou

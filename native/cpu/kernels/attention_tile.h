@@ -135,22 +135,89 @@ struct AttentionTile {
     Isa::store_groups(v + (d / kRows * kValueRows + j) * kRows + d % kRows, kValueRows * kRows, x);
   }
 
-  static void pack_values(const void *values, int64_t stride, int32_t dtype, int count, float *v) {
+  // `first`, even: the row of the block that the first one becomes.
+  static void pack_values(const void *values, int64_t stride, int32_t dtype, int count, float *v, int first = 0) {
     if constexpr (kPairs) {
       const uint16_t *rows = static_cast<const uint16_t *>(values);
       for (int j = 0; j < count; j += 2) {
         const uint16_t *even = rows + j * stride;
         for (int d = 0; d < kDim; d += kWidth) {
-          store_columns(v, d, j / 2, Isa::interleave_bf16(even + d, j + 1 < count ? even + stride + d : nullptr));
+          store_columns(v, d, (first + j) / 2, Isa::interleave_bf16(even + d, j + 1 < count ? even + stride + d : nullptr));
         }
       }
     } else {
       for (int j = 0; j < count; ++j) {
         for (int d = 0; d < kDim; d += kWidth) {
-          store_columns(v, d, j, load_row(row(values, dtype, j, stride), dtype, d));
+          store_columns(v, d, first + j, load_row(row(values, dtype, j, stride), dtype, d));
         }
       }
     }
+  }
+
+  // Keys and values of a block in pages: key j of the block is row first + j. A block begins at a multiple of kKeyBlock, so
+  // that it holds whole pages or lies in one.
+  static void pack_keys(const PagedRows &rows, int64_t first, int count, float *k) {
+    for (int j = 0, run = 0; j < count; j += run) {
+      run = run_of(rows, count - j);
+      const char *row = address(rows, first + j);
+      if (!rows.scales) {
+        pack_keys(row, rows.row_bytes / element_bytes(rows.dtype), rows.dtype, run, k + j * kSteps);
+        continue;
+      }
+      if constexpr (!kPairs) {
+        for (int i = 0; i < run; ++i) {
+          const float scale = scale_of(rows, first + j + i);
+          for (int at = 0; at < kDim; at += kWidth) {
+            Isa::store(k + (j + i) * kSteps + at, load_codes(row + i * rows.row_bytes + at, rows.dtype, scale));
+          }
+        }
+        for (int i = j + run; i % kRows != 0; ++i) {
+          for (int at = 0; at < kSteps; at += kWidth) Isa::store(k + i * kSteps + at, Isa::zero());
+        }
+      }
+    }
+  }
+
+  static void pack_values(const PagedRows &rows, int64_t first, int count, float *v) {
+    for (int j = 0, run = 0; j < count; j += run) {
+      run = run_of(rows, count - j);
+      const char *row = address(rows, first + j);
+      if (!rows.scales) {
+        pack_values(row, rows.row_bytes / element_bytes(rows.dtype), rows.dtype, run, v, j);
+        continue;
+      }
+      if constexpr (!kPairs) {
+        for (int i = 0; i < run; ++i) {
+          const float scale = scale_of(rows, first + j + i);
+          for (int d = 0; d < kDim; d += kWidth) {
+            store_columns(v, d, j + i, load_codes(row + i * rows.row_bytes + d, rows.dtype, scale));
+          }
+        }
+      }
+    }
+  }
+
+  // One row as f32, wherever it lies.
+  static void unpack_row(const PagedRows &rows, int64_t j, float *to) {
+    const char *row = address(rows, j);
+    const float scale = rows.scales ? scale_of(rows, j) : 1.0f;
+    for (int at = 0; at < kDim; at += kWidth) {
+      Isa::store(to + at, rows.scales ? load_codes(row + at, rows.dtype, scale) : load_row(row, rows.dtype, at));
+    }
+  }
+
+  static int64_t element_bytes(int32_t dtype) { return dtype == JD_F32 ? 4 : 2; }
+  static int run_of(const PagedRows &rows, int left) { return left < rows.page_size ? left : rows.page_size; }
+  static const char *address(const PagedRows &rows, int64_t j) {
+    return rows.data + rows.pages[j / rows.page_size] * rows.page_bytes + j % rows.page_size * rows.row_bytes;
+  }
+  static float scale_of(const PagedRows &rows, int64_t j) {
+    return rows.scales[rows.pages[j / rows.page_size] * rows.page_scales + j % rows.page_size * rows.row_scales];
+  }
+  JD_SIMD F load_codes(const char *codes, int32_t dtype, float scale) {
+    const F x = dtype == JD_I8 ? Isa::load_i8(reinterpret_cast<const int8_t *>(codes))
+                               : Isa::load_e4m3(reinterpret_cast<const uint8_t *>(codes));
+    return Isa::mul(x, Isa::set(scale));
   }
 
   // Rows of keys and values to fetch into the cache while scores are computed.

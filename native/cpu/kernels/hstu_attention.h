@@ -67,13 +67,27 @@ struct HstuAttention {
         const int to = t.tiles[tile].end < last ? t.tiles[tile].end : last;
         if (from >= to || (t.tiles[tile].empty_begin <= from && to <= t.tiles[tile].empty_end)) continue;
         if (!packed) {
-          Tile::pack_keys(element(t.keys, first), t.keys.stride, t.dtype, last - first, k);
-          Tile::pack_values(element(t.values, first), t.values.stride, t.dtype, last - first, v);
+          if (paged()) {
+            Tile::pack_keys(t.paged_keys, first, last - first, k);
+            Tile::pack_values(t.paged_values, first, last - first, v);
+          } else {
+            Tile::pack_keys(element(t.keys, first), t.keys.stride, t.dtype, last - first, k);
+            Tile::pack_values(element(t.values, first), t.values.stride, t.dtype, last - first, v);
+          }
           packed = true;
         }
         const int next = end - last < kKeyBlock ? end - last : kKeyBlock;  // rows of the next block; each tile fetches its share
-        const typename Tile::Ahead ahead = {&t.keys, &t.values, last + next * tile / tiles, last + next * (tile + 1) / tiles,
-                                            t.dtype};
+        HeadRows next_keys = t.keys, next_values = t.values;
+        int from_next = next * tile / tiles, to_next = next * (tile + 1) / tiles;
+        if (paged()) {
+          if (next > 0 && t.paged_keys.page_size >= kKeyBlock && !t.paged_keys.scales) {  // the next block lies in one page
+            next_keys = as_rows(t.paged_keys, last);
+            next_values = as_rows(t.paged_values, last);
+          } else {
+            to_next = from_next;
+          }
+        }
+        const typename Tile::Ahead ahead = {&next_keys, &next_values, last + from_next, last + to_next, t.dtype};
         switch (vectors(tile)) {
           case 1: attend_block<1>(tile, first, from, to, ahead); break;
           case 2: attend_block<2>(tile, first, from, to, ahead); break;
@@ -87,6 +101,31 @@ struct HstuAttention {
     }
   }
   static_assert(Isa::kVectors == 3, "the cases of run");
+
+  bool paged() const { return t.paged_keys.pages != nullptr; }
+
+  // As rows of a sequence that lay around it, the page that holds row j.
+  HeadRows as_rows(const PagedRows &rows, int64_t j) const {
+    const uintptr_t at = reinterpret_cast<uintptr_t>(Tile::address(rows, j)) - j * rows.row_bytes;
+    return {reinterpret_cast<const void *>(at), rows.row_bytes / Tile::element_bytes(rows.dtype)};
+  }
+
+  // Rows first.. of the lanes, one a lane, as gather_lanes gives them.
+  template <bool kRaw>
+  void gather_rows(const HeadRows &rows, const PagedRows &paged_rows, int64_t first, int count, float *to) const {
+    if (!paged()) {
+      Tile::template gather_lanes<kRaw>([&](int lane) { return element(rows, first + lane); }, count, t.dtype, 1.0f, to);
+    } else if (!paged_rows.scales) {
+      Tile::template gather_lanes<kRaw>([&](int lane) { return Tile::address(paged_rows, first + lane); }, count, t.dtype, 1.0f,
+                                        to);
+    } else {
+      float unpacked[kWidth * kHeadDim];
+      for (int lane = 0; lane < kWidth && lane < count; ++lane) {
+        Tile::unpack_row(paged_rows, first + lane, unpacked + lane * kHeadDim);
+      }
+      Tile::template gather_lanes<false>([&](int lane) { return unpacked + lane * kHeadDim; }, count, JD_F32, 1.0f, to);
+    }
+  }
 
   const void *element(const HeadRows &rows, int64_t row) const {
     return Tile::row(rows.data, t.dtype, row, rows.stride);
@@ -196,14 +235,14 @@ struct HstuAttention {
       const int count = lanes(tile) - i;
       const int64_t first = first_row(tile) + i;
       const float *q = queries(tile) + i;
-      Tile::template gather_lanes<kPairs>([&](int lane) { return element(t.keys, first + lane); }, count, t.dtype, 1.0f, s);
+      gather_rows<kPairs>(t.keys, t.paged_keys, first, count, s);
       F x[1] = {Isa::zero()};
       for (int d = 0; d < Tile::kSteps; ++d) x[0] = Tile::product(Isa::load(s + d * kLanes), Isa::load(q + d * kLanes), x[0]);
       if constexpr (kPairs) x[0] = Isa::mul(x[0], Isa::set(t.alpha));
       if (bias != 0) x[0] = Isa::add(x[0], Isa::set(bias));
       silu<Isa, kExpDegree>(x);
       const F weight = Isa::mul(x[0], Isa::load(t.own + (first - t.first_row)));
-      Tile::template gather_lanes<false>([&](int lane) { return element(t.values, first + lane); }, count, t.dtype, 1.0f, s);
+      gather_rows<false>(t.values, t.paged_values, first, count, s);
       for (int d = 0; d < kHeadDim; ++d) {
         float *o = out(tile) + d * kLanes + i;
         Isa::store(o, Isa::fma(Isa::load(s + d * kLanes), weight, Isa::load(o)));

@@ -26,6 +26,17 @@ struct HeadRows {
   int64_t stride;
 };
 
+// Rows of one head of a sequence in pages (jindou/paged_cache.h). `pages` is null for rows that are no pages'.
+struct PagedRows {
+  const int32_t *pages;  // numbers, all valid
+  const char *data;      // page 0, row 0, the head
+  int64_t page_bytes, row_bytes;
+  int32_t page_size;
+  int32_t dtype;
+  const float *scales;   // of page 0, row 0, the head; null: not quantised
+  int64_t page_scales, row_scales;  // strides
+};
+
 // Some candidates of one user and all query heads that share one key/value head. A "lane" is one candidate's query head:
 // lane = candidate * group + head.
 struct TargetAttentionTask {
@@ -77,6 +88,7 @@ struct HstuAttentionTask {
   int64_t first_query;      // the row that `queries`, `out` and `norm` begin with
   HeadRows queries;
   HeadRows keys, values;    // from the sequence's first row
+  PagedRows paged_keys, paged_values;  // or these
   void *out;
   int64_t out_stride;
   const float *norm;        // or null: `common_norm`

@@ -34,6 +34,10 @@ struct Attention {
     }
   }
 
+  // Codes are multiplied as f32, whatever the queries' dtype.
+  static int32_t computing_dtype(const TargetAttentionTask &task) { return task.dtype; }
+  static int32_t computing_dtype(const HstuAttentionTask &task) { return task.paged_keys.scales ? JD_F32 : task.dtype; }
+
   struct Scratch {
     template <int kHeadDim, bool kBf16Pairs>
     AttentionScratch run() const {
@@ -53,7 +57,7 @@ struct Attention {
   };
   template <class Task>
   static void run(const Task &task) {
-    choose(task.dtype, task.head_dim, Run<Task>{task});
+    choose(computing_dtype(task), task.head_dim, Run<Task>{task});
   }
 };
 

@@ -64,6 +64,18 @@ struct Avx2 {
   JD_SIMD void store_f16(uint16_t *p, F x) {
     _mm_storeu_si128(reinterpret_cast<__m128i *>(p), _mm256_cvtps_ph(x, _MM_FROUND_TO_NEAREST_INT));
   }
+  // Bytes: signed integers, and fp8 e4m3 (its exponent and fraction moved into place read 2^120 too small).
+  JD_SIMD F load_i8(const int8_t *p) {
+    return _mm256_cvtepi32_ps(_mm256_cvtepi8_epi32(_mm_loadl_epi64(reinterpret_cast<const __m128i *>(p))));
+  }
+  JD_SIMD F load_e4m3(const uint8_t *p) {
+    const __m256i code = _mm256_cvtepu8_epi32(_mm_loadl_epi64(reinterpret_cast<const __m128i *>(p)));
+    const __m256i magnitude = _mm256_and_si256(code, _mm256_set1_epi32(0x7f));
+    const __m256i sign = _mm256_slli_epi32(_mm256_and_si256(code, _mm256_set1_epi32(0x80)), 24);
+    const __m256i nan = _mm256_and_si256(_mm256_cmpeq_epi32(magnitude, _mm256_set1_epi32(0x7f)), _mm256_set1_epi32(0x7fc00000));
+    const F x = _mm256_mul_ps(_mm256_castsi256_ps(_mm256_slli_epi32(magnitude, 20)), _mm256_set1_ps(0x1p120f));
+    return _mm256_or_ps(_mm256_or_ps(x, _mm256_castsi256_ps(nan)), _mm256_castsi256_ps(sign));
+  }
   JD_SIMD F load_first_bf16(const uint16_t *p, int n) { return widen_bf16(halves(p, n)); }
   JD_SIMD F load_first_f16(const uint16_t *p, int n) { return _mm256_cvtph_ps(halves(p, n)); }
   JD_SIMD void store_first_bf16(uint16_t *p, F x, int n) { store_halves(p, narrow_bf16(x), n); }

@@ -68,6 +68,18 @@ struct Avx512 {
   JD_SIMD void store_f16(uint16_t *p, F x) {
     _mm256_storeu_si256(reinterpret_cast<__m256i *>(p), _mm512_cvtps_ph(x, _MM_FROUND_TO_NEAREST_INT));
   }
+  JD_SIMD F load_i8(const int8_t *p) {
+    return _mm512_cvtepi32_ps(_mm512_cvtepi8_epi32(_mm_loadu_si128(reinterpret_cast<const __m128i *>(p))));
+  }
+  JD_SIMD F load_e4m3(const uint8_t *p) {
+    const __m512i code = _mm512_cvtepu8_epi32(_mm_loadu_si128(reinterpret_cast<const __m128i *>(p)));
+    const __m512i magnitude = _mm512_and_si512(code, _mm512_set1_epi32(0x7f));
+    const __m512i sign = _mm512_slli_epi32(_mm512_and_si512(code, _mm512_set1_epi32(0x80)), 24);
+    const F x = _mm512_mul_ps(_mm512_castsi512_ps(_mm512_slli_epi32(magnitude, 20)), _mm512_set1_ps(0x1p120f));
+    const __mmask16 nan = _mm512_cmpeq_epi32_mask(magnitude, _mm512_set1_epi32(0x7f));
+    const __m512i bits = _mm512_mask_mov_epi32(_mm512_castps_si512(x), nan, _mm512_set1_epi32(0x7fc00000));
+    return _mm512_castsi512_ps(_mm512_or_si512(bits, sign));
+  }
   JD_SIMD F load_first_bf16(const uint16_t *p, int n) { return widen_bf16(load_halves(p, n)); }
   JD_SIMD F load_first_f16(const uint16_t *p, int n) { return _mm512_cvtph_ps(load_halves(p, n)); }
   JD_SIMD void store_first_bf16(uint16_t *p, F x, int n) { store_halves(p, narrow_bf16(x), n); }

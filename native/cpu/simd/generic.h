@@ -61,6 +61,15 @@ struct Generic {
   }
   JD_SIMD void store_bf16(uint16_t *p, F x) { store_first_bf16(p, x, 4); }
   JD_SIMD void store_f16(uint16_t *p, F x) { store_first_f16(p, x, 4); }
+  JD_SIMD F load_i8(const int8_t *p) {
+    return F{static_cast<float>(p[0]), static_cast<float>(p[1]), static_cast<float>(p[2]), static_cast<float>(p[3])};
+  }
+  JD_SIMD F load_e4m3(const uint8_t *p) {
+    const U code = {p[0], p[1], p[2], p[3]}, magnitude = code & 0x7f;
+    const M nan = magnitude == 0x7f;
+    const F x = (F)(magnitude << 20) * 0x1p120f;
+    return (F)((U)x | ((U)nan & 0x7fc00000) | (code & 0x80) << 24);
+  }
   JD_SIMD F load_first_bf16(const uint16_t *p, int n) {
     uint16_t all[4] = {};
     memcpy(all, p, sizeof(uint16_t) * n);

@@ -79,6 +79,10 @@ JD_API jd_status jd_target_attention_run(jd_plan plan, jd_stream stream, const j
  * With q_offsets the queries (and attn_scale and out) are the last rows of each sequence only, keys and values all of
  * them, from a cache say: row i of nq queries stands at position n - nq + i, and its result has the bits that the
  * whole sequence's run gives it (cached_hstu_attention).
+ * With key_pages, keys and values lie in a paged cache (jindou/paged_cache.h) that holds all seq_lens[b] rows of each
+ * sequence, the queries' own appended: q_offsets are required, keys, values and offsets must be 0. Pages have the queries'
+ * dtype, and the result has the bits of a run over the same rows without pages; or they are f8_e4m3 or i8 with scales, and the
+ * result is that of code * scale. The rows of a sequence with a refused page are unspecified.
  * (HSTU, M-FALCON: arXiv 2402.17152.) */
 typedef struct jd_hstu_attention_desc {
   uint32_t struct_size;
@@ -110,9 +114,15 @@ typedef struct jd_hstu_attention_args {
   jd_tensor attn_scale;    /* [total queries] f32, or 0 */
   jd_tensor out;           /* [total queries, H, dv] */
   jd_tensor q_offsets;     /* [B + 1]: of queries, attn_scale and out; at most the rows of its sequence each; or 0 */
-  jd_tensor timestamps;    /* [total] i64, with time_bias; else 0 */
+  jd_tensor timestamps;    /* [total] i64, with time_bias; else 0. With key_pages [B, T], T >= every seq_lens[b] */
   jd_tensor position_bias; /* [2 N - 1], or [H, 2 N - 1], f32, N >= max_seq_len; or 0 */
   jd_tensor time_bias;     /* [num_buckets + 1], or [H, num_buckets + 1], f32, num_buckets >= 0; or 0 */
+  jd_tensor key_pages;     /* [num_pages, page_size, H, dqk]; or 0, as all that follow */
+  jd_tensor value_pages;   /* [num_pages, page_size, H, dv] */
+  jd_tensor page_table;    /* [B, max_pages] i32 */
+  jd_tensor seq_lens;      /* [B] i32: rows of each sequence, 0..min(max_seq_len, max_pages * page_size) */
+  jd_tensor key_scales;    /* f32, for quantised pages */
+  jd_tensor value_scales;  /* likewise */
 } jd_hstu_attention_args;
 
 JD_API jd_status jd_hstu_attention_plan(jd_device device, const jd_hstu_attention_desc *desc, jd_plan *plan,

@@ -8,7 +8,8 @@ import struct
 import numpy as np
 
 HERE = pathlib.Path(__file__).parent
-TYPES = {"float32": "F32", "float64": "F64", "int32": "I32", "int64": "I64", "uint16": "BF16", "float16": "F16"}
+TYPES = {"float32": "F32", "float64": "F64", "int32": "I32", "int64": "I64", "uint16": "BF16", "float16": "F16",
+         "uint8": "F8_E4M3", "int8": "I8"}
 
 
 def save(path, tensors):
@@ -249,6 +250,70 @@ def main():
          {"scale": dim ** -0.5, "activation": "silu", "scaling_seqlen": 70, "self_key": True},
          {"candidates": q, "candidate_offsets": co, "keys": k, "values": v, "history_offsets": ho,
           "candidate_keys": ck, "candidate_values": cv}, {"out": out}, 1e-5)
+
+    paged_cases(rng)
+
+
+def e4m3(x):
+    """Rounds to fp8 e4m3 (nearest even, cut at 448); returns (codes, values)."""
+    codes = np.arange(127)
+    table = np.where(codes < 8, codes * 2.0 ** -9, (8 + codes % 8) * 2.0 ** (codes // 8 - 10))
+    distance = np.abs(np.abs(x)[..., None] - table)
+    nearest = distance.argmin(-1)
+    following = np.minimum(nearest + 1, 126)
+    tie = np.take_along_axis(distance, following[..., None], -1)[..., 0] == distance.min(-1)
+    nearest = np.where(tie & (nearest % 2 == 1), following, nearest)
+    return (nearest + 128 * (x < 0)).astype(np.uint8), table[nearest] * np.sign(x)
+
+
+class Pages:
+    """Rows [total, heads, d] of sequences, spread over pages in an arbitrary order; `exact` is what they stand for."""
+
+    def __init__(self, rng, lengths, page_size):
+        width = max(1, max((n + page_size - 1) // page_size for n in lengths))
+        self.count = len(lengths) * width + 2
+        self.table = rng.permutation(self.count)[:len(lengths) * width].reshape(len(lengths), width).astype(np.int32)
+        self.lengths, self.size = lengths, page_size
+        self.places = [(self.table[b, r // page_size], r % page_size) for b, n in enumerate(lengths) for r in range(n)]
+
+    def spread(self, rows, fill):
+        pages = np.full((self.count, self.size) + rows.shape[1:], fill, rows.dtype)
+        for row, (page, at) in zip(rows, self.places):
+            pages[page, at] = row
+        return pages
+
+
+def paged_cases(rng):
+    def f32(*shape):
+        return rng.uniform(-1, 1, shape).astype(np.float32)
+
+    lengths, last, heads, dim = [41, 1, 0, 70], [7, 1, 0, 20], 2, 64
+    off, total = offsets(lengths), sum(lengths)
+    targets = np.array([3, 0, 0, 11], np.int32)
+    rows = np.concatenate([np.arange(off[b + 1] - last[b], off[b + 1]) for b in range(len(last))])
+    q, k, v = f32(total, heads, dim), f32(total, heads, dim), f32(total, heads, dim)
+    params = {"alpha": dim ** -0.5, "scaling_seqlen": 100, "causal": True}
+    for kind, size in (("f32", 16), ("fp8", 32), ("int8", 16)):
+        pages = Pages(rng, lengths, size)
+        inputs = {"queries": q[rows], "q_offsets": offsets(last), "page_table": pages.table,
+                  "seq_lens": np.array(lengths, np.int32), "num_targets": targets}
+        exact = {}
+        for name, x in (("key", k), ("value", v)):
+            if kind == "f32":
+                exact[name], stored, fill = x.astype(np.float64), x, np.nan
+            elif kind == "fp8":
+                scale = np.array([0.0023], np.float32)
+                stored, values = e4m3(x / scale)
+                exact[name], fill = values * np.float64(scale[0]), 0x7F
+                inputs[f"{name}_scales"] = scale
+            else:
+                scale = (np.abs(x).max(-1) / np.float32(127)).astype(np.float32)
+                stored, fill = np.rint(x / scale[..., None]).astype(np.int8), 127
+                exact[name] = stored * scale[..., None].astype(np.float64)
+                inputs[f"{name}_scales"] = pages.spread(scale, np.nan)
+            inputs[f"{name}_pages"] = pages.spread(stored, fill)
+        out = hstu_attention(q.astype(np.float64), exact["key"], exact["value"], off, dim ** -0.5, 100, targets)
+        case(f"cached_hstu_attention_paged_{kind}", "cached_hstu_attention", params, inputs, {"out": out[rows]}, 1e-5)
 
 
 if __name__ == "__main__":

@@ -165,6 +165,38 @@ public final class HstuAttention extends NativePlan implements Plan {
                 stream, queries.values(), queries.offsets(), keys.values(), keys.offsets(), values, numTargets, attnScale, bias, out);
     }
 
+    /**
+     * Enqueues a run whose queries are the last rows of each sequence, with keys and values of all rows in a {@link PagedCache}: the
+     * rows of the queries themselves have been appended. Pages have the plan's dtype, and the result has the bits of
+     * {@link #runLastRows}; or they are {@link DType#F8_E4M3} or {@link DType#I8}.
+     *
+     * {@snippet file="io/jindou/DocumentationTest.java" region="hstu-attention-paged"}
+     *
+     * @param stream a stream of the plan's device
+     * @param queries {@code [total queries, H, dqk]} with offsets {@code [B + 1]}: at most the rows of its sequence each
+     * @param cache keys and values of the batch's sequences
+     * @param numTargets {@code [B]} {@link DType#I32}: how many rows at the end of each sequence are targets; null: none
+     * @param attnScale {@code [total queries]} {@link DType#F32}, instead of {@code 1 / scalingSeqlen}; null: none
+     * @param bias what is added to the scores; its timestamps are {@code [B, T]}, T at least the rows of each sequence
+     * @param out {@code [total queries, H, dv]}
+     */
+    public void runPaged(
+            Stream stream,
+            JaggedTensor queries,
+            PagedKeysValues cache,
+            Tensor numTargets,
+            Tensor attnScale,
+            HstuBias bias,
+            Tensor out) {
+        if (queries == null) {
+            throw missing("queries");
+        }
+        if (cache == null) {
+            throw missing("cache");
+        }
+        enqueue(stream, queries.values(), queries.offsets(), null, null, null, cache, numTargets, attnScale, bias, out);
+    }
+
     private void enqueue(
             Stream stream,
             Tensor queries,
@@ -172,6 +204,27 @@ public final class HstuAttention extends NativePlan implements Plan {
             Tensor keys,
             Tensor offsets,
             Tensor values,
+            Tensor numTargets,
+            Tensor attnScale,
+            HstuBias bias,
+            Tensor out) {
+        if (keys == null) {
+            throw missing("keys");
+        }
+        if (values == null) {
+            throw missing("values");
+        }
+        enqueue(stream, queries, queryOffsets, keys, offsets, values, null, numTargets, attnScale, bias, out);
+    }
+
+    private void enqueue(
+            Stream stream,
+            Tensor queries,
+            Tensor queryOffsets,
+            Tensor keys,
+            Tensor offsets,
+            Tensor values,
+            PagedKeysValues cache,
             Tensor numTargets,
             Tensor attnScale,
             HstuBias bias,
@@ -185,9 +238,9 @@ public final class HstuAttention extends NativePlan implements Plan {
             jd_hstu_attention_args.struct_size(args, ARGS_SIZE);
             jd_hstu_attention_args.reserved(args, 0);
             jd_hstu_attention_args.queries(args, queries.handle);
-            jd_hstu_attention_args.keys(args, handle(keys, "keys"));
-            jd_hstu_attention_args.values(args, handle(values, "values"));
-            jd_hstu_attention_args.offsets(args, offsets.handle);
+            jd_hstu_attention_args.keys(args, handleOrNone(keys));
+            jd_hstu_attention_args.values(args, handleOrNone(values));
+            jd_hstu_attention_args.offsets(args, handleOrNone(offsets));
             jd_hstu_attention_args.num_targets(args, handleOrNone(numTargets));
             jd_hstu_attention_args.attn_scale(args, handleOrNone(attnScale));
             jd_hstu_attention_args.out(args, Tensor.output(out, "out"));
@@ -195,6 +248,12 @@ public final class HstuAttention extends NativePlan implements Plan {
             jd_hstu_attention_args.timestamps(args, handleOrNone(bias.timestamps()));
             jd_hstu_attention_args.position_bias(args, handleOrNone(bias.position()));
             jd_hstu_attention_args.time_bias(args, handleOrNone(bias.time()));
+            jd_hstu_attention_args.key_pages(args, cache == null ? 0 : cache.keyPages().handle);
+            jd_hstu_attention_args.value_pages(args, cache == null ? 0 : cache.valuePages().handle);
+            jd_hstu_attention_args.page_table(args, cache == null ? 0 : cache.pageTable().handle);
+            jd_hstu_attention_args.seq_lens(args, cache == null ? 0 : cache.seqLens().handle);
+            jd_hstu_attention_args.key_scales(args, cache == null ? 0 : handleOrNone(cache.keyScales()));
+            jd_hstu_attention_args.value_scales(args, cache == null ? 0 : handleOrNone(cache.valueScales()));
             call.check(JindouAbi.jd_hstu_attention_run(handle, handle(stream, "stream"), args, call.error));
         } finally {
             call.end();
@@ -205,6 +264,7 @@ public final class HstuAttention extends NativePlan implements Plan {
             Reference.reachabilityFence(keys);
             Reference.reachabilityFence(offsets);
             Reference.reachabilityFence(values);
+            Reference.reachabilityFence(cache);
             Reference.reachabilityFence(numTargets);
             Reference.reachabilityFence(attnScale);
             Reference.reachabilityFence(bias);

@@ -203,6 +203,31 @@ class DocumentationTest {
     }
 
     @Test
+    void hstu_attention_paged() {
+        int heads = 2, headDim = 32;
+        // @start region="hstu-attention-paged"
+        long user = 4711;
+        int fresh = 5;
+        try (PagedCache cache = PagedCache.create(device, PagedCacheDesc.of(DType.F32, 100, heads, headDim));
+                HstuAttention attention =
+                        HstuAttention.plan(device, HstuAttentionDesc.of(DType.F32, heads, headDim, 128f, 16, 4096));
+                // queries, keys and values of the new rows, side by side
+                Tensor qkv = Tensor.of(stream, new float[fresh * 3 * heads * headDim], fresh, 3 * heads, headDim);
+                Tensor q = qkv.slice(1, 0, heads);
+                Tensor k = qkv.slice(1, heads, 2 * heads);
+                Tensor v = qkv.slice(1, 2 * heads, 3 * heads);
+                Tensor offsets = Tensor.of(stream, JaggedTensor.offsets(fresh));
+                Tensor out = Tensor.create(device, DType.F32, fresh, heads, headDim)) {
+            cache.append(stream, user, k, v); // behind the user's earlier rows
+            try (PagedKeysValues all = cache.batch(stream, user)) {
+                attention.runPaged(stream, new JaggedTensor(q, offsets), all, null, null, HstuBias.NONE, out);
+            }
+            stream.synchronize();
+        }
+        // @end
+    }
+
+    @Test
     void blocks() {
         // @start region="blocks"
         try (Tensor x = Tensor.of(stream, new float[] {1, 2, 3, 4}, 1, 4);

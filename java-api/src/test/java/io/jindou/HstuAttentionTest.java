@@ -99,6 +99,40 @@ class HstuAttentionTest {
         }
     }
 
+    @ParameterizedTest
+    @MethodSource("io.jindou.TestDevices#names")
+    void a_paged_cache_gives_the_bits_of_rows(String name) throws Exception {
+        try (Rig rig = new Rig(name)) {
+            Random random = new Random(7);
+            int total = 100, asked = 30;
+            float[] k = Rig.random(random, total, 1, DIM), v = Rig.random(random, total, 1, DIM);
+            Tensor keys = rig.floats(k, total, 1, DIM), values = rig.floats(v, total, 1, DIM);
+            JaggedTensor queries = new JaggedTensor(rig.floats(Rig.random(random, asked, 1, DIM), asked, 1, DIM), rig.longs(0, asked));
+            HstuAttention attention = rig.keep(HstuAttention.plan(rig.device, HstuAttentionDesc.of(DType.F32, 1, DIM, 10f, 1, total)));
+            Tensor expected = rig.poisoned(DType.F32, asked, 1, DIM), out = rig.poisoned(DType.F32, asked, 1, DIM);
+            attention.runLastRows(
+                    rig.stream, queries, new JaggedTensor(keys, rig.longs(0, total)), values, null, null, HstuBias.NONE, expected);
+            for (DType pages : new DType[] {DType.F32, DType.I8}) {
+                PagedCache cache = rig.keep(PagedCache.create(
+                        rig.device, PagedCacheDesc.of(DType.F32, 9, 1, DIM).withPageSize(16).withCacheDType(pages)));
+                cache.append(rig.stream, 1, rig.floats(new float[20 * DIM], 20, 1, DIM), rig.floats(new float[20 * DIM], 20, 1, DIM));
+                cache.append(rig.stream, 7, keys, values);
+                attention.runPaged(rig.stream, queries, rig.keep(cache.batch(rig.stream, 7)), null, null, HstuBias.NONE, out);
+                org.junit.jupiter.api.Assertions.assertArrayEquals(
+                        expected.readFloats(rig.stream), out.readFloats(rig.stream), pages == DType.F32 ? 0f : 0.02f);
+                refused(
+                        InvalidArgumentException.class,
+                        () -> attention.runPaged(
+                                rig.stream, queries, rig.keep(cache.batch(rig.stream, 7, 1)), null, null, HstuBias.NONE, out),
+                        "'page_table'");
+            }
+            refused(
+                    NullPointerException.class,
+                    () -> attention.runPaged(rig.stream, queries, null, null, null, HstuBias.NONE, out),
+                    "'cache'");
+        }
+    }
+
     private static double[] reference(double[] qkv, HstuMask mask, int[] targets, float[] attnScale) {
         long[] offsets = JaggedTensor.offsets(LENGTHS);
         double[] out = new double[qkv.length / 3];

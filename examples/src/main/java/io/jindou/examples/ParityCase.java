@@ -35,6 +35,7 @@ final class ParityCase implements AutoCloseable {
     }
 
     private static final Set<DType> FLOATS = Set.of(DType.F32, DType.F16, DType.BF16);
+    private static final Set<DType> PAGES = Set.of(DType.F32, DType.F16, DType.BF16, DType.F8_E4M3, DType.I8);
     private static final Set<DType> INTEGERS = Set.of(DType.I32, DType.I64);
 
     private final Path folder;
@@ -177,6 +178,28 @@ final class ParityCase implements AutoCloseable {
     /** A bias of all heads, rank 1, or of each, rank 2, as F32. */
     HostTensor bias(String name) throws IOException {
         return floats32(name, inputs.names().contains(name) && inputs.get(name).shape().length == 2 ? 2 : 1);
+    }
+
+    /** Pages of a cache: floats of the case's dtype, or codes. */
+    HostTensor pages(String name) throws IOException {
+        HostTensor tensor = input(name, 4, PAGES);
+        boolean codes = tensor.dtype() == DType.F8_E4M3 || tensor.dtype() == DType.I8;
+        return codes || dtype == null || tensor.dtype() == dtype ? tensor : tensor.as(dtype);
+    }
+
+    /** An I32 or I64 input of rank 2, as I32 or I64. */
+    HostTensor matrixOfIntegers(String name, DType wanted) throws IOException {
+        HostTensor tensor = input(name, 2, INTEGERS);
+        MemorySegment data = wanted == DType.I32
+                ? MemorySegment.ofArray(tensor.toInts())
+                : MemorySegment.ofArray(tensor.toLongs());
+        return new HostTensor(wanted, data, tensor.shape());
+    }
+
+    /** Scales of pages, of rank 1 to 3, as F32. */
+    HostTensor scales(String name) throws IOException {
+        int rank = inputs.names().contains(name) ? inputs.get(name).shape().length : 1;
+        return floats32(name, Math.clamp(rank, 1, 3));
     }
 
     private HostTensor input(String name, int rank, Set<DType> allowed) throws IOException {

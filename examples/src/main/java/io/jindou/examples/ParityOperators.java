@@ -155,7 +155,9 @@ final class ParityOperators {
     /** Queries are the last rows of each sequence. */
     private static Map<String, HostTensor> cachedHstuAttention(
             ParityCase given, Device device, Stream stream, Scope scope) throws IOException {
-        return hstuAttention(given, device, stream, scope, true);
+        return given.hasInput("key_pages")
+                ? ParityPaged.hstuAttention(given, device, stream, scope)
+                : hstuAttention(given, device, stream, scope, true);
     }
 
     private static Map<String, HostTensor> hstuAttention(
@@ -166,7 +168,6 @@ final class ParityOperators {
         HostTensor offsets = given.integers("offsets");
         HostTensor queryOffsets = lastRows ? given.integersAs("q_offsets", offsets.dtype()) : offsets;
         int heads = Math.toIntExact(queries.shape()[1]);
-        int dim = Math.toIntExact(queries.shape()[2]);
         int valueDim = Math.toIntExact(values.shape()[2]);
         Tensor numTargets = optional(stream, scope, given, "num_targets", name -> given.integersAs(name, DType.I32));
         Tensor attnScale = optional(stream, scope, given, "attn_scale", name -> given.floats32(name, 1));
@@ -174,23 +175,7 @@ final class ParityOperators {
                 optional(stream, scope, given, "position_bias", given::bias),
                 optional(stream, scope, given, "time_bias", given::bias),
                 optional(stream, scope, given, "timestamps", name -> given.integersAs(name, DType.I64)));
-        HstuAttentionDesc desc = HstuAttentionDesc.of(
-                        queries.dtype(),
-                        heads,
-                        dim,
-                        (float) given.number("scaling_seqlen", attnScale == null ? Double.NaN : 1),
-                        offsets.elements() - 1,
-                        longest(offsets))
-                .withOutDType(DType.F32)
-                .withOffsetDType(offsets.dtype())
-                .withHeadDimV(valueDim)
-                .withAlpha((float) given.number("alpha", 1 / Math.sqrt(dim)))
-                .withBounds(bounds(given))
-                .withMask(new HstuMask(
-                        given.flag("causal", true),
-                        Math.toIntExact(given.integer("contextual_seq_len", 0)),
-                        Math.toIntExact(given.integer("max_attn_len", 0)),
-                        Math.toIntExact(given.integer("min_full_attn_seq_len", 0))));
+        HstuAttentionDesc desc = hstuDesc(given, queries, attnScale != null, offsets, longest(offsets)).withHeadDimV(valueDim);
         given.checkAllUsed();
         Tensor out = output(device, stream, scope, queries.shape()[0], heads, valueDim);
         HstuAttention plan = scope.keep(HstuAttention.plan(device, desc));
@@ -203,6 +188,28 @@ final class ParityOperators {
             plan.run(stream, asked, scope.keep(Tensor.of(stream, keys)), allValues, numTargets, attnScale, bias, out);
         }
         return Map.of("out", out.readHost(stream));
+    }
+
+    /** What the case's params say of an HSTU attention. */
+    static HstuAttentionDesc hstuDesc(
+            ParityCase given, HostTensor queries, boolean ownScales, HostTensor offsets, long longest) throws IOException {
+        int dim = Math.toIntExact(queries.shape()[2]);
+        return HstuAttentionDesc.of(
+                        queries.dtype(),
+                        Math.toIntExact(queries.shape()[1]),
+                        dim,
+                        (float) given.number("scaling_seqlen", ownScales ? 1 : Double.NaN),
+                        offsets.elements() - 1,
+                        longest)
+                .withOutDType(DType.F32)
+                .withOffsetDType(offsets.dtype())
+                .withAlpha((float) given.number("alpha", 1 / Math.sqrt(dim)))
+                .withBounds(bounds(given))
+                .withMask(new HstuMask(
+                        given.flag("causal", true),
+                        Math.toIntExact(given.integer("contextual_seq_len", 0)),
+                        Math.toIntExact(given.integer("max_attn_len", 0)),
+                        Math.toIntExact(given.integer("min_full_attn_seq_len", 0))));
     }
 
     interface Reader {
