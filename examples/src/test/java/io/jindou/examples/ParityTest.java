@@ -82,8 +82,8 @@ class ParityTest {
     void checked_in_cases_pass(String device) throws IOException {
         Outcome outcome = run(CASES, device);
         assertEquals(Parity.PASSED, outcome.status(), outcome.toString());
-        try (var folders = java.nio.file.Files.list(CASES)) {
-            for (Path folder : folders.filter(java.nio.file.Files::isDirectory).toList()) {
+        try (var folders = Files.list(CASES)) {
+            for (Path folder : folders.filter(Files::isDirectory).toList()) {
                 String name = folder.getFileName() + " ";
                 assertTrue(
                         outcome.out().lines().anyMatch(line -> line.startsWith(name) && line.endsWith(" PASS")),
