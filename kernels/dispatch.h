@@ -35,6 +35,7 @@
 #include "attention/hstu_attention_launch.h"
 #include "attention/target_attention_launch.h"
 #include "blocks/blocks_launch.h"
+#include "decode/decode_attention_launch.h"
 #include "decode/paged_cache_launch.h"
 #include "embedding/embedding_bag_launch.h"
 #include "plan.h"
@@ -54,6 +55,8 @@ inline jd_status create_plan(const PlanResources &resources, int32_t op, const v
                                            error);
       case JDB_OP_HSTU_ATTENTION:
         return HstuAttentionPlan::create(resources, *static_cast<const jd_hstu_attention_desc *>(desc), plan, error);
+      case JDB_OP_DECODE_ATTENTION:
+        return DecodeAttentionPlan::create(resources, *static_cast<const jd_decode_attention_desc *>(desc), plan, error);
       case JDB_OP_PAGED_APPEND:
       case JDB_OP_PAGED_GATHER:
         return PagedCachePlan::create(op, resources, *static_cast<const jd_paged_cache_desc *>(desc), plan, error);
@@ -77,6 +80,9 @@ jd_status run(Exec &exec, const KernelPlan *plan, int32_t op, const void *args, 
     case JDB_OP_HSTU_ATTENTION:
       return launch_hstu_attention(exec, static_cast<const HstuAttentionPlan &>(*plan),
                                    *static_cast<const jdb_hstu_attention_args *>(args));
+    case JDB_OP_DECODE_ATTENTION:
+      return launch_decode_attention(exec, static_cast<const DecodeAttentionPlan &>(*plan),
+                                     *static_cast<const jdb_decode_attention_args *>(args));
     case JDB_OP_PAGED_APPEND:
     case JDB_OP_PAGED_GATHER:
       return launch_paged_cache(exec, static_cast<const PagedCachePlan &>(*plan),

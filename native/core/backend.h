@@ -61,6 +61,7 @@ enum {
   JDB_OP_LINEAR = 4,
   JDB_OP_LAYER_NORM = 5,
   JDB_OP_L2_NORMALIZE = 6,
+  JDB_OP_DECODE_ATTENTION = 10,
   JDB_OP_PAGED_APPEND = 11,
   JDB_OP_PAGED_GATHER = 12
 };
@@ -90,6 +91,11 @@ typedef struct jdb_hstu_attention_args {
   jdb_tensor key_pages, value_pages, page_table, seq_lens, key_scales, value_scales;  // instead of keys, values, offsets
   int64_t batch;
 } jdb_hstu_attention_args;
+
+typedef struct jdb_decode_attention_args {
+  jdb_tensor queries, q_offsets, key_pages, value_pages, page_table, seq_lens, key_scales, value_scales, out, lse;
+  int64_t batch;
+} jdb_decode_attention_args;
 
 // paged_append and paged_gather.
 typedef struct jdb_paged_cache_args {
@@ -163,7 +169,7 @@ typedef struct jd_backend {
   void (*graph_destroy)(void *graph);
 
   // Operators. `desc` is the jdb_/jd_ description of `op`: jdb_embedding_bag_desc, jd_target_attention_desc,
-  // jd_hstu_attention_desc, jd_paged_cache_desc. `describe` writes one line. `run` gets the jdb_*_args of `op`; plan is null for the
+  // jd_hstu_attention_desc, jd_paged_cache_desc, jd_decode_attention_desc. `describe` writes one line. `run` gets the jdb_*_args of `op`; plan is null for the
   // operators without one (linear, layer_norm, l2_normalize).
   jd_status (*plan_create)(void *device, int32_t op, const void *desc, const jdb_allocator *allocator, void **plan,
                            jd_error *error);

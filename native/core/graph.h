@@ -22,6 +22,7 @@ union OperatorArgs {
   jdb_embedding_bag_args embedding_bag;
   jdb_target_attention_args target_attention;
   jdb_hstu_attention_args hstu_attention;
+  jdb_decode_attention_args decode_attention;
   jdb_paged_cache_args paged_cache;
   jdb_linear_args linear;
   jdb_layer_norm_args layer_norm;

@@ -139,6 +139,11 @@ jd_status check(const Context &context, const Plan &plan, const jdb_hstu_attenti
                                    : check_targets<int64_t>(context, a.offsets, a.num_targets, a.batch);
 }
 
+jd_status check(const Context &context, const Plan &plan, const jdb_decode_attention_args &a) {
+  return check_offsets(context, a.q_offsets,
+                       {"q_offsets", "queries", a.batch, a.queries.shape[0], plan.desc.decode_attention.max_queries, "max_queries"});
+}
+
 // Lengths and page numbers are the kernels' to find, as ids are.
 jd_status check(const Context &context, const jdb_paged_cache_args &a) {
   return check_offsets(context, a.offsets, {"offsets", "keys", a.batch, a.keys.shape[0], INT32_MAX, "limit"});
@@ -151,6 +156,7 @@ jd_status check_on_host(const Context &context, const Plan &plan, const void *ar
     case JDB_OP_EMBEDDING_BAG: return check(context, plan, *static_cast<const jdb_embedding_bag_args *>(args));
     case JDB_OP_TARGET_ATTENTION: return check(context, plan, *static_cast<const jdb_target_attention_args *>(args));
     case JDB_OP_HSTU_ATTENTION: return check(context, plan, *static_cast<const jdb_hstu_attention_args *>(args));
+    case JDB_OP_DECODE_ATTENTION: return check(context, plan, *static_cast<const jdb_decode_attention_args *>(args));
     case JDB_OP_PAGED_APPEND:
     case JDB_OP_PAGED_GATHER: return check(context, *static_cast<const jdb_paged_cache_args *>(args));
     default: return JD_OK;

@@ -11,6 +11,7 @@ const char *operator_name(int32_t op) {
     case JDB_OP_EMBEDDING_BAG: return "embedding_bag";
     case JDB_OP_TARGET_ATTENTION: return "target_attention";
     case JDB_OP_HSTU_ATTENTION: return "hstu_attention";
+    case JDB_OP_DECODE_ATTENTION: return "decode_attention";
     case JDB_OP_PAGED_APPEND: return "paged_append";
     case JDB_OP_PAGED_GATHER: return "paged_gather";
     case JDB_OP_LINEAR: return "linear";

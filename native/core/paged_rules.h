@@ -15,6 +15,11 @@ inline void check_page_size(Rules &rules, const char *name, int64_t rows) {
   rules.fail(JD_INVALID_ARGUMENT, name, "expected pages of 16, 32, 64 or 128 rows, got %" PRId64, rows);
 }
 
+inline void check_cache_dim(Rules &rules, const char *name, int32_t dim) {
+  if (dim >= 32 && dim <= 256 && dim % 32 == 0) return;
+  rules.fail(JD_INVALID_ARGUMENT, name, "expected a multiple of 32 up to 256, got %d", dim);
+}
+
 // Absent for pages that are not quantised; else shaped as the cache's dtype asks.
 inline void check_page_scales(Rules &rules, const char *name, const jdb_tensor &t, int32_t cache_dtype, int64_t num_pages,
                               int64_t page_size, int64_t heads) {

@@ -23,6 +23,7 @@ class Plan final : public Object {
     jdb_embedding_bag_desc embedding_bag;
     jd_target_attention_desc target_attention;
     jd_hstu_attention_desc hstu_attention;
+    jd_decode_attention_desc decode_attention;
     jd_paged_cache_desc paged_cache;
   };
 

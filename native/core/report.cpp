@@ -10,6 +10,7 @@ namespace {
 
 const char *offsets_name(const jdb_report &report) {
   if (report.op == JDB_OP_HSTU_ATTENTION && report.table == 1) return "q_offsets";
+  if (report.op == JDB_OP_DECODE_ATTENTION) return "q_offsets";
   if (report.op != JDB_OP_TARGET_ATTENTION) return "offsets";
   if (report.table == 0) return "candidate_offsets";
   return report.table == 1 ? "history_offsets" : "candidate_offsets or history_offsets";

@@ -9,11 +9,6 @@
 namespace jindou::core {
 namespace {
 
-void check_dim(Rules &rules, const char *name, int32_t dim) {
-  if (dim >= 32 && dim <= 256 && dim % 32 == 0) return;
-  rules.fail(JD_INVALID_ARGUMENT, name, "expected a multiple of 32 up to 256, got %d", dim);
-}
-
 jd_status check_description(const Context &context, jd_paged_cache_desc &d) {
   Rules rules(context);
   rules.dtype("dtype", d.dtype, {JD_F32, JD_F16, JD_BF16});
@@ -21,8 +16,8 @@ jd_status check_description(const Context &context, jd_paged_cache_desc &d) {
   rules.dtype("offset_dtype", d.offset_dtype, {JD_I32, JD_I64});
   check_page_size(rules, "page_size", d.page_size);
   rules.integer("num_kv_heads", d.num_kv_heads, 1, kMaxHeads);
-  check_dim(rules, "head_dim_k", d.head_dim_k);
-  check_dim(rules, "head_dim_v", d.head_dim_v);
+  check_cache_dim(rules, "head_dim_k", d.head_dim_k);
+  check_cache_dim(rules, "head_dim_v", d.head_dim_v);
   rules.integer("bounds", d.bounds, JD_BOUNDS_STRICT, JD_BOUNDS_ZERO);
   rules.zero("reserved", d.reserved);
   rules.integer("max_batch", d.max_batch, 1, kMaxBatch);

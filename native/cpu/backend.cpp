@@ -143,6 +143,9 @@ jd_status plan_create(void *device, int32_t op, const void *desc, const jdb_allo
     case JDB_OP_HSTU_ATTENTION:
       status = create_hstu_attention(d, *static_cast<const jd_hstu_attention_desc *>(desc), *allocator, &created, error);
       break;
+    case JDB_OP_DECODE_ATTENTION:
+      status = create_decode_attention(d, *static_cast<const jd_decode_attention_desc *>(desc), *allocator, &created, error);
+      break;
     case JDB_OP_PAGED_APPEND:
     case JDB_OP_PAGED_GATHER:
       status = create_paged_cache(d, op, *static_cast<const jd_paged_cache_desc *>(desc), *allocator, &created, error);

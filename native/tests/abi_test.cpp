@@ -29,7 +29,7 @@ std::string output_of(const std::string &command) {
 std::string headers() {
   std::string text;
   for (const char *name :
-       {"base", "device", "tensor", "stream", "plan", "embedding", "attention", "paged_cache", "blocks", "jindou"}) {
+       {"base", "device", "tensor", "stream", "plan", "embedding", "attention", "paged_cache", "decode", "blocks", "jindou"}) {
     std::ifstream file(std::string(JINDOU_INCLUDE_DIR) + "/jindou/" + name + ".h");
     EXPECT_TRUE(file.good()) << name;
     std::stringstream content;

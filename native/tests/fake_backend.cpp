@@ -240,6 +240,7 @@ size_t args_size(int32_t op) {
     case JDB_OP_EMBEDDING_BAG: return sizeof(jdb_embedding_bag_args);
     case JDB_OP_TARGET_ATTENTION: return sizeof(jdb_target_attention_args);
     case JDB_OP_HSTU_ATTENTION: return sizeof(jdb_hstu_attention_args);
+    case JDB_OP_DECODE_ATTENTION: return sizeof(jdb_decode_attention_args);
     case JDB_OP_PAGED_APPEND:
     case JDB_OP_PAGED_GATHER: return sizeof(jdb_paged_cache_args);
     case JDB_OP_LINEAR: return sizeof(jdb_linear_args);

@@ -101,6 +101,25 @@ struct HstuAttentionTask {
   float *scratch;
 };
 
+// Query rows of one sequence and key/value head, packed: row = query * group + head. A state of `rows` rows is [rows][2 + dim_v].
+struct DecodeTask {
+  int32_t dtype, out_dtype;
+  int32_t dim_qk, dim_v;
+  int32_t rows, group;
+  float scale;
+  const void *queries;            // the sequence's first query, the group's first head
+  int64_t query_row, query_head;  // strides
+  PagedRows keys, values;
+  int64_t first_key, last_key;    // of the piece
+  int64_t first_position;         // of the first query among the keys
+  void *out;                      // as queries
+  int64_t out_row, out_head;
+  float *lse;                     // likewise, or null
+  int64_t lse_row, lse_head;
+  float *scratch;                 // decode_scratch floats, and rows * dim_qk
+  float *state;
+};
+
 // -- embedding_bag -------------------------------------------------------------------------------------------------------
 struct EmbeddingTask {
   const char *rows;
@@ -162,6 +181,11 @@ struct KernelTable {
   AttentionScratch (*hstu_attention_scratch)(int32_t dtype, int32_t head_dim);
   void (*target_attention)(const TargetAttentionTask &);
   void (*hstu_attention)(const HstuAttentionTask &);
+
+  size_t decode_scratch;  // floats
+  void (*decode_piece)(const DecodeTask &);  // state := of one piece
+  void (*decode_merge)(float *total, const float *newer, int rows, int dim_v);  // of states
+  void (*decode_finish)(const DecodeTask &);  // out and lse from the state
 
   void (*embedding_bag)(const EmbeddingTask &, EmbeddingFindings &);
 

@@ -2,6 +2,7 @@
 #ifndef JINDOU_CPU_KERNELS_TABLE_H
 #define JINDOU_CPU_KERNELS_TABLE_H
 
+#include "cpu/kernels/decode_attention.h"
 #include "cpu/kernels/embedding_bag.h"
 #include "cpu/kernels/hstu_attention.h"
 #include "cpu/kernels/kernel_table.h"
@@ -71,6 +72,11 @@ void embedding_bag(const EmbeddingTask &task, EmbeddingFindings &findings) {
 }
 
 template <class Isa>
+void decode_piece(const DecodeTask &task) {
+  DecodeAttention<Isa>(task).run();
+}
+
+template <class Isa>
 void linear(const LinearTask &task) {
   Linear<Isa>(task).run();
 }
@@ -83,6 +89,10 @@ constexpr KernelTable kernel_table() {
           Attention<Isa, HstuAttention>::scratch,
           Attention<Isa, TargetAttention>::template run<TargetAttentionTask>,
           Attention<Isa, HstuAttention>::template run<HstuAttentionTask>,
+          DecodeAttention<Isa>::kScratchFloats,
+          decode_piece<Isa>,
+          DecodeAttention<Isa>::merge,
+          DecodeAttention<Isa>::finish,
           embedding_bag<Isa>,
           Linear<Isa>::kLanes,
           Linear<Isa>::kScratchFloats,

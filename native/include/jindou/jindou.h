@@ -5,6 +5,7 @@
 #include <jindou/attention.h>
 #include <jindou/base.h>
 #include <jindou/blocks.h>
+#include <jindou/decode.h>
 #include <jindou/device.h>
 #include <jindou/embedding.h>
 #include <jindou/paged_cache.h>

@@ -4,6 +4,7 @@
 
 #include <cmath>
 #include <cstdint>
+#include <vector>
 
 namespace jindou::reference {
 
@@ -20,9 +21,14 @@ inline uint8_t e4m3_code(double x) {
   const uint8_t sign = std::signbit(x) ? 0x80 : 0;
   const double magnitude = std::fabs(x);
   if (magnitude >= 448) return sign | 0x7e;
+  static const std::vector<double> values = [] {
+    std::vector<double> all;
+    for (int code = 0; code <= 0x7e; ++code) all.push_back(e4m3_value(static_cast<uint8_t>(code)));
+    return all;
+  }();
   uint8_t best = 0;
   for (int code = 1; code <= 0x7e; ++code) {
-    const double closer = std::fabs(e4m3_value(best) - magnitude), here = std::fabs(e4m3_value(static_cast<uint8_t>(code)) - magnitude);
+    const double closer = std::fabs(values[best] - magnitude), here = std::fabs(values[code] - magnitude);
     if (here < closer || (here == closer && code % 2 == 0)) best = static_cast<uint8_t>(code);
   }
   return sign | best;

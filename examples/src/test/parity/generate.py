@@ -293,10 +293,11 @@ def paged_cases(rng):
     rows = np.concatenate([np.arange(off[b + 1] - last[b], off[b + 1]) for b in range(len(last))])
     q, k, v = f32(total, heads, dim), f32(total, heads, dim), f32(total, heads, dim)
     params = {"alpha": dim ** -0.5, "scaling_seqlen": 100, "causal": True}
-    for kind, size in (("f32", 16), ("fp8", 32), ("int8", 16)):
+
+    def spread(inputs, k, v, kind, size):
+        """Adds the paged cache to the inputs; returns what keys and values it stands for."""
         pages = Pages(rng, lengths, size)
-        inputs = {"queries": q[rows], "q_offsets": offsets(last), "page_table": pages.table,
-                  "seq_lens": np.array(lengths, np.int32), "num_targets": targets}
+        inputs.update({"page_table": pages.table, "seq_lens": np.array(lengths, np.int32)})
         exact = {}
         for name, x in (("key", k), ("value", v)):
             if kind == "f32":
@@ -312,8 +313,32 @@ def paged_cases(rng):
                 exact[name] = stored * scale[..., None].astype(np.float64)
                 inputs[f"{name}_scales"] = pages.spread(scale, np.nan)
             inputs[f"{name}_pages"] = pages.spread(stored, fill)
-        out = hstu_attention(q.astype(np.float64), exact["key"], exact["value"], off, dim ** -0.5, 100, targets)
+        return exact["key"], exact["value"]
+
+    for kind, size in (("f32", 16), ("fp8", 32), ("int8", 16)):
+        inputs = {"queries": q[rows], "q_offsets": offsets(last), "num_targets": targets}
+        keys, values = spread(inputs, k, v, kind, size)
+        out = hstu_attention(q.astype(np.float64), keys, values, off, dim ** -0.5, 100, targets)
         case(f"cached_hstu_attention_paged_{kind}", "cached_hstu_attention", params, inputs, {"out": out[rows]}, 1e-5)
+
+    # decode_attention: the last rows of each sequence, four query heads over two of keys and values, 64 and 96 wide.
+    last, group = [3, 1, 0, 16], 2
+    q = f32(sum(last), heads * group, dim)
+    v = f32(total, heads, 96)
+    for kind, size in (("f32", 16), ("fp8", 64), ("int8", 32)):
+        q_off = offsets(last)
+        inputs = {"queries": q, "q_offsets": q_off}
+        keys, values = spread(inputs, k, v, kind, size)
+        out, lse = np.zeros((sum(last), heads * group, 96)), np.zeros((sum(last), heads * group))
+        for b, n in enumerate(lengths):
+            for i in range(last[b]):
+                seen = slice(off[b], off[b] + n - last[b] + i + 1)
+                for h in range(heads * group):
+                    s = keys[seen, h // group] @ q[q_off[b] + i, h].astype(np.float64) * 0.2
+                    weights = np.exp(s - s.max())
+                    out[q_off[b] + i, h] = weights @ values[seen, h // group] / weights.sum()
+                    lse[q_off[b] + i, h] = s.max() + np.log(weights.sum())
+        case(f"decode_attention_{kind}", "decode_attention", {"scale": 0.2}, inputs, {"out": out, "lse": lse}, 1e-5)
 
 
 if __name__ == "__main__":

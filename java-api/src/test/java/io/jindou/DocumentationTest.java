@@ -228,6 +228,31 @@ class DocumentationTest {
     }
 
     @Test
+    void decode_attention() {
+        int heads = 8, kvHeads = 2, headDim = 64;
+        Tensor history = Tensor.of(stream, new float[500 * kvHeads * headDim], 500, kvHeads, headDim);
+        // @start region="decode-attention"
+        long user = 4711;
+        try (PagedCache cache = PagedCache.create(device, PagedCacheDesc.of(DType.F32, 100, kvHeads, headDim));
+                DecodeAttention attention =
+                        DecodeAttention.plan(device, DecodeAttentionDesc.of(DType.F32, heads, kvHeads, headDim, 16, 4096));
+                Tensor q = Tensor.of(stream, new float[heads * headDim], 1, heads, headDim);
+                Tensor k = Tensor.of(stream, new float[kvHeads * headDim], 1, kvHeads, headDim);
+                Tensor v = Tensor.of(stream, new float[kvHeads * headDim], 1, kvHeads, headDim);
+                Tensor offsets = Tensor.of(stream, JaggedTensor.offsets(1));
+                Tensor out = Tensor.create(device, DType.F32, 1, heads, headDim)) {
+            cache.append(stream, user, history, history);
+            cache.append(stream, user, k, v); // the new row sees itself
+            try (PagedKeysValues all = cache.batch(stream, user)) {
+                attention.run(stream, new JaggedTensor(q, offsets), all, out);
+            }
+            stream.synchronize();
+        }
+        // @end
+        history.close();
+    }
+
+    @Test
     void blocks() {
         // @start region="blocks"
         try (Tensor x = Tensor.of(stream, new float[] {1, 2, 3, 4}, 1, 4);

@@ -34,6 +34,7 @@ final class ParityOperators {
 
     private static final Map<String, Operator> OPERATORS = new TreeMap<>(Map.ofEntries(
             entry("cached_hstu_attention", ParityOperators::cachedHstuAttention),
+            entry("decode_attention", ParityPaged::decodeAttention),
             entry("embedding_bag", ParityOperators::embeddingBag),
             entry("hstu_attention", ParityOperators::hstuAttention),
             entry("target_attention", ParityOperators::targetAttention)));

@@ -1,6 +1,8 @@
 package io.jindou.examples;
 
 import io.jindou.DType;
+import io.jindou.DecodeAttention;
+import io.jindou.DecodeAttentionDesc;
 import io.jindou.Device;
 import io.jindou.HostTensor;
 import io.jindou.HstuAttention;
@@ -43,6 +45,37 @@ final class ParityPaged {
                 bias,
                 out);
         return Map.of("out", out.readHost(stream));
+    }
+
+    /** decode_attention: outputs {@code out} and {@code lse}. */
+    static Map<String, HostTensor> decodeAttention(ParityCase given, Device device, Stream stream, Scope scope)
+            throws IOException {
+        HostTensor queries = given.floats("queries", 3);
+        HostTensor queryOffsets = given.integers("q_offsets");
+        PagedKeysValues cache = cache(given, stream, scope);
+        int heads = Math.toIntExact(queries.shape()[1]);
+        int dim = Math.toIntExact(queries.shape()[2]);
+        int valueDim = Math.toIntExact(cache.valuePages().dim(3));
+        DecodeAttentionDesc desc = DecodeAttentionDesc.of(
+                        queries.dtype(),
+                        heads,
+                        Math.toIntExact(cache.keyPages().dim(2)),
+                        dim,
+                        queryOffsets.elements() - 1,
+                        longest(cache, stream))
+                .withCacheDType(cache.keyPages().dtype())
+                .withOutDType(DType.F32)
+                .withOffsetDType(queryOffsets.dtype())
+                .withHeadDimV(valueDim)
+                .withScale((float) given.number("scale", 1 / Math.sqrt(dim)))
+                .withMaxQueries(Math.toIntExact(ParityOperators.longest(queryOffsets)))
+                .withBounds(ParityOperators.bounds(given));
+        given.checkAllUsed();
+        Tensor out = ParityOperators.output(device, stream, scope, queries.shape()[0], heads, valueDim);
+        Tensor lse = ParityOperators.output(device, stream, scope, queries.shape()[0], heads);
+        DecodeAttention plan = scope.keep(DecodeAttention.plan(device, desc));
+        plan.run(stream, ParityOperators.jagged(stream, scope, queries, queryOffsets), cache, out, lse);
+        return Map.of("out", out.readHost(stream), "lse", lse.readHost(stream));
     }
 
     static PagedKeysValues cache(ParityCase given, Stream stream, Scope scope) throws IOException {

@@ -1,0 +1,275 @@
+// decode_attention: a few query rows of one sequence and key/value head against a piece of its paged cache (jindou/decode.h).
+//
+// Vectors run along the head: a score is a dot product, an output a sum of rows. (The other attention kernels put query rows into
+// lanes; here there are too few.) Keys are taken in blocks of 64: their rows are widened to f32 once, into a buffer of the worker,
+// or read where they lie if they are f32, and serve all query rows; the next block is on its way into the cache meanwhile.
+//
+// FLOPs 2 * (dqk + dv) * rows a key; bytes (dqk + dv) * element a key: bound by memory up to some four rows in bf16.
+//
+// A row's state over some keys: maximum (base 2 logarithm), sum of weights, weighted sum of values; states of pieces are merged
+// in order. Rows never meet: a row's bits depend on its query and the keys it sees alone.
+#ifndef JINDOU_CPU_KERNELS_DECODE_ATTENTION_H
+#define JINDOU_CPU_KERNELS_DECODE_ATTENTION_H
+
+#include "cpu/kernels/kernel_table.h"
+#include "cpu/simd/math.h"
+
+namespace jindou::cpu {
+namespace {
+
+template <class Isa>
+struct DecodeAttention {
+  using F = typename Isa::F;
+  static constexpr int kWidth = Isa::kWidth;
+  static constexpr int kMaxDim = 256;
+  static constexpr int kAbreast = 4;  // keys of a score, vectors of an output
+  // Keys and values of a block, and the scores of two rows.
+  static constexpr size_t kScratchFloats = 2 * size_t{kKeyBlock} * kMaxDim + 2 * kKeyBlock;
+
+  const DecodeTask &t;
+  float *const keys, *const values, *const s, *const q;
+  const float *key_rows[kKeyBlock], *value_rows[kKeyBlock];
+
+  explicit DecodeAttention(const DecodeTask &task)
+      : t(task),
+        keys(t.scratch),
+        values(keys + size_t{kKeyBlock} * kMaxDim),
+        s(values + size_t{kKeyBlock} * kMaxDim),
+        q(s + 2 * kKeyBlock) {}
+
+  static int64_t row_floats(int dim_v) { return 2 + dim_v; }
+  float *state(int row) const { return t.state + row * row_floats(t.dim_v); }
+
+  JD_SIMD F load(const char *row, int32_t dtype, int at, float scale) {
+    switch (dtype) {
+      case JD_F32: return Isa::load(reinterpret_cast<const float *>(row) + at);
+      case JD_F16: return Isa::load_f16(reinterpret_cast<const uint16_t *>(row) + at);
+      case JD_BF16: return Isa::load_bf16(reinterpret_cast<const uint16_t *>(row) + at);
+      case JD_I8: return Isa::mul(Isa::load_i8(reinterpret_cast<const int8_t *>(row) + at), Isa::set(scale));
+      default: return Isa::mul(Isa::load_e4m3(reinterpret_cast<const uint8_t *>(row) + at), Isa::set(scale));
+    }
+  }
+  static int bytes(int32_t dtype) { return dtype == JD_F32 ? 4 : dtype == JD_F16 || dtype == JD_BF16 ? 2 : 1; }
+
+  void load_queries() const {
+    const F scale = Isa::set(t.scale * kLog2E);
+    for (int row = 0; row < t.rows; ++row) {
+      const int64_t at = row / t.group * t.query_row + row % t.group * t.query_head;
+      const char *from = static_cast<const char *>(t.queries) + at * bytes(t.dtype);
+      for (int d = 0; d < t.dim_qk; d += kWidth) {
+        Isa::store(q + int64_t{row} * t.dim_qk + d, Isa::mul(load(from, t.dtype, d, 1.0f), scale));
+      }
+    }
+  }
+
+  // Rows first..first+count-1 as f32; those of the next block are fetched into the cache.
+  void unpack(const PagedRows &rows, int dim, int64_t first, int count, float *to, const float **pointers) const {
+    for (int j = 0; j < count; ++j) {
+      const int64_t at = first + j, coming = at + kKeyBlock;
+      const int32_t page = rows.pages[at / rows.page_size];
+      const char *row = rows.data + page * rows.page_bytes + at % rows.page_size * rows.row_bytes;
+      if (coming < t.last_key) {
+        const char *next =
+            rows.data + rows.pages[coming / rows.page_size] * rows.page_bytes + coming % rows.page_size * rows.row_bytes;
+        for (int line = 0; line < dim * bytes(rows.dtype); line += 64) __builtin_prefetch(next + line);
+      }
+      if (rows.dtype == JD_F32) {
+        pointers[j] = reinterpret_cast<const float *>(row);
+        continue;
+      }
+      const float scale = rows.scales ? rows.scales[page * rows.page_scales + at % rows.page_size * rows.row_scales] : 1.0f;
+      pointers[j] = to + j * dim;
+      switch (rows.dtype) {
+        case JD_F16: widen<JD_F16>(row, dim, scale, to + j * dim); break;
+        case JD_BF16: widen<JD_BF16>(row, dim, scale, to + j * dim); break;
+        case JD_I8: widen<JD_I8>(row, dim, scale, to + j * dim); break;
+        default: widen<JD_F8_E4M3>(row, dim, scale, to + j * dim); break;
+      }
+    }
+  }
+  template <int32_t kDtype>
+  static void widen(const char *row, int dim, float scale, float *to) {
+    for (int d = 0; d < dim; d += kWidth) Isa::store(to + d, load(row, kDtype, d, scale));
+  }
+
+  void run() {
+    load_queries();
+    for (int row = 0; row < t.rows; ++row) {
+      float *x = state(row);
+      x[0] = -__builtin_inff();
+      x[1] = 0;
+      for (int d = 0; d < t.dim_v; ++d) x[2 + d] = 0;
+    }
+    for (int64_t first = t.first_key; first < t.last_key; first += kKeyBlock) {
+      const int count = t.last_key - first < kKeyBlock ? static_cast<int>(t.last_key - first) : kKeyBlock;
+      unpack(t.keys, t.dim_qk, first, count, keys, key_rows);
+      unpack(t.values, t.dim_v, first, count, values, value_rows);
+      int row = 0;
+      for (; row + 2 <= t.rows; row += 2) attend<2>(row, first, count);
+      if (row < t.rows) attend<1>(row, first, count);
+    }
+  }
+
+  // Keys of the block that a row sees.
+  int seen(int row, int64_t first, int count) const {
+    const int64_t keys_seen = t.first_position + row / t.group + 1 - first;
+    return keys_seen < 0 ? 0 : keys_seen < count ? static_cast<int>(keys_seen) : count;
+  }
+
+  // What a row adds does not depend on the row beside it: sums are a row's own, keys past its last have weight 0.
+  template <int N>
+  void attend(int row, int64_t first, int count) const {
+    score<N>(row, count);
+    float factor[N];
+    int most = 0;
+    for (int n = 0; n < N; ++n) {
+      const int visible = seen(row + n, first, count);
+      factor[n] = soften(s + n * kKeyBlock, visible, count, state(row + n));
+      if (visible > most) most = visible;
+    }
+    if (most > 0) weigh<N>(row, most, factor);
+  }
+
+  template <int N>
+  void score(int row, int count) const {
+    const float *queries = q + int64_t{row} * t.dim_qk;
+    for (int j = 0; j < count; j += kAbreast) {
+      const float *k[kAbreast];
+      for (int i = 0; i < kAbreast; ++i) k[i] = key_rows[j + i < count ? j + i : count - 1];
+      F sum[N][kAbreast];
+#pragma GCC unroll 8
+      for (int n = 0; n < N; ++n) {
+#pragma GCC unroll 8
+        for (int i = 0; i < kAbreast; ++i) sum[n][i] = Isa::zero();
+      }
+      for (int d = 0; d < t.dim_qk; d += kWidth) {
+        F x[N];
+#pragma GCC unroll 8
+        for (int n = 0; n < N; ++n) x[n] = Isa::load(queries + n * t.dim_qk + d);
+#pragma GCC unroll 8
+        for (int i = 0; i < kAbreast; ++i) {
+          const F y = Isa::load(k[i] + d);
+#pragma GCC unroll 8
+          for (int n = 0; n < N; ++n) sum[n][i] = Isa::fma(x[n], y, sum[n][i]);
+        }
+      }
+#pragma GCC unroll 8
+      for (int n = 0; n < N; ++n) {
+#pragma GCC unroll 8
+        for (int i = 0; i < kAbreast; ++i) s[n * kKeyBlock + j + i] = Isa::sum(sum[n][i]);
+      }
+    }
+  }
+
+  // Scores of one row become weights, zeros from `visible` on; gives the factor by which the row's older sums shrink.
+  static float soften(float *scores, int visible, int count, float *x) {
+    if (visible == 0) return 1.0f;
+    float top = x[0];
+    for (int j = 0; j < visible; ++j) top = scores[j] > top ? scores[j] : top;
+    const float older = one_exp2(x[0] - top);
+    F sum = Isa::zero();
+    int j = 0;
+    for (; j + kWidth <= visible; j += kWidth) {
+      const F weight = exp2<Isa>(Isa::sub(Isa::load(scores + j), Isa::set(top)));
+      sum = Isa::add(sum, weight);
+      Isa::store(scores + j, weight);
+    }
+    if (j < visible) {
+      float last[kWidth];  // the hidden keys' weights are 0
+      Isa::store(last, exp2<Isa>(Isa::sub(Isa::load_first(scores + j, visible - j), Isa::set(top))));
+      for (int i = visible - j; i < kWidth; ++i) last[i] = 0;
+      sum = Isa::add(sum, Isa::load(last));
+      Isa::store(scores + j, Isa::load(last));
+      j += kWidth;
+    }
+    for (; j < count; ++j) scores[j] = 0;
+    x[0] = top;
+    x[1] = x[1] * older + Isa::sum(sum);
+    return older;
+  }
+  static float one_exp2(float x) {
+    float all[kWidth];
+    Isa::store(all, exp2<Isa>(Isa::set(x)));
+    return all[0];
+  }
+
+  template <int N>
+  void weigh(int row, int count, const float (&factor)[N]) const {
+    for (int d = 0; d < t.dim_v; d += kAbreast * kWidth) {
+      const int vectors = (t.dim_v - d) / kWidth;
+      if (vectors >= kAbreast) {
+        weigh_columns<N, kAbreast>(row, count, factor, d);
+      } else if (vectors == 2) {  // dim 32 of AVX-512: dims are multiples of 32
+        weigh_columns<N, 2>(row, count, factor, d);
+      }
+    }
+  }
+  static_assert(32 % kWidth == 0 && (32 / kWidth) % 2 == 0, "whole pairs of vectors");
+
+  template <int N, int kVectors>
+  void weigh_columns(int row, int count, const float (&factor)[N], int d) const {
+    F sum[N][kVectors];
+#pragma GCC unroll 8
+    for (int n = 0; n < N; ++n) {
+#pragma GCC unroll 8
+      for (int i = 0; i < kVectors; ++i) sum[n][i] = Isa::mul(Isa::load(state(row + n) + 2 + d + i * kWidth), Isa::set(factor[n]));
+    }
+    for (int j = 0; j < count; ++j) {
+      const float *v = value_rows[j] + d;
+      F weight[N];
+#pragma GCC unroll 8
+      for (int n = 0; n < N; ++n) weight[n] = Isa::set(s[n * kKeyBlock + j]);
+#pragma GCC unroll 8
+      for (int i = 0; i < kVectors; ++i) {
+        const F x = Isa::load(v + i * kWidth);
+#pragma GCC unroll 8
+        for (int n = 0; n < N; ++n) sum[n][i] = Isa::fma(weight[n], x, sum[n][i]);
+      }
+    }
+#pragma GCC unroll 8
+    for (int n = 0; n < N; ++n) {
+#pragma GCC unroll 8
+      for (int i = 0; i < kVectors; ++i) Isa::store(state(row + n) + 2 + d + i * kWidth, sum[n][i]);
+    }
+  }
+
+  // total := total and newer together, for `rows` rows. Either may have seen no key.
+  static void merge(float *total, const float *newer, int rows, int dim_v) {
+    for (int row = 0; row < rows; ++row, total += row_floats(dim_v), newer += row_floats(dim_v)) {
+      if (newer[1] == 0) continue;
+      const float top = total[0] > newer[0] ? total[0] : newer[0];
+      const float a = total[1] == 0 ? 0.0f : one_exp2(total[0] - top), b = one_exp2(newer[0] - top);
+      total[0] = top;
+      total[1] = total[1] * a + newer[1] * b;
+      for (int d = 0; d < dim_v; d += kWidth) {
+        float *at = total + 2 + d;
+        Isa::store(at, Isa::fma(Isa::load(newer + 2 + d), Isa::set(b), Isa::mul(Isa::load(at), Isa::set(a))));
+      }
+    }
+  }
+
+  static void finish(const DecodeTask &t) {
+    for (int row = 0; row < t.rows; ++row) {
+      const float *x = t.state + row * row_floats(t.dim_v);
+      const F factor = Isa::set(x[1] == 0 ? 0.0f : 1.0f / x[1]);
+      char *out = static_cast<char *>(t.out) + (row / t.group * t.out_row + row % t.group * t.out_head) * bytes(t.out_dtype);
+      for (int d = 0; d < t.dim_v; d += kWidth) {
+        const F y = Isa::mul(Isa::load(x + 2 + d), factor);
+        switch (t.out_dtype) {
+          case JD_F32: Isa::store(reinterpret_cast<float *>(out) + d, y); break;
+          case JD_F16: Isa::store_f16(reinterpret_cast<uint16_t *>(out) + d, y); break;
+          default: Isa::store_bf16(reinterpret_cast<uint16_t *>(out) + d, y); break;
+        }
+      }
+      if (t.lse) {
+        t.lse[row / t.group * t.lse_row + row % t.group * t.lse_head] =
+            x[1] == 0 ? -__builtin_inff() : (x[0] + __builtin_log2f(x[1])) * 0.693147180559945309f;
+      }
+    }
+  }
+};
+
+}  // namespace
+}  // namespace jindou::cpu
+
+#endif
