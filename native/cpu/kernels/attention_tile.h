@@ -211,6 +211,10 @@ struct AttentionTile {
   static const char *address(const PagedRows &rows, int64_t j) {
     return rows.data + rows.pages[j / rows.page_size] * rows.page_bytes + j % rows.page_size * rows.row_bytes;
   }
+  static void prefetch(const PagedRows &rows, int64_t j) {
+    const int bytes = rows.scales ? kDim : static_cast<int>(element_bytes(rows.dtype)) * kDim;
+    for (int line = 0; line < bytes; line += 64) __builtin_prefetch(address(rows, j) + line, 0, 2);
+  }
   static float scale_of(const PagedRows &rows, int64_t j) {
     return rows.scales[rows.pages[j / rows.page_size] * rows.page_scales + j % rows.page_size * rows.row_scales];
   }

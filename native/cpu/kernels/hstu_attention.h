@@ -84,6 +84,10 @@ struct HstuAttention {
             next_keys = as_rows(t.paged_keys, last);
             next_values = as_rows(t.paged_values, last);
           } else {
+            for (int j = last + from_next; j < last + to_next; ++j) {
+              Tile::prefetch(t.paged_keys, j);
+              Tile::prefetch(t.paged_values, j);
+            }
             to_next = from_next;
           }
         }

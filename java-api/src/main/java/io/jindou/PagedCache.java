@@ -238,6 +238,34 @@ public final class PagedCache implements AutoCloseable {
     }
 
     /**
+     * Forgets a user's last rows and gives their pages back: those of candidates that were scored, say. The next append comes behind
+     * what is left.
+     *
+     * @param user any number
+     * @param rows how many rows stay, at most those it has; with 0 the user stays known
+     * @return how many pages that freed
+     */
+    public synchronized int truncate(long user, int rows) {
+        expectOpen();
+        int length = length(user);
+        if (rows < 0 || rows > length) {
+            throw new InvalidArgumentException("argument 'rows': expected 0.." + length + " (rows of the user), got " + rows);
+        }
+        Rows before = users.get(user);
+        if (before == null) {
+            return 0;
+        }
+        int kept = pagesOf(rows);
+        for (int p = before.pages.length - 1; p >= kept; p--) {
+            free[freeCount++] = before.pages[p];
+        }
+        int freed = before.pages.length - kept;
+        before.pages = Arrays.copyOf(before.pages, kept);
+        before.length = rows;
+        return freed;
+    }
+
+    /**
      * Rows that a user has.
      *
      * @param user any number

@@ -110,6 +110,31 @@ class PagedCacheTest {
 
     @ParameterizedTest
     @MethodSource("io.jindou.TestDevices#names")
+    void the_last_rows_can_be_forgotten(String name) throws Exception {
+        try (Rig rig = new Rig(name)) {
+            PagedCache cache = rig.keep(PagedCache.create(rig.device, desc(4)));
+            float[] rows = Rig.random(new Random(4), 50, HEADS, DIM), other = Rig.random(new Random(5), 30, HEADS, DIM);
+            Tensor keys = rig.floats(rows, 50, HEADS, DIM), values = rig.floats(negated(rows), 50, HEADS, DIM);
+            cache.append(rig.stream, 3, keys, values);
+            assertEquals(0, cache.freePages());
+            assertEquals(2, cache.truncate(3, 20));
+            assertEquals(0, cache.truncate(3, 20));
+            assertEquals(2, cache.freePages());
+            cache.append(
+                    rig.stream, 3, rig.floats(other, 30, HEADS, DIM), rig.floats(negated(other), 30, HEADS, DIM));
+            float[] expected = Arrays.copyOf(rows, 50 * WIDTH);
+            System.arraycopy(other, 0, expected, 20 * WIDTH, 30 * WIDTH);
+            assertArrayEquals(expected, gathered(rig, cache, 3));
+            refused(InvalidArgumentException.class, () -> cache.truncate(3, 51), "expected 0..50", "got 51");
+            refused(InvalidArgumentException.class, () -> cache.truncate(9, 1), "expected 0..0");
+            assertEquals(0, cache.truncate(9, 0));
+            assertEquals(4, cache.truncate(3, 0));
+            assertEquals(4, cache.freePages());
+        }
+    }
+
+    @ParameterizedTest
+    @MethodSource("io.jindou.TestDevices#names")
     void quantised_pages_keep_about_what_they_are_given(String name) throws Exception {
         try (Rig rig = new Rig(name)) {
             float[] rows = Rig.random(new Random(3), 20, HEADS, DIM);
