@@ -1,7 +1,7 @@
 // What the operator tests share: devices to test, tensors made from numbers and read back, random input, comparison.
 //
 // The same tests run on every device in the environment variable JINDOU_TEST_DEVICES ("cpu", "cpu,simt", "cuda"...; default
-// "cpu") and, through ctest, with every instruction set of the CPU (JINDOU_CPU_ISA).
+// "cpu"), the emulator's threads in the order of JINDOU_TEST_SEED, and, through ctest, with every instruction set of the CPU (JINDOU_CPU_ISA).
 #ifndef JINDOU_TESTS_OPERATORS_SUPPORT_H
 #define JINDOU_TESTS_OPERATORS_SUPPORT_H
 
@@ -117,6 +117,7 @@ class Rig {
     jd_device_options options{};
     options.struct_size = sizeof options;
     options.num_threads = threads;
+    if (const char *seed = std::getenv("JINDOU_TEST_SEED")) options.simt_seed = std::strtoull(seed, nullptr, 10);
     Error error;
     if (jd_device_open(name.c_str(), &options, &device, &error) != JD_OK || jd_stream_create(device, &stream, &error) != JD_OK) {
       ADD_FAILURE() << name << ": " << error.message;
