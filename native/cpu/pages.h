@@ -85,6 +85,7 @@ inline PagedRows paged_rows(const jdb_tensor &pages, const jdb_tensor &scales, c
           pages.strides[0] * size,
           pages.strides[1] * size,
           static_cast<int32_t>(table.page_size),
+          __builtin_ctzll(static_cast<uint64_t>(table.page_size)),
           pages.dtype,
           s.data ? s.data + head * s.head_stride : nullptr,
           s.page_stride,

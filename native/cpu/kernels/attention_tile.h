@@ -209,14 +209,14 @@ struct AttentionTile {
   static int64_t element_bytes(int32_t dtype) { return dtype == JD_F32 ? 4 : 2; }
   static int run_of(const PagedRows &rows, int left) { return left < rows.page_size ? left : rows.page_size; }
   static const char *address(const PagedRows &rows, int64_t j) {
-    return rows.data + rows.pages[j / rows.page_size] * rows.page_bytes + j % rows.page_size * rows.row_bytes;
+    return rows.data + rows.pages[j >> rows.shift] * rows.page_bytes + (j & (rows.page_size - 1)) * rows.row_bytes;
   }
   static void prefetch(const PagedRows &rows, int64_t j) {
     const int bytes = rows.scales ? kDim : static_cast<int>(element_bytes(rows.dtype)) * kDim;
     for (int line = 0; line < bytes; line += 64) __builtin_prefetch(address(rows, j) + line, 0, 2);
   }
   static float scale_of(const PagedRows &rows, int64_t j) {
-    return rows.scales[rows.pages[j / rows.page_size] * rows.page_scales + j % rows.page_size * rows.row_scales];
+    return rows.scales[rows.pages[j >> rows.shift] * rows.page_scales + (j & (rows.page_size - 1)) * rows.row_scales];
   }
   JD_SIMD F load_codes(const char *codes, int32_t dtype, float scale) {
     const F x = dtype == JD_I8 ? Isa::load_i8(reinterpret_cast<const int8_t *>(codes))

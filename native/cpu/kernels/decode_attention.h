@@ -66,18 +66,18 @@ struct DecodeAttention {
   void unpack(const PagedRows &rows, int dim, int64_t first, int count, float *to, const float **pointers) const {
     for (int j = 0; j < count; ++j) {
       const int64_t at = first + j, coming = at + kKeyBlock;
-      const int32_t page = rows.pages[at / rows.page_size];
-      const char *row = rows.data + page * rows.page_bytes + at % rows.page_size * rows.row_bytes;
+      const int64_t page = rows.pages[at >> rows.shift], within = at & (rows.page_size - 1);
+      const char *row = rows.data + page * rows.page_bytes + within * rows.row_bytes;
       if (coming < t.last_key) {
         const char *next =
-            rows.data + rows.pages[coming / rows.page_size] * rows.page_bytes + coming % rows.page_size * rows.row_bytes;
+            rows.data + rows.pages[coming >> rows.shift] * rows.page_bytes + (coming & (rows.page_size - 1)) * rows.row_bytes;
         for (int line = 0; line < dim * bytes(rows.dtype); line += 64) __builtin_prefetch(next + line);
       }
       if (rows.dtype == JD_F32) {
         pointers[j] = reinterpret_cast<const float *>(row);
         continue;
       }
-      const float scale = rows.scales ? rows.scales[page * rows.page_scales + at % rows.page_size * rows.row_scales] : 1.0f;
+      const float scale = rows.scales ? rows.scales[page * rows.page_scales + within * rows.row_scales] : 1.0f;
       pointers[j] = to + j * dim;
       switch (rows.dtype) {
         case JD_F16: widen<JD_F16>(row, dim, scale, to + j * dim); break;
@@ -165,7 +165,14 @@ struct DecodeAttention {
   static float soften(float *scores, int visible, int count, float *x) {
     if (visible == 0) return 1.0f;
     float top = x[0];
-    for (int j = 0; j < visible; ++j) top = scores[j] > top ? scores[j] : top;
+    if (visible >= kWidth) {
+      F best = Isa::load(scores);
+      for (int j = kWidth; j + kWidth <= visible; j += kWidth) best = Isa::max(best, Isa::load(scores + j));
+      float all[kWidth];
+      Isa::store(all, best);
+      for (int i = 0; i < kWidth; ++i) top = all[i] > top ? all[i] : top;
+    }
+    for (int j = visible / kWidth * kWidth; j < visible; ++j) top = scores[j] > top ? scores[j] : top;
     const float older = one_exp2(x[0] - top);
     F sum = Isa::zero();
     int j = 0;

@@ -32,6 +32,7 @@ struct PagedRows {
   const char *data;      // page 0, row 0, the head
   int64_t page_bytes, row_bytes;
   int32_t page_size;
+  int32_t shift;         // page_size = 1 << shift: rows are found without divisions
   int32_t dtype;
   const float *scales;   // of page 0, row 0, the head; null: not quantised
   int64_t page_scales, row_scales;  // strides
