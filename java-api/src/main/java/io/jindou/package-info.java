@@ -9,7 +9,8 @@
  *   <li>{@link io.jindou.Device}: where work runs. {@link io.jindou.Stream}, {@link io.jindou.Event}, {@link io.jindou.Graph}: its
  *       order.
  *   <li>{@link io.jindou.Tensor}: typed, strided device memory. {@link io.jindou.JaggedTensor}: sequences of different lengths.
- *   <li>{@link io.jindou.EmbeddingBag}, {@link io.jindou.TargetAttention}, {@link io.jindou.HstuAttention}: operators with a
+ *   <li>{@link io.jindou.EmbeddingBag}, {@link io.jindou.TargetAttention}, {@link io.jindou.HstuAttention},
+ *       {@link io.jindou.DecodeAttention}: operators with a
  *       {@link io.jindou.Plan}, made once and run many times. {@link io.jindou.Blocks}: plain operators.
  *   <li>{@link io.jindou.Safetensors}: model files, read without copying.
  * </ul>
