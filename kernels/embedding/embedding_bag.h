@@ -5,7 +5,7 @@
 //   max   elementwise maximum of w_i * row_t(ids[i])
 //
 // Layouts: ids, weights [total]; offsets [T*B + 1], bag b of table t at t*B + b; rows of table t `row_bytes` apart,
-// read in vectors of 16 bytes (8 for narrow rows, table.h); out [B, sum dims].
+// read in vectors of 16 bytes (8 for narrow rows, 8 codes for quantised ones, table.h); out [B, sum dims].
 //
 // Work: a group of 8, 16 or 32 lanes owns a run of 1..8 consecutive bags of one table and one chunk of their columns,
 // one vector a lane: 32 lanes x 16 bytes = 512 bytes of a row; wider rows are cut into chunks. The ids of a run are
@@ -78,7 +78,8 @@ struct EmbeddingBagKernel {
     int64_t *start, *shift, *total;  // shared memory
   };
 
-  JD_DEVICE static void run(const Params &p, char *shared) {
+  // Inlined by force: as a function of its own, with what a call may not clobber saved, it would spill.
+  JD_DEVICE JD_INLINE static void run(const Params &p, char *shared) {
     const uint32_t block = prim::block_idx().x;
     int c = 0;
     while (c + 1 < p.num_classes && block >= p.classes[c + 1].first_block) ++c;
@@ -109,15 +110,20 @@ struct EmbeddingBagKernel {
       case kRowF16: pool<Row16<prim::f16>>(p, table, g); break;
       case kRowBF16: pool<Row16<prim::bf16>>(p, table, g); break;
       case kRowF16Narrow: pool<Row16Narrow<prim::f16>>(p, table, g); break;
-      default: pool<Row16Narrow<prim::bf16>>(p, table, g); break;
+      case kRowBF16Narrow: pool<Row16Narrow<prim::bf16>>(p, table, g); break;
+      case kRowBytes: pool<RowCodes<8>>(p, table, g); break;
+      case kRowInt4: pool<RowCodes<4>>(p, table, g); break;
+      case kRowInt2: pool<RowCodes<2>>(p, table, g); break;
+      default: pool<RowCodesNarrow>(p, table, g); break;
     }
   }
 
  private:
+  // The maximum of codes is the narrow kind's affair.
   template <class Row>
   JD_DEVICE JD_INLINE static void pool(const Params &p, const TableMeta &table, const Group &g) {
-    if (table.pooling == JD_POOL_MAX) {
-      pool_run<Row, true>(p, table, g);
+    if (Row::kMaximum && table.pooling == JD_POOL_MAX) {
+      pool_run<Row, Row::kMaximum>(p, table, g);
     } else {
       pool_run<Row, false>(p, table, g);
     }
@@ -189,7 +195,8 @@ struct EmbeddingBagKernel {
     const int vector = g.chunk * vectors_per_chunk + g.lane;
     const bool active = g.lane < vectors_per_chunk && vector < table.vectors;
     // A lane without a column reads column 0 with the others and writes nothing.
-    const uint32_t column = active ? vector * static_cast<uint32_t>(sizeof(typename Row::Vector)) : 0;
+    const uint32_t column = active ? vector : 0;
+    const CodeLayout layout = table.layout;
     void *out = element_address(p.out, p.out_dtype,
                                 g.first_bag * p.out_stride + table.out_column + vector * kElements);
     const bool mean = !kMax && table.pooling == JD_POOL_MEAN;
@@ -258,7 +265,7 @@ struct EmbeddingBagKernel {
         typename Row::Vector rows[kRowsInFlight];
 #pragma unroll
         for (int u = 0; u < kRowsInFlight; ++u) {
-          rows[u] = Row::load(reinterpret_cast<const char *>(prim::shfl(own_row, batch + u, g.lanes) + column));
+          rows[u] = Row::load(reinterpret_cast<const char *>(prim::shfl(own_row, batch + u, g.lanes)), column, layout);
         }
         prim::keep(rows);
 
@@ -281,7 +288,7 @@ struct EmbeddingBagKernel {
           weight_sum += weight;
           const bool contributes = valid_bits >> u & 1u;
           float x[kElements];
-          Row::widen(rows[u], x);
+          Row::widen(rows[u], layout, x);
 #pragma unroll
           for (int e = 0; e < kElements; ++e) {
             if (kMax) {

@@ -12,6 +12,7 @@
 #include <memory>
 #include <vector>
 
+#include "core/dtype.h"
 #include "embedding/embedding_bag.h"
 #include "embedding/embedding_rows.h"
 #include "plan.h"
@@ -41,7 +42,13 @@ struct EmbeddingBagPlan : KernelPlan {
     return {5, (vectors + 31) / 32};
   }
 
-  static embedding::RowKind kind_of(const jdb_tensor &table, bool narrow) {
+  static bool is_codes(const jdb_tensor &table) { return table.dtype == JD_U8 || table.dtype == JD_F8_E4M3; }
+
+  static embedding::RowKind kind_of(const jdb_tensor &table, const RowLayout &row, bool narrow) {
+    if (is_codes(table)) {
+      if (narrow) return embedding::kRowCodesNarrow;
+      return row.bits == 8 ? embedding::kRowBytes : row.bits == 4 ? embedding::kRowInt4 : embedding::kRowInt2;
+    }
     switch (table.dtype) {
       case JD_F16: return narrow ? embedding::kRowF16Narrow : embedding::kRowF16;
       case JD_BF16: return narrow ? embedding::kRowBF16Narrow : embedding::kRowBF16;
@@ -49,29 +56,50 @@ struct EmbeddingBagPlan : KernelPlan {
     }
   }
 
-  // 16-bit rows whose vectors of 8 elements would not all be whole and 16-byte aligned.
-  static bool needs_narrow(const jdb_tensor &table) {
-    return table.dtype != JD_F32 && (table.shape[1] % 8 != 0 || table.strides[0] % 8 != 0 ||
-                                     reinterpret_cast<uintptr_t>(table.data) % 16 != 0);
+  // Elements of a vector, see table.h.
+  static int64_t elements_of(int32_t kind) {
+    switch (kind) {
+      case embedding::kRowF32:
+      case embedding::kRowF16Narrow:
+      case embedding::kRowBF16Narrow:
+      case embedding::kRowCodesNarrow: return 4;
+      default: return 8;
+    }
+  }
+
+  // Every part of every row begins at a multiple of 4 bytes.
+  static bool of_words(const jdb_tensor &table, const RowLayout &row) {
+    return row.header_at % 4 == 0 && table.strides[0] % 4 == 0 && reinterpret_cast<uintptr_t>(table.data) % 4 == 0;
+  }
+
+  // Rows whose vectors of 8 elements would not all be whole and aligned, and codes that RowCodes does not take.
+  static bool needs_narrow(const jdb_tensor &table, const RowLayout &row, int64_t dim, int32_t pooling) {
+    if (is_codes(table)) {
+      return dim % 8 != 0 || !of_words(table, row) || row.header == kHeaderFloats || pooling == JD_POOL_MAX;
+    }
+    return table.dtype != JD_F32 &&
+           (dim % 8 != 0 || table.strides[0] % 8 != 0 || reinterpret_cast<uintptr_t>(table.data) % 16 != 0);
   }
 
   static jd_status create(const PlanResources &resources, const jdb_embedding_bag_desc &desc, KernelPlan **plan,
                           jd_error *error) {
     auto made = std::make_unique<EmbeddingBagPlan>(resources);
     const int32_t num_tables = desc.d.num_tables;
-    const auto pooling_of = [&](int32_t t) { return desc.table_pooling ? desc.table_pooling[t] : desc.d.pooling; };
     made->desc = desc.d;
     made->desc.tables = nullptr;
-    made->desc.table_pooling = nullptr;
+    made->desc.table_pooling = made->desc.row_formats = made->desc.dims = nullptr;
     made->sum_dims = desc.sum_dims;
-    made->unpooled = pooling_of(0) == JD_POOL_NONE;
+    made->unpooled = desc.table_pooling[0] == JD_POOL_NONE;
 
-    // Without pooling the tables share one geometry: narrow rows anywhere, or f32 beside 16-bit ones, make all lanes
-    // read 4 elements.
+    std::vector<RowLayout> layouts(num_tables);
+    for (int32_t t = 0; t < num_tables; ++t) layouts[t] = row_layout(desc.row_formats[t], desc.dims[t]);
+
+    // Without pooling the tables share one geometry: narrow rows anywhere, or f32 beside others, make all lanes read 4
+    // elements.
     bool all_narrow = false;
     if (made->unpooled) {
       for (int32_t t = 0; t < num_tables; ++t) {
-        all_narrow |= needs_narrow(desc.tables[t]) || desc.tables[t].dtype == JD_F32;
+        all_narrow |= needs_narrow(desc.tables[t], layouts[t], desc.dims[t], JD_POOL_NONE) || desc.tables[t].dtype == JD_F32;
       }
     }
 
@@ -79,19 +107,22 @@ struct EmbeddingBagPlan : KernelPlan {
     int64_t column = 0, widest = 0;
     for (int32_t t = 0; t < num_tables; ++t) {
       const jdb_tensor &tensor = desc.tables[t];
+      const int64_t dim = desc.dims[t];
       embedding::TableMeta &table = tables[t];
-      table.kind = kind_of(tensor, all_narrow || needs_narrow(tensor));
-      const int64_t elements = table.kind == embedding::kRowF16 || table.kind == embedding::kRowBF16 ? 8 : 4;
+      table.kind = kind_of(tensor, layouts[t], all_narrow || needs_narrow(tensor, layouts[t], dim, desc.table_pooling[t]));
       table.data = tensor.data;
       table.rows = tensor.shape[0];
-      table.row_bytes = tensor.strides[0] * (tensor.dtype == JD_F32 ? 4 : 2);
+      table.row_bytes = tensor.strides[0] * core::element_size(tensor.dtype);
       table.out_column = made->unpooled ? 0 : column;
-      table.vectors = static_cast<int32_t>(tensor.shape[1] / elements);
+      table.vectors = static_cast<int32_t>(dim / elements_of(table.kind));
       table.table = t;
-      table.pooling = pooling_of(t);
+      table.pooling = desc.table_pooling[t];
+      table.layout = embedding::CodeLayout::of(
+          layouts[t], tensor.dtype == JD_F8_E4M3 || desc.row_formats[t] == JD_ROWS_E4M3, of_words(tensor, layouts[t]));
+      table.reserved = 0;
       made->kinds |= 1 << table.kind;
-      column += tensor.shape[1];
-      widest = std::max(widest, tensor.shape[1]);
+      column += dim;
+      widest = std::max(widest, dim);
     }
 
     if (made->unpooled) {
@@ -111,7 +142,7 @@ struct EmbeddingBagPlan : KernelPlan {
     }
 
     // A row of zeros, then the tables.
-    const size_t zero_bytes = (widest * 4 + 15) / 16 * 16;
+    const size_t zero_bytes = (widest * 4 + 8 + 15) / 16 * 16;  // 8: a row of codes may have a header
     std::vector<char> metadata(zero_bytes + tables.size() * sizeof(embedding::TableMeta), 0);
     memcpy(metadata.data() + zero_bytes, tables.data(), metadata.size() - zero_bytes);
     void *device = nullptr;

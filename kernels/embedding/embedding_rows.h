@@ -6,7 +6,7 @@
 // have one dim; out [total, dim].
 //
 // Work: a group of 8, 16 or 32 lanes owns 8 consecutive positions and one chunk of their columns, one vector a lane (16
-// bytes, or 8 for narrow rows; tables of different widths in one plan are all read 4 elements a lane). Lanes 0..7 each
+// bytes, 8 for narrow rows, 8 codes of quantised ones; tables of different widths in one plan are all read 4 elements a lane). Lanes 0..7 each
 // resolve one id (its table by binary search among T + 1 offsets, its address); then all lanes load the eight rows
 // before they store the first. Work is cut by positions, not by bags: a bag of 10,000 ids keeps the whole GPU busy. The
 // bags' offsets are checked by all threads on the way; a position that no table holds, which only bad offsets can make,
@@ -77,6 +77,7 @@ struct EmbeddingRowsKernel {
     uint64_t row = reinterpret_cast<uint64_t>(p.zero_row);
     bool valid = false;
     int kind = -1;
+    CodeLayout layout{0u};
     float weight = 1.0f;
     if (g.lane < g.count) {
       const int64_t position = g.first + g.lane;
@@ -87,6 +88,7 @@ struct EmbeddingRowsKernel {
         if (p.in.weights) weight = p.in.weights[position];
         valid = check_id(p.in, table, id, position, chunk == 0, faults);
         kind = table.kind;
+        layout = table.layout;
         if (valid) row = reinterpret_cast<uint64_t>(table.data) + id * table.row_bytes;
       }
     }
@@ -104,7 +106,11 @@ struct EmbeddingRowsKernel {
         case kRowF16: copy<Row16<prim::f16>>(p, g, rows, zeros, row, weight); break;
         case kRowBF16: copy<Row16<prim::bf16>>(p, g, rows, zeros, row, weight); break;
         case kRowF16Narrow: copy<Row16Narrow<prim::f16>>(p, g, rows, zeros, row, weight); break;
-        default: copy<Row16Narrow<prim::bf16>>(p, g, rows, zeros, row, weight); break;
+        case kRowBF16Narrow: copy<Row16Narrow<prim::bf16>>(p, g, rows, zeros, row, weight); break;
+        case kRowBytes: copy<RowCodes<8>>(p, g, rows, zeros, row, weight, layout); break;
+        case kRowInt4: copy<RowCodes<4>>(p, g, rows, zeros, row, weight, layout); break;
+        case kRowInt2: copy<RowCodes<2>>(p, g, rows, zeros, row, weight, layout); break;
+        default: copy<RowCodesNarrow>(p, g, rows, zeros, row, weight, layout); break;
       }
       zeros = 0;
     }
@@ -128,29 +134,38 @@ struct EmbeddingRowsKernel {
     return inside ? low : -1;
   }
 
+  // Of position u of the group.
+  template <class Row>
+  JD_DEVICE JD_INLINE static CodeLayout layout_of(CodeLayout own, int u, int lanes) {
+    if (!Row::kCodes) return own;
+    return CodeLayout{prim::shfl(own.packed, u, lanes)};
+  }
+
   template <class Row>
   JD_DEVICE JD_INLINE static void copy(const Params &p, const Group &g, uint32_t rows_mask, uint32_t zeros_mask,
-                                         uint64_t row, float weight) {
+                                         uint64_t row, float weight, CodeLayout own_layout = CodeLayout{0u}) {
     constexpr int kElements = Row::kElements;
     // A lane without a column reads column 0 with the others and writes nothing; a row of another kind is read as
     // zeros.
-    const uint32_t column = g.active ? g.vector * static_cast<uint32_t>(sizeof(typename Row::Vector)) : 0;
+    const uint32_t column = g.active ? g.vector : 0;
     void *out = element_address(p.out, p.out_dtype, g.first * p.out_stride + g.vector * kElements);
     const uint64_t own_row = rows_mask >> g.lane & 1u ? row : reinterpret_cast<uint64_t>(p.zero_row);
 
     typename Row::Vector rows[kRows];
 #pragma unroll
     for (int u = 0; u < kRows; ++u) {
-      rows[u] = Row::load(reinterpret_cast<const char *>(prim::shfl(own_row, u, g.lanes) + column));
+      const CodeLayout layout = layout_of<Row>(own_layout, u, g.lanes);
+      rows[u] = Row::load(reinterpret_cast<const char *>(prim::shfl(own_row, u, g.lanes)), column, layout);
     }
     prim::keep(rows);
 #pragma unroll
     for (int u = 0; u < kRows; ++u) {
       float w = 1.0f;
       if (p.in.weights) w = prim::shfl(weight, u, g.lanes);
+      const CodeLayout layout = layout_of<Row>(own_layout, u, g.lanes);
       if (!g.active || !((rows_mask | zeros_mask) >> u & 1u)) continue;
       float x[kElements];
-      Row::widen(rows[u], x);
+      Row::widen(rows[u], layout, x);
 #pragma unroll
       for (int e = 0; e < kElements; ++e) x[e] *= w;
       store_row(element_address(out, p.out_dtype, u * p.out_stride), p.out_dtype, x);

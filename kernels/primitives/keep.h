@@ -31,6 +31,16 @@ JD_DEVICE JD_INLINE void keep(Vec2u (&values)[kCount]) {
 #endif
 }
 
+template <int kCount>
+JD_DEVICE JD_INLINE void keep(Vec3u (&values)[kCount]) {
+#if defined(__CUDACC__)
+#pragma unroll
+  for (Vec3u &v : values) asm volatile("" : "+r"(v.x), "+r"(v.y), "+r"(v.z));
+#else
+  (void)values;
+#endif
+}
+
 }  // namespace jindou::prim
 
 #endif

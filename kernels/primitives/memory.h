@@ -1,6 +1,6 @@
 // Loads and stores of whole vectors. Addresses must be aligned to the access; the emulator reports those that are not.
 //
-// load16, load8, load4 go through the read-only path: the launch must not write what they read.
+// load16, load8, load4, load2 go through the read-only path: the launch must not write what they read.
 #ifndef JINDOU_PRIMITIVES_MEMORY_H
 #define JINDOU_PRIMITIVES_MEMORY_H
 
@@ -50,6 +50,18 @@ JD_DEVICE JD_INLINE uint32_t load4(const void *address, Site site = Site::here()
 #else
   simt::device::check_aligned(address, 4, "load4", site);
   return *static_cast<const uint32_t *>(address);
+#endif
+}
+
+JD_DEVICE JD_INLINE uint32_t load2(const void *address, Site site = Site::here()) {
+#if defined(__CUDACC__)
+  (void)site;
+  uint16_t v;
+  asm("ld.global.nc.u16 %0, [%1];" : "=h"(v) : "l"(address));
+  return v;
+#else
+  simt::device::check_aligned(address, 2, "load2", site);
+  return *static_cast<const uint16_t *>(address);
 #endif
 }
 

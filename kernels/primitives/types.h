@@ -26,6 +26,9 @@ struct alignas(8) Vec2u {
 struct alignas(16) Vec4u {
   uint32_t x, y, z, w;
 };
+struct Vec3u {  // registers alone
+  uint32_t x, y, z;
+};
 
 // -- to float, exact ---------------------------------------------------------------------------------------------------
 JD_HOST_DEVICE JD_INLINE float to_float(float x) { return x; }

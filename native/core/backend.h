@@ -69,9 +69,11 @@ enum {
 // Descriptions as a plan gets them: the public desc with defaults filled in (out_dtype, num_kv_heads, num_latest =
 // INT64_MAX for "all"), embedding tables resolved.
 typedef struct jdb_embedding_bag_desc {
-  jd_embedding_bag_desc d;      // d.tables and d.table_pooling are replaced by:
+  jd_embedding_bag_desc d;      // d.tables, d.table_pooling, d.row_formats and d.dims are replaced by:
   const jdb_tensor *tables;     // [T] valid as long as the plan lives (core keeps the tensors)
-  const int32_t *table_pooling; // [T], valid during plan_create only
+  const int32_t *table_pooling; // [T], valid during plan_create only, as:
+  const int32_t *row_formats;   // [T]
+  const int32_t *dims;          // [T]
   int64_t sum_dims;             // columns of out
 } jdb_embedding_bag_desc;
 

@@ -1,6 +1,7 @@
 // embedding_bag: the rules of jindou/embedding.h and the two entry points.
 #include "core/arguments.h"
 #include "core/plan.h"
+#include "core/row_formats.h"
 #include "core/rules.h"
 #include "core/stream.h"
 
@@ -28,10 +29,51 @@ void check_description(Rules &rules, const jd_embedding_bag_desc &d) {
   rules.integer("max_ids", d.max_ids, 0, d.offset_dtype == JD_I32 ? INT32_MAX : INT64_MAX);
 }
 
+// What a plan knows of its tables one by one.
+struct TableFields {
+  std::vector<int32_t> pooling, formats, dims;
+  int64_t sum_dims = 0;
+};
+
+// A table of numbers.
+void check_plain(Rules &rules, const char *name, const jdb_tensor &t) {
+  rules.dtype(name, t.dtype, {JD_F32, JD_F16, JD_BF16, JD_F8_E4M3});
+  rules.tensor(name, t, t.dtype, {kAny, kAny});
+  rules.column_multiple(name, t, 4, 4, kMaxDim);
+  rules.aligned_data(name, t);
+  rules.contiguous_last(name, t);
+  if (rules.broken()) return;
+  if (t.shape[0] > 1 && (t.strides[0] < t.shape[1] || t.strides[0] % 4 != 0)) {
+    rules.fail(JD_INVALID_ARGUMENT, name,
+               "expected a row stride of at least %" PRId64 " elements and a multiple of 4, got strides %s", t.shape[1],
+               ShapeText(t.strides, t.rank).text);
+  }
+}
+
+// A table of codes, `dim` of them a row.
+void check_codes(Rules &rules, const char *name, const jdb_tensor &t, int32_t format, int32_t i, int64_t dim) {
+  char field[32];
+  snprintf(field, sizeof field, "dims[%d]", i);
+  if (dim < 4 || dim > kMaxDim || dim % 4 != 0) {
+    return rules.fail(JD_INVALID_ARGUMENT, field, "expected a multiple of 4 in 4..%" PRId64 ", got %" PRId64, kMaxDim, dim);
+  }
+  rules.tensor(name, t, JD_U8, {kAny, kAny});
+  rules.contiguous_last(name, t);
+  if (rules.broken()) return;
+  const int64_t least = row_layout(format, dim).row_bytes;
+  if (t.shape[1] < least) {
+    return rules.fail(JD_INVALID_ARGUMENT, name,
+                      "expected rows of at least %" PRId64 " bytes (%s = %" PRId64 ", row_formats[%d] = %d), got shape %s", least,
+                      field, dim, i, format, ShapeText(t.shape, t.rank).text);
+  }
+  if (t.shape[0] > 1 && t.strides[0] < t.shape[1]) {
+    rules.fail(JD_INVALID_ARGUMENT, name, "expected a row stride of at least %" PRId64 " bytes, got strides %s", t.shape[1],
+               ShapeText(t.strides, t.rank).text);
+  }
+}
+
 // Resolves the tables into the plan and checks each; messages name "tables[3]".
-void check_tables(Rules &rules, const Context &context, const jd_embedding_bag_desc &d, Plan &plan, int64_t *sum_dims,
-                  int32_t *pooling) {
-  *sum_dims = 0;
+void check_tables(Rules &rules, const Context &context, const jd_embedding_bag_desc &d, Plan &plan, TableFields *fields) {
   plan.tables.reserve(d.num_tables);
   plan.resolved_tables.reserve(d.num_tables);
   for (int32_t i = 0; i < d.num_tables; ++i) {
@@ -42,31 +84,37 @@ void check_tables(Rules &rules, const Context &context, const jd_embedding_bag_d
       return rules.refused(status);
     }
     const jdb_tensor &t = table->t;
-    rules.dtype(name, t.dtype, {JD_F32, JD_F16, JD_BF16});
-    rules.tensor(name, t, t.dtype, {kAny, kAny});
-    rules.column_multiple(name, t, 4, 4, kMaxDim);
-    rules.aligned_data(name, t);
-    rules.contiguous_last(name, t);
-    if (rules.broken()) return;
-    if (t.shape[0] > 1 && (t.strides[0] < t.shape[1] || t.strides[0] % 4 != 0)) {
-      return rules.fail(JD_INVALID_ARGUMENT, name,
-                        "expected a row stride of at least %" PRId64 " elements and a multiple of 4, got strides %s",
-                        t.shape[1], ShapeText(t.strides, t.rank).text);
+    const int32_t format = d.row_formats ? d.row_formats[i] : JD_ROWS_PLAIN;
+    if (format == JD_ROWS_PLAIN) {
+      check_plain(rules, name, t);
+      if (rules.broken()) return;
+      fields->dims.push_back(static_cast<int32_t>(t.shape[1]));
+    } else {
+      char field[32];
+      snprintf(field, sizeof field, "row_formats[%d]", i);
+      rules.integer(field, format, JD_ROWS_PLAIN, JD_ROWS_E4M3);
+      if (!d.dims) rules.fail(JD_INVALID_ARGUMENT, "dims", "expected a pointer (%s is not JD_ROWS_PLAIN), got NULL", field);
+      if (rules.broken()) return;
+      check_codes(rules, name, t, format, i, d.dims[i]);
+      if (rules.broken()) return;
+      fields->dims.push_back(d.dims[i]);
     }
+    fields->formats.push_back(format);
+    const int32_t pooling = d.table_pooling ? d.table_pooling[i] : d.pooling;
+    fields->pooling.push_back(pooling);
     snprintf(name, sizeof name, "table_pooling[%d]", i);
-    pooling[i] = d.table_pooling ? d.table_pooling[i] : d.pooling;
-    rules.integer(name, pooling[i], JD_POOL_SUM, JD_POOL_NONE);
-    if ((pooling[i] == JD_POOL_NONE) != (pooling[0] == JD_POOL_NONE)) {
-      rules.fail(JD_INVALID_ARGUMENT, name, "expected JD_POOL_NONE for all tables or for none, got %d beside %d",
-                 pooling[i], pooling[0]);
+    rules.integer(name, pooling, JD_POOL_SUM, JD_POOL_NONE);
+    if ((pooling == JD_POOL_NONE) != (fields->pooling[0] == JD_POOL_NONE)) {
+      rules.fail(JD_INVALID_ARGUMENT, name, "expected JD_POOL_NONE for all tables or for none, got %d beside %d", pooling,
+                 fields->pooling[0]);
     }
-    if (pooling[i] == JD_POOL_NONE && i > 0 && t.shape[1] != plan.resolved_tables[0].shape[1]) {
+    if (pooling == JD_POOL_NONE && fields->dims[i] != fields->dims[0]) {
       snprintf(name, sizeof name, "tables[%d]", i);
-      rules.fail(JD_INVALID_ARGUMENT, name, "expected dimension %" PRId64 " as tables[0] (pooling none), got %" PRId64,
-                 plan.resolved_tables[0].shape[1], t.shape[1]);
+      rules.fail(JD_INVALID_ARGUMENT, name, "expected dimension %d as tables[0] (pooling none), got %d", fields->dims[0],
+                 fields->dims[i]);
     }
     if (rules.broken()) return;
-    *sum_dims += t.shape[1];
+    fields->sum_dims += fields->dims[i];
     const char *begin = static_cast<const char *>(t.data);
     if (const int64_t bytes = spanned_bytes(t)) {
       if (!plan.tables_begin || begin < plan.tables_begin) plan.tables_begin = begin;
@@ -138,23 +186,23 @@ jd_status make_plan(const Context &context, jd_device handle, const jd_embedding
   if (rules.broken()) return rules.status();
 
   auto plan = std::make_unique<Plan>(device, JDB_OP_EMBEDDING_BAG);
-  std::vector<int32_t> pooling(d.num_tables);
-  int64_t sum_dims = 0;
-  check_tables(rules, context, d, *plan, &sum_dims, pooling.data());
+  TableFields fields;
+  check_tables(rules, context, d, *plan, &fields);
   if (rules.broken()) return rules.status();
 
   // With pooling none the tables share the columns of out.
-  const bool none = pooling[0] == JD_POOL_NONE;
-  d.pooling = pooling[0];
+  const bool none = fields.pooling[0] == JD_POOL_NONE;
+  d.pooling = fields.pooling[0];
   d.tables = nullptr;
-  d.table_pooling = nullptr;
+  d.table_pooling = d.row_formats = d.dims = nullptr;
   jdb_embedding_bag_desc &desc = plan->desc.embedding_bag;
   desc.d = d;
   desc.tables = plan->resolved_tables.data();
-  desc.table_pooling = pooling.data();
-  desc.sum_dims = none ? plan->resolved_tables[0].shape[1] : sum_dims;
-  const jdb_embedding_bag_desc passed = desc;
-  desc.table_pooling = nullptr;  // lives for this call only
+  desc.sum_dims = none ? fields.dims[0] : fields.sum_dims;
+  jdb_embedding_bag_desc passed = desc;  // with what lives for this call only
+  passed.table_pooling = fields.pooling.data();
+  passed.row_formats = fields.formats.data();
+  passed.dims = fields.dims.data();
   return finish_plan(context, std::move(plan), &passed, plan_handle);
 }
 

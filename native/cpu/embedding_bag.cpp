@@ -6,6 +6,7 @@
 #include <cstdio>
 #include <new>
 
+#include "core/dtype.h"
 #include "core/error.h"
 #include "cpu/plan.h"
 
@@ -20,8 +21,22 @@ struct Table {
   const char *rows;
   int64_t num_rows, row_bytes;
   int64_t column;  // of the output
-  int32_t dim, dtype, pooling;
+  int32_t dim, pooling;
+  RowElements elements;
+  RowLayout layout;
 };
+
+RowElements elements_of(int32_t dtype, const RowLayout &layout, int32_t format) {
+  switch (dtype) {
+    case JD_F32: return RowElements::f32;
+    case JD_F16: return RowElements::f16;
+    case JD_BF16: return RowElements::bf16;
+    case JD_F8_E4M3: return RowElements::e4m3;
+    default: break;
+  }
+  if (format == JD_ROWS_E4M3) return RowElements::e4m3;
+  return layout.bits == 8 ? RowElements::u8 : layout.bits == 4 ? RowElements::u4 : RowElements::u2;
+}
 
 // What one worker met.
 struct alignas(64) WorkerFindings {
@@ -43,11 +58,10 @@ class EmbeddingBag final : public Plan {
     int64_t column = 0;
     for (int32_t t = 0; t < desc_.num_tables; ++t) {
       const jdb_tensor &rows = desc.tables[t];
-      tables[t] = {static_cast<const char *>(rows.data), rows.shape[0],
-                   rows.strides[0] * (rows.dtype == JD_F32 ? 4 : 2), column,
-                   static_cast<int32_t>(rows.shape[1]), rows.dtype,
-                   desc.table_pooling ? desc.table_pooling[t] : desc_.pooling};
-      column += rows.shape[1];
+      const RowLayout row = row_layout(desc.row_formats[t], desc.dims[t]);
+      tables[t] = {static_cast<const char *>(rows.data), rows.shape[0], rows.strides[0] * core::element_size(rows.dtype), column,
+                   desc.dims[t], desc.table_pooling[t], elements_of(rows.dtype, row, desc.row_formats[t]), row};
+      column += desc.dims[t];
     }
     pooled_ = tables[0].pooling != JD_POOL_NONE;
     return JD_OK;
@@ -95,7 +109,8 @@ class EmbeddingBag final : public Plan {
     task->row_bytes = x.row_bytes;
     task->num_rows = x.num_rows;
     task->dim = x.dim;
-    task->row_dtype = x.dtype;
+    task->elements = x.elements;
+    task->layout = x.layout;
     task->pooling = x.pooling;
     task->bounds = desc_.bounds;
     task->mean_denominator = desc_.mean_denominator;

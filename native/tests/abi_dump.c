@@ -126,7 +126,8 @@ static void structs(void) {
   FIELD(jd_embedding_bag_desc, offset_dtype); FIELD(jd_embedding_bag_desc, out_dtype);
   FIELD(jd_embedding_bag_desc, weighted); FIELD(jd_embedding_bag_desc, has_padding_id);
   FIELD(jd_embedding_bag_desc, padding_id); FIELD(jd_embedding_bag_desc, max_batch);
-  FIELD(jd_embedding_bag_desc, max_ids);
+  FIELD(jd_embedding_bag_desc, max_ids); FIELD(jd_embedding_bag_desc, row_formats);
+  FIELD(jd_embedding_bag_desc, dims);
   end_struct();
   begin_struct("jd_embedding_bag_args", sizeof(jd_embedding_bag_args), _Alignof(jd_embedding_bag_args));
   FIELD(jd_embedding_bag_args, struct_size); FIELD(jd_embedding_bag_args, reserved);
@@ -255,6 +256,8 @@ static void constants(void) {
   CONSTANT(JD_MAX_RANK);
   CONSTANT(JD_POOL_SUM); CONSTANT(JD_POOL_MEAN); CONSTANT(JD_POOL_MAX); CONSTANT(JD_POOL_NONE);
   CONSTANT(JD_MEAN_VALID); CONSTANT(JD_MEAN_LENGTH);
+  CONSTANT(JD_ROWS_PLAIN); CONSTANT(JD_ROWS_INT8); CONSTANT(JD_ROWS_INT4); CONSTANT(JD_ROWS_INT2);
+  CONSTANT(JD_ROWS_INT8_FLOAT); CONSTANT(JD_ROWS_INT4_LAST); CONSTANT(JD_ROWS_INT2_LAST); CONSTANT(JD_ROWS_E4M3);
   CONSTANT(JD_ACTIVATION_SOFTMAX); CONSTANT(JD_ACTIVATION_SILU);
   CONSTANT(JD_LINEAR_IDENTITY); CONSTANT(JD_LINEAR_SILU);
 }

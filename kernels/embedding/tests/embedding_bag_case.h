@@ -115,7 +115,8 @@ class EmbeddingRun {
   EmbeddingOutcome operator()() {
     std::vector<DeviceArray> memory;
     std::vector<jdb_tensor> tables;
-    std::vector<int32_t> pooling;
+    std::vector<int32_t> pooling, dims;
+    const std::vector<int32_t> formats(case_.tables.size(), JD_ROWS_PLAIN);
     for (size_t t = 0; t < case_.tables.size(); ++t) {
       const Table &table = case_.tables[t];
       const int64_t stride = table.dim + table.padding;
@@ -129,6 +130,7 @@ class EmbeddingRun {
       }
       tables.push_back(memory.back().tensor({table.rows, table.dim}, {stride, 1}));
       pooling.push_back(table.pooling);
+      dims.push_back(static_cast<int32_t>(table.dim));
     }
     const DeviceArray ids = DeviceArray::integers(case_.index_dtype, case_.ids);
     const DeviceArray offsets = DeviceArray::integers(case_.offset_dtype, case_.offsets);
@@ -151,6 +153,8 @@ class EmbeddingRun {
     desc.d.max_ids = static_cast<int64_t>(case_.ids.size());
     desc.tables = tables.data();
     desc.table_pooling = pooling.data();
+    desc.row_formats = formats.data();
+    desc.dims = dims.data();
     desc.sum_dims = columns;
     jdb_embedding_bag_args args{};
     args.ids = ids.tensor({static_cast<int64_t>(ids.size())});

@@ -396,6 +396,10 @@ TEST(EmbeddingBag, a_plan_that_does_not_fit_leaves_nothing_behind) {
   desc.d.index_dtype = desc.d.offset_dtype = JD_I64;
   desc.d.out_dtype = JD_F32;
   desc.tables = &tensor;
+  const int32_t pooling = JD_POOL_SUM, format = JD_ROWS_PLAIN, dim = 4;
+  desc.table_pooling = &pooling;
+  desc.row_formats = &format;
+  desc.dims = &dim;
   desc.sum_dims = 4;
   KernelPlan *plan = nullptr;
   jd_error error{};

@@ -3,6 +3,8 @@
 //   sum, mean   out[b] = sum_i w_i * row(id_i) / denominator     max   out[b] = max_i w_i * row(id_i)
 //   none        out[i] = w_i * row(id_i)
 //
+// A row holds numbers, or codes that stand for code * scale + bias with scale and bias in the row (core/row_formats.h).
+//
 // Bytes: every row once, from random places in memory, which is the bound; FLOPs 2 * dim a row. So what matters is that
 // enough rows are on their way at any moment: while a row is added, the one kAheadBytes further in the list of ids (across the
 // ends of bags) is prefetched, all its lines.
@@ -19,24 +21,34 @@
 namespace jindou::cpu {
 namespace {
 
-template <class Isa, int32_t kDtype>
+template <class Isa, RowElements kElements>
 struct EmbeddingBag {
   using F = typename Isa::F;
   static constexpr int kWidth = Isa::kWidth;
   static constexpr int kBatch = 64;
-  static constexpr int kElement = kDtype == JD_F32 ? 4 : 2;
+  static constexpr bool kCodes = kElements >= RowElements::e4m3;
+  static constexpr int kBits = kElements == RowElements::f32                                          ? 32
+                               : kElements == RowElements::f16 || kElements == RowElements::bf16 ? 16
+                               : kElements == RowElements::u4                                    ? 4
+                               : kElements == RowElements::u2                                    ? 2
+                                                                                                 : 8;
   static constexpr int kMaxDim = 2048;
   static constexpr int64_t kAheadBytes = 8192;
 
   const EmbeddingTask &t;
   EmbeddingFindings &findings;
+  const int bytes;             // read of a row
   const int64_t ahead, batch;  // rows
 
   EmbeddingBag(const EmbeddingTask &task, EmbeddingFindings &f)
-      : t(task), findings(f), ahead(rows_in(kAheadBytes, 64)), batch(rows_in(32768, kBatch)) {}
+      : t(task),
+        findings(f),
+        bytes(kCodes ? static_cast<int>(task.layout.row_bytes) : task.dim * kBits / 8),
+        ahead(rows_in(kAheadBytes, 64)),
+        batch(rows_in(32768, kBatch)) {}
 
-  int64_t rows_in(int64_t bytes, int64_t most) const {
-    const int64_t rows = bytes / (int64_t{t.dim} * kElement);
+  int64_t rows_in(int64_t all, int64_t most) const {
+    const int64_t rows = all / bytes;
     return rows < 4 ? 4 : rows < most ? rows : most;
   }
 
@@ -46,6 +58,7 @@ struct EmbeddingBag {
     const char *row[kBatch];
     const char *prefetch[kBatch];  // null: none
     float weight[kBatch];
+    float scale[kBatch], bias[kBatch];  // of codes
     int64_t position[kBatch];
   };
 
@@ -59,8 +72,31 @@ struct EmbeddingBag {
   bool in_range(int64_t id) const { return static_cast<uint64_t>(id) < static_cast<uint64_t>(t.num_rows); }
   const char *row(int64_t id) const { return t.rows + id * t.row_bytes; }
 
-  static inline __attribute__((always_inline)) void prefetch(const char *row, int dim) {
-    for (int line = 0; line < dim * kElement; line += 64) __builtin_prefetch(row + line);
+  // A row need not begin with a cache line: its last byte may lie in one more.
+  static inline __attribute__((always_inline)) void prefetch(const char *row, int bytes) {
+    for (int line = 0; line < bytes; line += 64) __builtin_prefetch(row + line);
+    if (kCodes) __builtin_prefetch(row + bytes - 1);
+  }
+
+  JD_SIMD float load_float(const char *p) {
+    float x;
+    memcpy(&x, p, sizeof x);
+    return x;
+  }
+
+  void read_header(const char *row, float &scale, float &bias) const {
+    const char *header = row + t.layout.header_at;
+    scale = 1.0f;
+    bias = 0.0f;
+    if (t.layout.header == kHeaderHalves) {
+      uint16_t halves[2];
+      memcpy(halves, header, sizeof halves);
+      scale = Isa::half(halves[0]);
+      bias = Isa::half(halves[1]);
+    } else if (t.layout.header != kHeaderNone) {
+      scale = load_float(header);
+      if (t.layout.header == kHeaderFloats) bias = load_float(header + 4);
+    }
   }
 
   // Ids begin..end-1. Nothing past the task's last id is looked at.
@@ -75,7 +111,7 @@ struct EmbeddingBag {
       const int64_t id = id_at(i);
       const bool padding = t.has_padding_id && id == t.padding_id;
       if (padding || (t.bounds != JD_BOUNDS_TRUST && __builtin_expect(!in_range(id), 0))) {
-        if (coming) prefetch(coming, t.dim);
+        if (coming) prefetch(coming, bytes);
         if (padding) continue;
         if (findings.bad_ids++ == 0) {  // ids come in rising order: the first is the lowest
           findings.position = i;
@@ -83,7 +119,9 @@ struct EmbeddingBag {
         }
         continue;
       }
-      rows.row[rows.count] = row(id);
+      const char *const found = row(id);
+      if constexpr (kCodes) read_header(found, rows.scale[rows.count], rows.bias[rows.count]);
+      rows.row[rows.count] = kCodes ? found + t.layout.codes_at : found;
       rows.prefetch[rows.count] = coming;
       rows.weight[rows.count] = t.weights ? t.weights[i] : 1.0f;
       rows.position[rows.count] = i;
@@ -96,20 +134,37 @@ struct EmbeddingBag {
     const int64_t end = first_id + ahead < last_id ? first_id + ahead : last_id;
     for (int64_t i = first_id; i < end; ++i) {
       const int64_t id = id_at(i);
-      if (in_range(id)) prefetch(row(id), t.dim);
+      if (in_range(id)) prefetch(row(id), bytes);
     }
   }
 
-  // `lanes` elements of a row from element `at` on.
+  // `lanes` elements of a row from element `at` on; codes as they are.
   JD_SIMD F load(const char *row, int at, int lanes) {
-    if constexpr (kDtype == JD_F32) {
+    if constexpr (kElements == RowElements::f32) {
       const float *p = reinterpret_cast<const float *>(row) + at;
       return lanes == kWidth ? Isa::load(p) : Isa::load_first(p, lanes);
-    } else {
+    } else if constexpr (!kCodes) {
       const uint16_t *p = reinterpret_cast<const uint16_t *>(row) + at;
-      if constexpr (kDtype == JD_F16) return lanes == kWidth ? Isa::load_f16(p) : Isa::load_first_f16(p, lanes);
-      if constexpr (kDtype == JD_BF16) return lanes == kWidth ? Isa::load_bf16(p) : Isa::load_first_bf16(p, lanes);
+      if constexpr (kElements == RowElements::f16) return lanes == kWidth ? Isa::load_f16(p) : Isa::load_first_f16(p, lanes);
+      return lanes == kWidth ? Isa::load_bf16(p) : Isa::load_first_bf16(p, lanes);
+    } else {
+      const uint8_t *p = reinterpret_cast<const uint8_t *>(row) + at * kBits / 8;
+      if (lanes == kWidth) return load_codes(p);
+      uint8_t first[16] = {};
+      memcpy(first, p, lanes * kBits / 8);
+      return load_codes(first);
     }
+  }
+  JD_SIMD F load_codes(const uint8_t *p) {
+    if constexpr (kElements == RowElements::e4m3) return Isa::load_e4m3(p);
+    if constexpr (kElements == RowElements::u8) return Isa::load_u8(p);
+    if constexpr (kElements == RowElements::u4) return Isa::load_u4(p);
+    return Isa::load_u2(p);
+  }
+  // The same of row i of a batch, as the numbers they stand for.
+  JD_SIMD F load(const Rows &rows, int i, int at, int lanes) {
+    const F x = load(rows.row[i], at, lanes);
+    return kCodes ? Isa::fma(x, Isa::set(rows.scale[i]), Isa::set(rows.bias[i])) : x;
   }
 
   void store(char *row, int at, int lanes, F x) const {
@@ -126,7 +181,7 @@ struct EmbeddingBag {
 
   // Adds the rows to pooled[at..], N vectors wide (the last one `lanes` wide), or begins with them.
   template <bool kMax, int N>
-  static inline __attribute__((always_inline)) void pool(const Rows &rows, int at, int lanes, int prefetch_dim, bool begin,
+  static inline __attribute__((always_inline)) void pool(const Rows &rows, int at, int lanes, int prefetch_bytes, bool begin,
                                                          float *pooled) {
     F sum[N];
 #pragma GCC unroll 8
@@ -134,11 +189,11 @@ struct EmbeddingBag {
       sum[n] = !begin ? Isa::load(pooled + at + n * kWidth) : kMax ? Isa::set(-__builtin_inff()) : Isa::zero();
     }
     for (int i = 0; i < rows.count; ++i) {
-      if (prefetch_dim > 0 && rows.prefetch[i]) prefetch(rows.prefetch[i], prefetch_dim);
+      if (prefetch_bytes > 0 && rows.prefetch[i]) prefetch(rows.prefetch[i], prefetch_bytes);
       const F weight = Isa::set(rows.weight[i]);
 #pragma GCC unroll 8
       for (int n = 0; n < N; ++n) {
-        const F x = load(rows.row[i], at + n * kWidth, n + 1 < N ? kWidth : lanes);
+        const F x = load(rows, i, at + n * kWidth, n + 1 < N ? kWidth : lanes);
         sum[n] = kMax ? Isa::max(Isa::mul(weight, x), sum[n]) : Isa::fma(weight, x, sum[n]);
       }
     }
@@ -149,11 +204,11 @@ struct EmbeddingBag {
   template <bool kMax>
   void pool_all(const Rows &rows, bool begin, float *pooled) const {
     int at = 0;
-    for (; at + 8 * kWidth <= t.dim; at += 8 * kWidth) pool<kMax, 8>(rows, at, kWidth, at == 0 ? t.dim : 0, begin, pooled);
-    for (; at + 4 * kWidth <= t.dim; at += 4 * kWidth) pool<kMax, 4>(rows, at, kWidth, at == 0 ? t.dim : 0, begin, pooled);
+    for (; at + 8 * kWidth <= t.dim; at += 8 * kWidth) pool<kMax, 8>(rows, at, kWidth, at == 0 ? bytes : 0, begin, pooled);
+    for (; at + 4 * kWidth <= t.dim; at += 4 * kWidth) pool<kMax, 4>(rows, at, kWidth, at == 0 ? bytes : 0, begin, pooled);
     for (; at < t.dim; at += kWidth) {
       const int lanes = t.dim - at < kWidth ? t.dim - at : kWidth;
-      pool<kMax, 1>(rows, at, lanes, at == 0 ? t.dim : 0, begin, pooled);
+      pool<kMax, 1>(rows, at, lanes, at == 0 ? bytes : 0, begin, pooled);
     }
   }
 
@@ -207,11 +262,11 @@ struct EmbeddingBag {
       for (int64_t position = i; position < end; ++position) {
         const bool present = next < rows.count && rows.position[next] == position;
         char *out = t.out + position * t.out_row_bytes;
-        if (present && rows.prefetch[next]) prefetch(rows.prefetch[next], t.dim);
+        if (present && rows.prefetch[next]) prefetch(rows.prefetch[next], bytes);
         for (int at = 0; at < t.dim; at += kWidth) {
           const int lanes = t.dim - at < kWidth ? t.dim - at : kWidth;
           store(out, at, lanes,
-                present ? Isa::mul(Isa::set(rows.weight[next]), load(rows.row[next], at, lanes)) : Isa::zero());
+                present ? Isa::mul(Isa::set(rows.weight[next]), load(rows, next, at, lanes)) : Isa::zero());
         }
         next += present;
       }

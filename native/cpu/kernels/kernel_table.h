@@ -9,6 +9,7 @@
 #include <stdint.h>
 
 #include "attention/time_buckets.h"
+#include "core/row_formats.h"
 
 namespace jindou::cpu {
 
@@ -122,10 +123,15 @@ struct DecodeTask {
 };
 
 // -- embedding_bag -------------------------------------------------------------------------------------------------------
+// Elements of a row: numbers, or codes of 8 bits (unsigned, or fp8 e4m3), 4 or 2 bits.
+enum class RowElements : int32_t { f32, f16, bf16, e4m3, u8, u4, u2 };
+
 struct EmbeddingTask {
   const char *rows;
   int64_t row_bytes, num_rows;
-  int32_t dim, row_dtype, pooling, bounds, mean_denominator, index_dtype, offset_dtype, out_dtype;
+  RowElements elements;
+  RowLayout layout;             // of codes
+  int32_t dim, pooling, bounds, mean_denominator, index_dtype, offset_dtype, out_dtype;
   bool has_padding_id;
   int64_t padding_id;
   const void *ids, *offsets;    // offsets: of the table's first bag

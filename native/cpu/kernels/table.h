@@ -64,10 +64,14 @@ struct Attention {
 
 template <class Isa>
 void embedding_bag(const EmbeddingTask &task, EmbeddingFindings &findings) {
-  switch (task.row_dtype) {
-    case JD_F32: return EmbeddingBag<Isa, JD_F32>(task, findings).run();
-    case JD_F16: return EmbeddingBag<Isa, JD_F16>(task, findings).run();
-    default: return EmbeddingBag<Isa, JD_BF16>(task, findings).run();
+  switch (task.elements) {
+    case RowElements::f32: return EmbeddingBag<Isa, RowElements::f32>(task, findings).run();
+    case RowElements::f16: return EmbeddingBag<Isa, RowElements::f16>(task, findings).run();
+    case RowElements::bf16: return EmbeddingBag<Isa, RowElements::bf16>(task, findings).run();
+    case RowElements::e4m3: return EmbeddingBag<Isa, RowElements::e4m3>(task, findings).run();
+    case RowElements::u8: return EmbeddingBag<Isa, RowElements::u8>(task, findings).run();
+    case RowElements::u4: return EmbeddingBag<Isa, RowElements::u4>(task, findings).run();
+    case RowElements::u2: return EmbeddingBag<Isa, RowElements::u2>(task, findings).run();
   }
 }
 

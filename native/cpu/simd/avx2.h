@@ -68,6 +68,23 @@ struct Avx2 {
   JD_SIMD F load_i8(const int8_t *p) {
     return _mm256_cvtepi32_ps(_mm256_cvtepi8_epi32(_mm_loadl_epi64(reinterpret_cast<const __m128i *>(p))));
   }
+  // Unsigned codes: bytes, halves of bytes, quarters of bytes, from the lowest bits of the first byte on.
+  JD_SIMD F load_u8(const uint8_t *p) {
+    return _mm256_cvtepi32_ps(_mm256_cvtepu8_epi32(_mm_loadl_epi64(reinterpret_cast<const __m128i *>(p))));
+  }
+  JD_SIMD F load_u4(const uint8_t *p) {
+    int32_t word;
+    memcpy(&word, p, 4);
+    const __m256i codes = _mm256_srlv_epi32(_mm256_set1_epi32(word), _mm256_setr_epi32(0, 4, 8, 12, 16, 20, 24, 28));
+    return _mm256_cvtepi32_ps(_mm256_and_si256(codes, _mm256_set1_epi32(15)));
+  }
+  JD_SIMD F load_u2(const uint8_t *p) {
+    uint16_t word;
+    memcpy(&word, p, 2);
+    const __m256i codes = _mm256_srlv_epi32(_mm256_set1_epi32(word), _mm256_setr_epi32(0, 2, 4, 6, 8, 10, 12, 14));
+    return _mm256_cvtepi32_ps(_mm256_and_si256(codes, _mm256_set1_epi32(3)));
+  }
+  JD_SIMD float half(uint16_t bits) { return _cvtsh_ss(bits); }
   JD_SIMD F load_e4m3(const uint8_t *p) {
     const __m256i code = _mm256_cvtepu8_epi32(_mm_loadl_epi64(reinterpret_cast<const __m128i *>(p)));
     const __m256i magnitude = _mm256_and_si256(code, _mm256_set1_epi32(0x7f));

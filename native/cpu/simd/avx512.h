@@ -71,6 +71,26 @@ struct Avx512 {
   JD_SIMD F load_i8(const int8_t *p) {
     return _mm512_cvtepi32_ps(_mm512_cvtepi8_epi32(_mm_loadu_si128(reinterpret_cast<const __m128i *>(p))));
   }
+  JD_SIMD F load_u8(const uint8_t *p) {
+    return _mm512_cvtepi32_ps(_mm512_cvtepu8_epi32(_mm_loadu_si128(reinterpret_cast<const __m128i *>(p))));
+  }
+  JD_SIMD F load_u4(const uint8_t *p) {
+    int32_t words[2];
+    memcpy(words, p, 8);
+    const __m256i shifts = _mm256_setr_epi32(0, 4, 8, 12, 16, 20, 24, 28);
+    const __m256i low = _mm256_srlv_epi32(_mm256_set1_epi32(words[0]), shifts);
+    const __m256i high = _mm256_srlv_epi32(_mm256_set1_epi32(words[1]), shifts);
+    const __m512i codes = _mm512_inserti64x4(_mm512_castsi256_si512(low), high, 1);
+    return _mm512_cvtepi32_ps(_mm512_and_si512(codes, _mm512_set1_epi32(15)));
+  }
+  JD_SIMD F load_u2(const uint8_t *p) {
+    int32_t word;
+    memcpy(&word, p, 4);
+    const __m256i low = _mm256_srlv_epi32(_mm256_set1_epi32(word), _mm256_setr_epi32(0, 2, 4, 6, 8, 10, 12, 14));
+    const __m512i codes = _mm512_inserti64x4(_mm512_castsi256_si512(low), _mm256_srli_epi32(low, 16), 1);
+    return _mm512_cvtepi32_ps(_mm512_and_si512(codes, _mm512_set1_epi32(3)));
+  }
+  JD_SIMD float half(uint16_t bits) { return _cvtsh_ss(bits); }
   JD_SIMD F load_e4m3(const uint8_t *p) {
     const __m512i code = _mm512_cvtepu8_epi32(_mm_loadu_si128(reinterpret_cast<const __m128i *>(p)));
     const __m512i magnitude = _mm512_and_si512(code, _mm512_set1_epi32(0x7f));

@@ -64,6 +64,18 @@ struct Generic {
   JD_SIMD F load_i8(const int8_t *p) {
     return F{static_cast<float>(p[0]), static_cast<float>(p[1]), static_cast<float>(p[2]), static_cast<float>(p[3])};
   }
+  JD_SIMD F load_u8(const uint8_t *p) {
+    return F{static_cast<float>(p[0]), static_cast<float>(p[1]), static_cast<float>(p[2]), static_cast<float>(p[3])};
+  }
+  JD_SIMD F load_u4(const uint8_t *p) {
+    return F{static_cast<float>(p[0] & 15), static_cast<float>(p[0] >> 4), static_cast<float>(p[1] & 15),
+             static_cast<float>(p[1] >> 4)};
+  }
+  JD_SIMD F load_u2(const uint8_t *p) {
+    return F{static_cast<float>(*p & 3), static_cast<float>(*p >> 2 & 3), static_cast<float>(*p >> 4 & 3),
+             static_cast<float>(*p >> 6)};
+  }
+  JD_SIMD float half(uint16_t bits) { return half_to_float(bits); }
   JD_SIMD F load_e4m3(const uint8_t *p) {
     const U code = {p[0], p[1], p[2], p[3]}, magnitude = code & 0x7f;
     const M nan = magnitude == 0x7f;
