@@ -129,7 +129,7 @@ TEST_F(EmbeddingErrors, tables) {
   refused_plan(table(0), {"argument 'tables[1]'", "null handle"}, JD_INVALID_HANDLE);
   refused_plan(table(closed_tensor()), {"argument 'tables[1]'", "closed handle"}, JD_CLOSED);
   refused_plan(table(stream), {"argument 'tables[1]'", "handle of a stream"}, JD_INVALID_HANDLE);
-  refused_plan(table(tensor(JD_I8, {50, 16})), {"argument 'tables[1]'", "f32, f16 or bf16", "got i8"});
+  refused_plan(table(tensor(JD_I8, {50, 16})), {"argument 'tables[1]'", "f32, f16, bf16 or f8_e4m3", "got i8"});
   refused_plan(table(tensor(JD_F32, {16})), {"argument 'tables[1]'", "rank 2", "got rank 1"});
   refused_plan(table(tensor(JD_F32, {50, 6})), {"argument 'tables[1]'", "multiple of 4 columns in 4..2048", "[50, 6]"});
   refused_plan(table(tensor(JD_F32, {50, 0})), {"argument 'tables[1]'", "[50, 0]"});
@@ -146,6 +146,64 @@ TEST_F(EmbeddingErrors, tables) {
   refused_plan(table(foreign), {"argument 'tables[1]'", "belongs to device", "the plan to device"}, JD_INVALID_HANDLE);
   jd_tensor_destroy(foreign, nullptr);
   jd_device_close(other, nullptr);
+}
+
+TEST_F(EmbeddingErrors, row_formats_and_dims) {
+  using D = jd_embedding_bag_desc;
+  std::vector<int32_t> formats, dims;
+  // The second table as rows of codes; the first stays plain and its dim is not read.
+  const auto rows = [&](jd_tensor second, int32_t format, int32_t dim) {
+    return [&, second, format, dim](D &d) {
+      changed = {tables[0], second};
+      formats = {JD_ROWS_PLAIN, format};
+      dims = {-7, dim};
+      d.tables = changed.data();
+      d.row_formats = formats.data();
+      d.dims = dims.data();
+    };
+  };
+  const jd_tensor bytes = tensor(JD_U8, {50, 20});
+  refused_plan(rows(bytes, 8, 16), {"argument 'row_formats[1]'", "0..7", "got 8"});
+  refused_plan(rows(bytes, -1, 16), {"argument 'row_formats[1]'", "got -1"});
+  refused_plan(rows(bytes, JD_ROWS_PLAIN, 16), {"argument 'tables[1]'", "f8_e4m3", "got u8"});
+  refused_plan(rows(tensor(JD_F32, {50, 20}), JD_ROWS_INT8, 16), {"argument 'tables[1]'", "dtype u8", "got f32"});
+  refused_plan(rows(bytes, JD_ROWS_INT8, 0), {"argument 'dims[1]'", "multiple of 4 in 4..2048", "got 0"});
+  refused_plan(rows(bytes, JD_ROWS_INT8, 14), {"argument 'dims[1]'", "got 14"});
+  refused_plan(rows(bytes, JD_ROWS_INT8, 2052), {"argument 'dims[1]'", "got 2052"});
+  refused_plan(rows(tensor(JD_U8, {50}), JD_ROWS_INT8, 16), {"argument 'tables[1]'", "rank 2"});
+  refused_plan(rows(tensor(JD_U8, {50, 20}, {40, 2}), JD_ROWS_INT8, 16), {"argument 'tables[1]'", "stride 1"});
+  refused_plan(rows(tensor(JD_U8, {50, 20}, {19, 1}), JD_ROWS_INT8, 16), {"argument 'tables[1]'", "at least 20 bytes", "[19, 1]"});
+  refused_plan(
+      [&](D &d) {
+        rows(bytes, JD_ROWS_INT8, 16)(d);
+        d.dims = nullptr;
+      },
+      {"argument 'dims'", "expected a pointer", "NULL"});
+  // One byte too few, format by format; with that byte it is fine.
+  const struct {
+    int32_t format;
+    int64_t bytes;
+  } kLeast[] = {{JD_ROWS_INT8, 36},      {JD_ROWS_INT4, 20},      {JD_ROWS_INT2, 12}, {JD_ROWS_INT8_FLOAT, 40},
+                {JD_ROWS_INT4_LAST, 20}, {JD_ROWS_INT2_LAST, 12}, {JD_ROWS_E4M3, 36}};
+  for (const auto &least : kLeast) {
+    const std::string wanted = "at least " + std::to_string(least.bytes) + " bytes";
+    refused_plan(rows(tensor(JD_U8, {3, least.bytes - 1}), least.format, 32),
+                 {"argument 'tables[1]'", wanted.c_str(), "dims[1] = 32"});
+    desc = good_desc();
+    rows(tensor(JD_U8, {3, least.bytes}), least.format, 32)(desc);
+    good_plan();
+  }
+  // Tables of one dim for pooling none, whatever their formats.
+  desc = good_desc();
+  rows(tensor(JD_U8, {3, 12}), JD_ROWS_INT8, 8)(desc);
+  desc.pooling = JD_POOL_NONE;
+  good_plan();
+  refused_plan(
+      [&](D &d) {
+        rows(tensor(JD_U8, {3, 16}), JD_ROWS_INT8, 12)(d);
+        d.pooling = JD_POOL_NONE;
+      },
+      {"argument 'tables[1]'", "dimension 8", "got 12"});
 }
 
 TEST_F(EmbeddingErrors, pooling_of_each_table) {

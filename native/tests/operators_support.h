@@ -165,6 +165,23 @@ class Rig {
     return tensor(dtype, {static_cast<int64_t>(values.size())}, std::vector<double>(values.begin(), values.end()));
   }
 
+  // A dense tensor of bytes as they are given, and a view of a tensor.
+  jd_tensor bytes(int32_t dtype, const std::vector<int64_t> &shape, const std::vector<uint8_t> &values) {
+    Error error;
+    jd_tensor t = 0;
+    check(jd_tensor_create(device, dtype, static_cast<int32_t>(shape.size()), shape.data(), &t, &error), error);
+    tensors_.push_back(t);
+    if (!values.empty()) check(jd_tensor_write(stream, t, values.data(), static_cast<int64_t>(values.size()), &error), error);
+    return t;
+  }
+  jd_tensor view(jd_tensor of, const std::vector<int64_t> &shape, const std::vector<int64_t> &strides, int64_t offset = 0) {
+    Error error;
+    jd_tensor t = 0;
+    check(jd_tensor_view(of, offset, static_cast<int32_t>(shape.size()), shape.data(), strides.data(), &t, &error), error);
+    tensors_.push_back(t);
+    return t;
+  }
+
   // Not a number in every element, gaps included.
   jd_tensor poisoned(int32_t dtype, const std::vector<int64_t> &shape, int64_t padding = 0) {
     return tensor(dtype, shape, {}, padding);
