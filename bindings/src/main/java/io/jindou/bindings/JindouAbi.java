@@ -1693,6 +1693,78 @@ public class JindouAbi {
     public static int JD_MEAN_LENGTH() {
         return JD_MEAN_LENGTH;
     }
+    private static final int JD_ROWS_PLAIN = (int)0L;
+    /**
+     * {@snippet lang=c :
+     * enum <anonymous>.JD_ROWS_PLAIN = 0
+     * }
+     */
+    public static int JD_ROWS_PLAIN() {
+        return JD_ROWS_PLAIN;
+    }
+    private static final int JD_ROWS_INT8 = (int)1L;
+    /**
+     * {@snippet lang=c :
+     * enum <anonymous>.JD_ROWS_INT8 = 1
+     * }
+     */
+    public static int JD_ROWS_INT8() {
+        return JD_ROWS_INT8;
+    }
+    private static final int JD_ROWS_INT4 = (int)2L;
+    /**
+     * {@snippet lang=c :
+     * enum <anonymous>.JD_ROWS_INT4 = 2
+     * }
+     */
+    public static int JD_ROWS_INT4() {
+        return JD_ROWS_INT4;
+    }
+    private static final int JD_ROWS_INT2 = (int)3L;
+    /**
+     * {@snippet lang=c :
+     * enum <anonymous>.JD_ROWS_INT2 = 3
+     * }
+     */
+    public static int JD_ROWS_INT2() {
+        return JD_ROWS_INT2;
+    }
+    private static final int JD_ROWS_INT8_FLOAT = (int)4L;
+    /**
+     * {@snippet lang=c :
+     * enum <anonymous>.JD_ROWS_INT8_FLOAT = 4
+     * }
+     */
+    public static int JD_ROWS_INT8_FLOAT() {
+        return JD_ROWS_INT8_FLOAT;
+    }
+    private static final int JD_ROWS_INT4_LAST = (int)5L;
+    /**
+     * {@snippet lang=c :
+     * enum <anonymous>.JD_ROWS_INT4_LAST = 5
+     * }
+     */
+    public static int JD_ROWS_INT4_LAST() {
+        return JD_ROWS_INT4_LAST;
+    }
+    private static final int JD_ROWS_INT2_LAST = (int)6L;
+    /**
+     * {@snippet lang=c :
+     * enum <anonymous>.JD_ROWS_INT2_LAST = 6
+     * }
+     */
+    public static int JD_ROWS_INT2_LAST() {
+        return JD_ROWS_INT2_LAST;
+    }
+    private static final int JD_ROWS_E4M3 = (int)7L;
+    /**
+     * {@snippet lang=c :
+     * enum <anonymous>.JD_ROWS_E4M3 = 7
+     * }
+     */
+    public static int JD_ROWS_E4M3() {
+        return JD_ROWS_E4M3;
+    }
 
     private static class jd_embedding_bag_plan {
         public static final FunctionDescriptor DESC = FunctionDescriptor.of(

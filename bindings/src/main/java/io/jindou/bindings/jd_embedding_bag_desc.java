@@ -30,6 +30,8 @@ import static java.lang.foreign.MemoryLayout.PathElement.*;
  *     int64_t padding_id;
  *     int64_t max_batch;
  *     int64_t max_ids;
+ *     const int32_t *row_formats;
+ *     const int32_t *dims;
  * }
  * }
  */
@@ -54,7 +56,9 @@ public class jd_embedding_bag_desc {
         JindouAbi.C_INT.withName("has_padding_id"),
         JindouAbi.C_LONG.withName("padding_id"),
         JindouAbi.C_LONG.withName("max_batch"),
-        JindouAbi.C_LONG.withName("max_ids")
+        JindouAbi.C_LONG.withName("max_ids"),
+        JindouAbi.C_POINTER.withName("row_formats"),
+        JindouAbi.C_POINTER.withName("dims")
     ).withName("jd_embedding_bag_desc");
 
     /**
@@ -722,6 +726,94 @@ public class jd_embedding_bag_desc {
      */
     public static void max_ids(MemorySegment struct, long fieldValue) {
         struct.set(max_ids$LAYOUT, max_ids$OFFSET, fieldValue);
+    }
+
+    private static final AddressLayout row_formats$LAYOUT = (AddressLayout)$LAYOUT.select(groupElement("row_formats"));
+
+    /**
+     * Layout for field:
+     * {@snippet lang=c :
+     * const int32_t *row_formats
+     * }
+     */
+    public static final AddressLayout row_formats$layout() {
+        return row_formats$LAYOUT;
+    }
+
+    private static final long row_formats$OFFSET = $LAYOUT.byteOffset(groupElement("row_formats"));
+
+    /**
+     * Offset for field:
+     * {@snippet lang=c :
+     * const int32_t *row_formats
+     * }
+     */
+    public static final long row_formats$offset() {
+        return row_formats$OFFSET;
+    }
+
+    /**
+     * Getter for field:
+     * {@snippet lang=c :
+     * const int32_t *row_formats
+     * }
+     */
+    public static MemorySegment row_formats(MemorySegment struct) {
+        return struct.get(row_formats$LAYOUT, row_formats$OFFSET);
+    }
+
+    /**
+     * Setter for field:
+     * {@snippet lang=c :
+     * const int32_t *row_formats
+     * }
+     */
+    public static void row_formats(MemorySegment struct, MemorySegment fieldValue) {
+        struct.set(row_formats$LAYOUT, row_formats$OFFSET, fieldValue);
+    }
+
+    private static final AddressLayout dims$LAYOUT = (AddressLayout)$LAYOUT.select(groupElement("dims"));
+
+    /**
+     * Layout for field:
+     * {@snippet lang=c :
+     * const int32_t *dims
+     * }
+     */
+    public static final AddressLayout dims$layout() {
+        return dims$LAYOUT;
+    }
+
+    private static final long dims$OFFSET = $LAYOUT.byteOffset(groupElement("dims"));
+
+    /**
+     * Offset for field:
+     * {@snippet lang=c :
+     * const int32_t *dims
+     * }
+     */
+    public static final long dims$offset() {
+        return dims$OFFSET;
+    }
+
+    /**
+     * Getter for field:
+     * {@snippet lang=c :
+     * const int32_t *dims
+     * }
+     */
+    public static MemorySegment dims(MemorySegment struct) {
+        return struct.get(dims$LAYOUT, dims$OFFSET);
+    }
+
+    /**
+     * Setter for field:
+     * {@snippet lang=c :
+     * const int32_t *dims
+     * }
+     */
+    public static void dims(MemorySegment struct, MemorySegment fieldValue) {
+        struct.set(dims$LAYOUT, dims$OFFSET, fieldValue);
     }
 
     /**
