@@ -17,7 +17,8 @@ import java.util.List;
  * <p>With T tables of dimensions d_t and B bags a table, bag b of table t holds the ids from {@code offsets[t*B + b]} to
  * {@code offsets[t*B + b + 1]}; the result has the shape {@code [B, sum of d_t]}. Accumulation is f32, in the order of the ids, so
  * that a bag's bits do not depend on the other bags. {@link Pooling#NONE} gives one row an id, {@code [total ids, dim]}, and all
- * tables must then use it and have one dimension.
+ * tables must then use it and have one dimension. Tables may hold numbers or codes, see {@link EmbeddingTable} and {@link RowFormat}; one launch
+ * takes any mixture.
  *
  * <p>After FBGEMM's table-batched embeddings (Khudia et al., "FBGEMM", arXiv 2101.05615).
  */
@@ -41,18 +42,26 @@ public final class EmbeddingBag extends NativePlan implements Plan {
      */
     public static EmbeddingBag plan(Device device, EmbeddingBagDesc desc) {
         java.util.Objects.requireNonNull(desc, "desc");
-        List<Tensor> tables = desc.tables();
+        List<EmbeddingTable> tables = desc.tables();
         boolean onePooling = desc.pooling().size() == 1;
         if (!onePooling && desc.pooling().size() != tables.size()) {
             throw new InvalidArgumentException("argument 'pooling': expected 1 or " + tables.size() + " (one a table), got "
                     + desc.pooling().size());
         }
+        boolean plain = tables.stream().allMatch(table -> table.format() == RowFormat.PLAIN);
         Call call = Call.begin();
         try (Arena arena = Arena.ofConfined()) {
             MemorySegment handles = arena.allocate(ValueLayout.JAVA_LONG, Math.max(1, tables.size()));
             MemorySegment pooling = onePooling ? MemorySegment.NULL : arena.allocate(ValueLayout.JAVA_INT, tables.size());
+            MemorySegment formats = plain ? MemorySegment.NULL : arena.allocate(ValueLayout.JAVA_INT, tables.size());
+            MemorySegment dims = plain ? MemorySegment.NULL : arena.allocate(ValueLayout.JAVA_INT, tables.size());
             for (int i = 0; i < tables.size(); i++) {
-                handles.setAtIndex(ValueLayout.JAVA_LONG, i, tables.get(i).handle);
+                EmbeddingTable table = tables.get(i);
+                handles.setAtIndex(ValueLayout.JAVA_LONG, i, table.rows().handle);
+                if (!plain) {
+                    formats.setAtIndex(ValueLayout.JAVA_INT, i, table.format().code);
+                    dims.setAtIndex(ValueLayout.JAVA_INT, i, table.dim());
+                }
                 if (!onePooling) {
                     pooling.setAtIndex(ValueLayout.JAVA_INT, i, desc.pooling().get(i).code);
                 }
@@ -73,6 +82,8 @@ public final class EmbeddingBag extends NativePlan implements Plan {
             jd_embedding_bag_desc.padding_id(given, desc.paddingId().orElse(0));
             jd_embedding_bag_desc.max_batch(given, desc.maxBatch());
             jd_embedding_bag_desc.max_ids(given, desc.maxIds());
+            jd_embedding_bag_desc.row_formats(given, formats);
+            jd_embedding_bag_desc.dims(given, dims);
             call.check(JindouAbi.jd_embedding_bag_plan(handle(device, "device"), given, call.result, call.error));
             return new EmbeddingBag(device, desc, call.resultLong());
         } finally {

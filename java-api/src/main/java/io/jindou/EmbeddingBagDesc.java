@@ -7,8 +7,7 @@ import java.util.OptionalLong;
 /**
  * What an {@link EmbeddingBag} computes.
  *
- * @param tables one tensor {@code [rows, dim]} a table: {@link DType#F32}, {@link DType#F16} or {@link DType#BF16}, dim a multiple
- *     of 4 up to 2048; 1 to 4096 tables. They must stay open as long as the plan
+ * @param tables 1 to 4096 tables, of any mixture of rows, dims, dtypes and formats
  * @param pooling one for all tables, or one a table
  * @param meanDenominator what {@link Pooling#MEAN} divides by
  * @param bounds what happens to ids and offsets out of range
@@ -21,7 +20,7 @@ import java.util.OptionalLong;
  * @param maxIds the largest number of ids in a run
  */
 public record EmbeddingBagDesc(
-        List<Tensor> tables,
+        List<EmbeddingTable> tables,
         List<Pooling> pooling,
         MeanDenominator meanDenominator,
         Bounds bounds,
@@ -52,13 +51,28 @@ public record EmbeddingBagDesc(
     /**
      * Unweighted bags of I64 ids with I64 offsets, F32 results, {@link Bounds#STRICT}.
      *
-     * @param tables one tensor a table
+     * @param tables one tensor {@code [rows, dim]} a table: {@link DType#F32}, {@link DType#F16}, {@link DType#BF16} or
+     *     {@link DType#F8_E4M3}
      * @param pooling for all tables
      * @param maxBatch the largest number of bags a table in a run
      * @param maxIds the largest number of ids in a run
      * @return the description
      */
     public static EmbeddingBagDesc of(List<Tensor> tables, Pooling pooling, long maxBatch, long maxIds) {
+        List<Tensor> given = Objects.requireNonNull(tables, "tables");
+        return ofTables(given.stream().map(EmbeddingTable::plain).toList(), pooling, maxBatch, maxIds);
+    }
+
+    /**
+     * The same over tables of any format.
+     *
+     * @param tables the tables
+     * @param pooling for all tables
+     * @param maxBatch the largest number of bags a table in a run
+     * @param maxIds the largest number of ids in a run
+     * @return the description
+     */
+    public static EmbeddingBagDesc ofTables(List<EmbeddingTable> tables, Pooling pooling, long maxBatch, long maxIds) {
         return new EmbeddingBagDesc(
                 tables,
                 List.of(Objects.requireNonNull(pooling, "pooling")),

@@ -45,6 +45,38 @@ public final class HostData {
     }
 
     /**
+     * The fp8 e4m3 code of a float.
+     *
+     * @param value any float
+     * @return the code, rounded to nearest even; past 448 the largest number, of a NaN 0x7f
+     */
+    public static byte floatToE4M3(float value) {
+        int sign = (Float.floatToRawIntBits(value) >>> 24) & 0x80;
+        float magnitude = Math.abs(value);
+        if (Float.isNaN(magnitude)) {
+            return 0x7f;
+        }
+        int bits = Float.floatToRawIntBits(Math.min(magnitude, 448));
+        if (magnitude < 0x1p-6f) { // subnormal: 2^14 has their unit, 2^-9, in its last place
+            return (byte) (sign | (Float.floatToRawIntBits(magnitude + 0x1p14f) - Float.floatToRawIntBits(0x1p14f)));
+        }
+        return (byte) (sign | ((bits - (120 << 23) + 0x7ffff + ((bits >>> 20) & 1)) >>> 20));
+    }
+
+    /**
+     * The float of an fp8 e4m3 code.
+     *
+     * @param code of an fp8
+     * @return the same value
+     */
+    public static float e4M3ToFloat(byte code) {
+        int magnitude = code & 0x7f;
+        // Exponent and fraction moved into place read 2^120 too small.
+        float value = magnitude == 0x7f ? Float.NaN : Float.intBitsToFloat(magnitude << 20) * 0x1p120f;
+        return code < 0 ? -value : value;
+    }
+
+    /**
      * Encodes floats.
      *
      * @param dtype {@link DType#F32}, {@link DType#F16}, {@link DType#BF16} or {@link DType#F64}

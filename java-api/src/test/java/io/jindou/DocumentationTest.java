@@ -112,6 +112,19 @@ class DocumentationTest {
     }
 
     @Test
+    void embeddingTable() throws java.io.IOException {
+        float[] weights = new float[1000 * 64];
+        // @start region="embedding-table"
+        HostTensor trained = HostTensor.of(weights, 1000, 64);
+        try (EmbeddingTable items = EmbeddingTable.quantize(stream, RowFormat.INT8, trained); // 68 bytes a row, padded to 80
+                EmbeddingTable shops = EmbeddingTable.plain(Tensor.create(device, DType.F16, 100, 16))) {
+            EmbeddingBagDesc desc = EmbeddingBagDesc.ofTables(List.of(items, shops), Pooling.SUM, 256, 10_000);
+            EmbeddingBag.plan(device, desc).close();
+        }
+        // @end
+    }
+
+    @Test
     void shardPlan() {
         long[] ids = {5, 9, 2};
         long[] offsets = {0, 2, 3};
