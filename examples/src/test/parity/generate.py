@@ -15,8 +15,9 @@ TYPES = {"float32": "F32", "float64": "F64", "int32": "I32", "int64": "I64", "ui
 def save(path, tensors):
     header, data = {}, b""
     for name, value in tensors.items():
+        value, kind = value if isinstance(value, tuple) else (value, TYPES[str(value.dtype)])
         raw = np.ascontiguousarray(value).tobytes()
-        header[name] = {"dtype": TYPES[str(value.dtype)], "shape": list(value.shape),
+        header[name] = {"dtype": kind, "shape": list(value.shape),
                         "data_offsets": [len(data), len(data) + len(raw)]}
         data += raw
     text = json.dumps(header).encode()
@@ -252,6 +253,7 @@ def main():
           "candidate_keys": ck, "candidate_values": cv}, {"out": out}, 1e-5)
 
     paged_cases(rng)
+    embedding_row_cases(np.random.default_rng(21))
 
 
 def e4m3(x):
@@ -264,6 +266,63 @@ def e4m3(x):
     tie = np.take_along_axis(distance, following[..., None], -1)[..., 0] == distance.min(-1)
     nearest = np.where(tie & (nearest % 2 == 1), following, nearest)
     return (nearest + 128 * (x < 0)).astype(np.uint8), table[nearest] * np.sign(x)
+
+
+def rows_of_codes(rng, kind, rows, dim, alignment):
+    """Random rows of FBGEMM's formats, packed here byte by byte; returns (bytes, what they stand for)."""
+    bits = {"int8": 8, "int4": 4, "int2": 2, "e4m3": 8}[kind.removeprefix("fbgemm_").split("_")[0]]
+    out, values = [], np.zeros((rows, dim))
+    for r in range(rows):
+        number = np.float32 if kind.endswith("float") or kind == "e4m3" else np.float16
+        scale, bias = number(rng.uniform(0.001, 0.1)), number(rng.uniform(-2, 2))
+        if kind == "e4m3":
+            codes, stands = e4m3(rng.standard_normal(dim) * 20)
+            values[r], head = stands * np.float64(scale), scale.tobytes()
+        else:
+            codes = rng.integers(0, 2 ** bits, dim)
+            values[r], head = codes * np.float64(scale) + np.float64(bias), scale.tobytes() + bias.tobytes()
+        per_byte = 8 // bits
+        body = bytes(sum(int(codes[i + e]) << (bits * e) for e in range(per_byte)) for i in range(0, dim, per_byte))
+        row = body + head if kind.endswith(("last", "float")) else head + body
+        out.append(row + bytes(-len(row) % alignment))
+    return np.frombuffer(b"".join(out), np.uint8).reshape(rows, -1), values
+
+
+def embedding_row_cases(rng):
+    def problem(rows, batch):
+        lengths = rng.integers(0, 7, len(rows) * batch)
+        off = offsets(lengths, np.int64)
+        ids = np.concatenate([rng.integers(0, rows[i // batch], n) for i, n in enumerate(lengths)]).astype(np.int64)
+        return ids, off
+
+    # The formats as FBGEMM's table-batched embeddings hold them: rows aligned to 16 bytes on a GPU.
+    for kind in ("fbgemm_int8", "fbgemm_int4", "fbgemm_int2"):
+        tables = [rows_of_codes(rng, kind, rows, dim, 16) for rows, dim in ((40, 64), (9, 24))]
+        ids, off = problem([40, 9], 4)
+        ids[::5] = -1  # pruned rows: skipped, but counted in the length
+        case(f"embedding_bag_{kind}", "embedding_bag",
+             {"pooling": "mean", "batch": 4, "bounds": "strict", "padding_id": -1, "mean_denominator": "length",
+              "row_format": kind, "dims": [64, 24]},
+             {**{f"table_{t}": (x[0], "U8") for t, x in enumerate(tables)}, "ids": ids, "offsets": off},
+             {"out": embedding_bag([x[1] for x in tables], ids, off, 4, "mean", padding_id=-1, denominator="length")}, 1e-5, 1e-5)
+
+    # All formats beside each other, packed as on a CPU, with numbers between them.
+    kinds = ["fbgemm_int8", "fbgemm_int4", "fbgemm_int2", "fbgemm_int8_float", "fbgemm_int4_last", "fbgemm_int2_last", "e4m3"]
+    dims = [32, 8, 64, 12, 20, 16, 28]
+    tables = [rows_of_codes(rng, kind, 15, dim, 1) for kind, dim in zip(kinds, dims)]
+    named = {f"table_{t}": (x[0], "U8") for t, x in enumerate(tables)}
+    values = [x[1] for x in tables]
+    plain, stands = e4m3(rng.standard_normal((15, 36)))
+    single = rng.standard_normal((15, 4)).astype(np.float32)
+    named.update({"table_7": plain, "table_8": single})
+    values += [stands, single]
+    ids, off = problem([15] * 9, 3)
+    weights = rng.uniform(0.1, 2, len(ids)).astype(np.float32)
+    pools = ["sum", "max", "mean"] * 3
+    case("embedding_bag_all_formats", "embedding_bag",
+         {"pooling": pools, "batch": 3, "bounds": "strict", "row_format": kinds + ["plain", "plain"], "dims": dims + [36, 4]},
+         {**named, "ids": ids, "offsets": off, "weights": weights},
+         {"out": embedding_bag(values, ids, off, 3, pools, weights)}, 1e-5, 1e-5)
 
 
 class Pages:

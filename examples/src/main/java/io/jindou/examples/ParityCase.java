@@ -36,6 +36,7 @@ final class ParityCase implements AutoCloseable {
 
     private static final Set<DType> FLOATS = Set.of(DType.F32, DType.F16, DType.BF16);
     private static final Set<DType> PAGES = Set.of(DType.F32, DType.F16, DType.BF16, DType.F8_E4M3, DType.I8);
+    private static final Set<DType> TABLES = Set.of(DType.F32, DType.F16, DType.BF16, DType.F8_E4M3);
     private static final Set<DType> INTEGERS = Set.of(DType.I32, DType.I64);
 
     private final Path folder;
@@ -187,6 +188,13 @@ final class ParityCase implements AutoCloseable {
         return codes || dtype == null || tensor.dtype() == dtype ? tensor : tensor.as(dtype);
     }
 
+    /** An embedding table: floats of the case's dtype, or fp8; or rows of codes. */
+    HostTensor table(String name, boolean codes) throws IOException {
+        HostTensor tensor = input(name, 2, codes ? Set.of(DType.U8) : TABLES);
+        boolean fixed = codes || tensor.dtype() == DType.F8_E4M3;
+        return fixed || dtype == null || tensor.dtype() == dtype ? tensor : tensor.as(dtype);
+    }
+
     /** An I32 or I64 input of rank 2, as I32 or I64. */
     HostTensor matrixOfIntegers(String name, DType wanted) throws IOException {
         HostTensor tensor = input(name, 2, INTEGERS);
@@ -289,6 +297,23 @@ final class ParityCase implements AutoCloseable {
             words[i] = word(name, value.get(i), allowed);
         }
         return words;
+    }
+
+    /** An integer for each of {@code count}. */
+    long[] integers(String name, int count) throws BadCase {
+        JsonNode value = param(name);
+        if (!value.isArray() || value.size() != count) {
+            throw new BadCase(file, "params." + name, "expected " + count + " integers, one a table, got "
+                    + (value.isMissingNode() ? "nothing" : value));
+        }
+        long[] integers = new long[count];
+        for (int i = 0; i < count; i++) {
+            if (!value.get(i).canConvertToInt() || !value.get(i).isIntegralNumber()) {
+                throw new BadCase(file, "params." + name, "expected integers, got " + value.get(i));
+            }
+            integers[i] = value.get(i).asLong();
+        }
+        return integers;
     }
 
     private String word(String name, JsonNode value, Set<String> allowed) throws BadCase {

@@ -5,6 +5,7 @@ import io.jindou.DType;
 import io.jindou.Device;
 import io.jindou.EmbeddingBag;
 import io.jindou.EmbeddingBagDesc;
+import io.jindou.EmbeddingTable;
 import io.jindou.HostTensor;
 import io.jindou.HstuAttention;
 import io.jindou.HstuAttentionDesc;
@@ -13,6 +14,7 @@ import io.jindou.HstuMask;
 import io.jindou.JaggedTensor;
 import io.jindou.MeanDenominator;
 import io.jindou.Pooling;
+import io.jindou.RowFormat;
 import io.jindou.Stream;
 import io.jindou.TargetAttention;
 import io.jindou.TargetAttentionDesc;
@@ -39,6 +41,16 @@ final class ParityOperators {
             entry("hstu_attention", ParityOperators::hstuAttention),
             entry("target_attention", ParityOperators::targetAttention)));
 
+    private static final Map<String, RowFormat> ROW_FORMATS = new TreeMap<>(Map.of(
+            "plain", RowFormat.PLAIN,
+            "fbgemm_int8", RowFormat.INT8,
+            "fbgemm_int4", RowFormat.INT4,
+            "fbgemm_int2", RowFormat.INT2,
+            "fbgemm_int8_float", RowFormat.INT8_FLOAT,
+            "fbgemm_int4_last", RowFormat.INT4_LAST,
+            "fbgemm_int2_last", RowFormat.INT2_LAST,
+            "e4m3", RowFormat.E4M3));
+
     private ParityOperators() {}
 
     private static Map.Entry<String, Operator> entry(String name, Operator operator) {
@@ -60,14 +72,22 @@ final class ParityOperators {
 
     private static Map<String, HostTensor> embeddingBag(ParityCase given, Device device, Stream stream, Scope scope)
             throws IOException {
-        List<Tensor> tables = new ArrayList<>();
-        long columns = 0;
-        while (tables.isEmpty() || given.hasInput("table_" + tables.size())) {
-            HostTensor table = given.floats("table_" + tables.size(), 2);
-            columns += table.shape()[1];
-            tables.add(scope.keep(Tensor.of(stream, table)));
+        int count = 1;
+        while (given.hasInput("table_" + count)) {
+            count++;
         }
-        given.word("row_format", "plain", Set.of("plain"));
+        String[] formats = given.words("row_format", "plain", ROW_FORMATS.keySet(), count);
+        boolean plain = Arrays.stream(formats).allMatch("plain"::equals);
+        long[] dims = plain ? null : given.integers("dims", count);
+        List<EmbeddingTable> tables = new ArrayList<>();
+        long columns = 0;
+        for (int t = 0; t < count; t++) {
+            RowFormat format = ROW_FORMATS.get(formats[t]);
+            HostTensor rows = given.table("table_" + t, format != RowFormat.PLAIN);
+            int dim = Math.toIntExact(format == RowFormat.PLAIN ? rows.shape()[1] : dims[t]);
+            columns += dim;
+            tables.add(scope.keep(EmbeddingTable.of(stream, format, rows, dim)));
+        }
         HostTensor ids = given.integers("ids");
         HostTensor offsets = given.integers("offsets");
         HostTensor weights = given.hasInput("weights") ? given.floats32("weights", 1) : null;
@@ -76,7 +96,7 @@ final class ParityOperators {
                 .map(word -> Pooling.valueOf(word.toUpperCase(Locale.ROOT)))
                 .toList();
         long batch = given.integer("batch", (offsets.elements() - 1) / tables.size());
-        EmbeddingBagDesc desc = EmbeddingBagDesc.of(tables, Pooling.SUM, batch, ids.elements())
+        EmbeddingBagDesc desc = EmbeddingBagDesc.ofTables(tables, Pooling.SUM, batch, ids.elements())
                 .withPooling(pooling)
                 .withBounds(bounds(given))
                 .withMeanDenominator(MeanDenominator.valueOf(
@@ -89,7 +109,7 @@ final class ParityOperators {
         given.checkAllUsed();
         boolean rows = pooling.contains(Pooling.NONE);
         Tensor out = output(device, stream, scope, rows
-                ? new long[] {ids.elements(), tables.getFirst().dim(1)}
+                ? new long[] {ids.elements(), tables.getFirst().dim()}
                 : new long[] {batch, columns});
         EmbeddingBag plan = scope.keep(EmbeddingBag.plan(device, desc));
         plan.run(

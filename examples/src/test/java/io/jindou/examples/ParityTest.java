@@ -181,6 +181,19 @@ class ParityTest {
     }
 
     @Test
+    void bad_row_formats_and_dims_are_named() throws IOException {
+        String good = json;
+        json = good.replace("\"batch\": 2", "\"batch\": 2, \"row_format\": \"fbgemm_int3\"");
+        assertUnreadable("case.json", "params.row_format", "fbgemm_int3");
+        json = good.replace("\"batch\": 2", "\"batch\": 2, \"row_format\": \"fbgemm_int8\"");
+        assertUnreadable("case.json", "params.dims", "expected 1 integers", "nothing");
+        json = good.replace("\"batch\": 2", "\"batch\": 2, \"row_format\": \"fbgemm_int8\", \"dims\": [4]");
+        assertUnreadable("inputs.safetensors", "table_0", "U8", "F32");
+        json = good.replace("\"batch\": 2", "\"batch\": 2, \"row_format\": \"fbgemm_int8\", \"dims\": [4.5]");
+        assertUnreadable("case.json", "params.dims", "4.5");
+    }
+
+    @Test
     void an_unknown_parameter_is_named() throws IOException {
         json = json.replace("\"batch\": 2", "\"batch\": 2, \"pool\": 1");
         assertUnreadable("case.json", "params.pool", "no such parameter");
