@@ -143,6 +143,11 @@ float jl_bf16_dot(double flops, int32_t threads) {
 
 uint64_t jl_gather(const void *table, int64_t row_bytes, const int64_t *ids, int64_t count, int32_t ahead,
                    int32_t threads) {
+  return jl_gather_rows(table, row_bytes, row_bytes, ids, count, ahead, threads);
+}
+
+uint64_t jl_gather_rows(const void *table, int64_t row_bytes, int64_t used_bytes, const int64_t *ids, int64_t count,
+                        int32_t ahead, int32_t threads) {
   const char *base = static_cast<const char *>(table);
   std::vector<uint64_t> totals(threads);
   in_parallel(threads, [&](int32_t t) {
@@ -151,10 +156,12 @@ uint64_t jl_gather(const void *table, int64_t row_bytes, const int64_t *ids, int
     for (int64_t i = begin; i < end; ++i) {
       if (i + ahead < end) {
         const char *next = base + ids[i + ahead] * row_bytes;
-        for (int64_t at = 0; at < row_bytes; at += 64) __builtin_prefetch(next + at);
+        for (int64_t at = 0; at < used_bytes; at += 64) __builtin_prefetch(next + at);
+        if (used_bytes % 64 != 0) __builtin_prefetch(next + used_bytes - 1);  // a row need not begin with a line
       }
       const char *row = base + ids[i] * row_bytes;
-      for (int64_t at = 0; at < row_bytes; at += 64) total += *reinterpret_cast<const uint64_t *>(row + at);
+      for (int64_t at = 0; at + 8 <= used_bytes; at += 64) total += *reinterpret_cast<const uint64_t *>(row + at);
+      if (used_bytes % 64 != 0) total += row[used_bytes - 1];
     }
     totals[t] = total;
   });

@@ -23,6 +23,10 @@ JL_API int32_t jl_has_bf16_dot(void);
 JL_API uint64_t jl_gather(const void *table, int64_t row_bytes, const int64_t *ids, int64_t count, int32_t ahead,
                           int32_t threads);
 
+/* The same of rows of which only the first used_bytes are read, row_bytes apart. */
+JL_API uint64_t jl_gather_rows(const void *table, int64_t row_bytes, int64_t used_bytes, const int64_t *ids, int64_t count,
+                               int32_t ahead, int32_t threads);
+
 /* Calls run(plan, stream, args, error) `times` times; the last status. An operator's cost without Java. */
 JL_API int32_t jl_repeat_run(int32_t (*run)(uint64_t, uint64_t, const void *, void *), uint64_t plan, uint64_t stream,
                              const void *args, void *error, int64_t times);

@@ -76,6 +76,7 @@ struct Device {
       if (dtype == JD_F32) static_cast<float *>(i.data)[e] = x;
       if (dtype == JD_BF16) static_cast<uint16_t *>(i.data)[e] = static_cast<uint16_t>(bits >> 16);
       if (dtype == JD_F16) static_cast<_Float16 *>(i.data)[e] = static_cast<_Float16>(x);
+      if (dtype == JD_U8 || dtype == JD_F8_E4M3) static_cast<uint8_t *>(i.data)[e] = static_cast<uint8_t>(state >> 26);  // 0..63
       if (dtype == JD_I64) static_cast<int64_t *>(i.data)[e] = integer(e);
     }
     return t;
@@ -219,17 +220,26 @@ void bench_linear(int32_t threads) {
   }
 }
 
+// Rows of a table as numbers of `dtype` or as codes of `format`, aligned to 16 bytes.
+struct BagTable {
+  const char *name;
+  int32_t dtype, format;
+  int64_t header, bits;
+};
+constexpr BagTable kBagTables[] = {{"f32", JD_F32, JD_ROWS_PLAIN, 0, 32},   {"f16", JD_F16, JD_ROWS_PLAIN, 0, 16},
+                                   {"bf16", JD_BF16, JD_ROWS_PLAIN, 0, 16}, {"fp8", JD_F8_E4M3, JD_ROWS_PLAIN, 0, 8},
+                                   {"int8", JD_U8, JD_ROWS_INT8, 4, 8},     {"int4", JD_U8, JD_ROWS_INT4, 4, 4},
+                                   {"int2", JD_U8, JD_ROWS_INT2, 4, 2}};
+
+// Bags of each kind of rows against a gather of rows of that size, and against our own f32 bags over the same ids.
 void bench_embedding(int32_t threads) {
   Device d(threads);
   struct Shape {
     int64_t rows, dim, batch, bag;
-    int32_t dtype;
   };
-  for (const Shape s : {Shape{1000000, 128, 512, 20, JD_F32}, Shape{1000000, 128, 4096, 20, JD_F32},
-                        Shape{1000000, 128, 4096, 1, JD_F32}, Shape{4000000, 64, 4096, 20, JD_F32},
-                        Shape{1000000, 128, 4096, 20, JD_BF16}}) {
+  for (const Shape s : {Shape{1000000, 128, 512, 20}, Shape{1000000, 128, 4096, 20}, Shape{1000000, 128, 4096, 100},
+                        Shape{1000000, 128, 4096, 1}, Shape{10000000, 64, 4096, 20}}) {
     const int64_t ids = s.batch * s.bag, rotations = std::max<int64_t>(1, 400000 / ids);
-    jd_tensor table = d.tensor(s.dtype, {s.rows, s.dim});
     std::mt19937_64 random(1);
     std::vector<jd_embedding_bag_args> args;
     for (int64_t r = 0; r < rotations; ++r) {
@@ -240,49 +250,61 @@ void bench_embedding(int32_t threads) {
       a.out = d.tensor(JD_F32, {s.batch, s.dim});
       args.push_back(a);
     }
-    jd_embedding_bag_desc desc{};
-    desc.struct_size = sizeof desc;
-    desc.num_tables = 1;
-    desc.tables = &table;
-    desc.index_dtype = desc.offset_dtype = JD_I64;
-    desc.max_batch = s.batch;
-    desc.max_ids = ids;
-    jd_plan plan = 0;
-    must(jd_embedding_bag_plan(d.device, &desc, &plan, &d.error), d.error);
-    const int64_t row_bytes = s.dim * jd_dtype_size(s.dtype);
-    const void *rows = d.data(table);
-    // The best prefetch distance is the machine's affair: the limit is the fastest of several.
-    int32_t ahead = 0;
-    double fastest = 1e9;
-    for (const int32_t distance : {4, 8, 16, 24, 32}) {
-      const double t = time_of([&] {
+    jd_tensor f32_table = 0;
+    jd_plan f32_plan = 0;
+    const auto run = [&](jd_plan plan) {
+      for (const jd_embedding_bag_args &a : args) must(jd_embedding_bag_run(plan, d.stream, &a, &d.error), d.error);
+    };
+    for (const BagTable &kind : kBagTables) {
+      const int64_t used = s.dim * kind.bits / 8 + kind.header, row_bytes = (used + 15) / 16 * 16;
+      jd_tensor table = d.tensor(kind.dtype, {s.rows, kind.dtype == JD_U8 ? row_bytes : s.dim});
+      const int32_t dim = static_cast<int32_t>(s.dim);
+      jd_embedding_bag_desc desc{};
+      desc.struct_size = sizeof desc;
+      desc.num_tables = 1;
+      desc.tables = &table;
+      desc.row_formats = &kind.format;
+      desc.dims = &dim;
+      desc.index_dtype = desc.offset_dtype = JD_I64;
+      desc.max_batch = s.batch;
+      desc.max_ids = ids;
+      jd_plan plan = 0;
+      must(jd_embedding_bag_plan(d.device, &desc, &plan, &d.error), d.error);
+      const void *rows = d.data(table);
+      const auto gather = [&](int32_t ahead) {
         for (const jd_embedding_bag_args &a : args) {
-          jl_gather(rows, row_bytes, static_cast<const int64_t *>(d.data(a.ids)), ids, distance, threads);
+          jl_gather_rows(rows, row_bytes, used, static_cast<const int64_t *>(d.data(a.ids)), ids, ahead, threads);
         }
-      });
-      if (t < fastest) ahead = distance, fastest = t;
+      };
+      // The best prefetch distance is the machine's affair: the limit is the fastest of several.
+      int32_t ahead = 0;
+      double fastest = 1e9;
+      for (const int32_t distance : {4, 8, 16, 24, 32, 64}) {
+        const double t = std::min(time_of([&] { gather(distance); }), time_of([&] { gather(distance); }));
+        if (t < fastest) ahead = distance, fastest = t;
+      }
+      const Ratio r = compare(9, [&] { gather(ahead); }, [&] { run(plan); });
+      char what[128];
+      std::snprintf(what, sizeof what, "embedding_bag %s %lldk x %lld, %lld bags of %lld (limit ahead %d)", kind.name,
+                    static_cast<long long>(s.rows / 1000), static_cast<long long>(s.dim), static_cast<long long>(s.batch),
+                    static_cast<long long>(s.bag), ahead);
+      print(what, threads, {r.median, r.best, r.seconds / static_cast<double>(rotations)}, static_cast<double>(ids * used),
+            "GB/s");
+      if (!f32_plan) {
+        f32_table = table;
+        f32_plan = plan;
+        continue;
+      }
+      const Ratio gain = compare(9, [&] { run(f32_plan); }, [&] { run(plan); });
+      std::printf("    %.2f times as fast as f32 (best %.2f)\n", 1 / gain.median, 1 / gain.best);
+      jd_plan_destroy(plan, nullptr);
+      jd_tensor_destroy(table, nullptr);
     }
-    const Ratio r = compare(
-        9,
-        [&] {
-          for (const jd_embedding_bag_args &a : args) {
-            jl_gather(rows, row_bytes, static_cast<const int64_t *>(d.data(a.ids)), ids, ahead, threads);
-          }
-        },
-        [&] {
-          for (const jd_embedding_bag_args &a : args) must(jd_embedding_bag_run(plan, d.stream, &a, &d.error), d.error);
-        });
-    char what[128];
-    std::snprintf(what, sizeof what, "embedding_bag %s %lldk x %lld, %lld bags of %lld (limit ahead %d)",
-                  jd_dtype_name(s.dtype), static_cast<long long>(s.rows / 1000), static_cast<long long>(s.dim),
-                  static_cast<long long>(s.batch), static_cast<long long>(s.bag), ahead);
-    print(what, threads, {r.median, r.best, r.seconds / static_cast<double>(rotations)},
-          static_cast<double>(ids * row_bytes), "GB/s");
-    jd_plan_destroy(plan, nullptr);
+    jd_plan_destroy(f32_plan, nullptr);
+    jd_tensor_destroy(f32_table, nullptr);
     for (const jd_embedding_bag_args &a : args) {
       for (const jd_tensor t : {a.ids, a.offsets, a.out}) jd_tensor_destroy(t, nullptr);
     }
-    jd_tensor_destroy(table, nullptr);
   }
 }
 
