@@ -16,7 +16,7 @@
 extern "C" {
 
 // Raised with any change below; core refuses a plug-in of another version.
-#define JDB_VERSION 3
+#define JDB_VERSION 4
 
 // A resolved tensor. An absent one (optional argument) is all zero: test `dtype == 0`. `data` may be null when the
 // tensor has no elements. Strides of dimensions of size 1 mean nothing.

@@ -7,6 +7,35 @@
 #include "core/error.h"
 
 namespace jindou::cpu {
+
+// What the files of isa/ define, once for each instruction set of this build. A new family of kernels: one line in each part.
+#define JINDOU_DECLARE_ISA(isa)                        \
+  namespace isa {                                      \
+  extern const TargetAttentionKernels kTargetAttentionKernels; \
+  extern const HstuAttentionKernels kHstuAttentionKernels;     \
+  extern const DecodeKernels kDecodeKernels;           \
+  extern const EmbeddingKernels kEmbeddingKernels;     \
+  extern const BlockKernels kBlockKernels;             \
+  const KernelTable &table() {                         \
+    static const KernelTable all = {kTargetAttentionKernels, \
+                                    kHstuAttentionKernels,   \
+                                    kDecodeKernels,          \
+                                    kEmbeddingKernels,       \
+                                    kBlockKernels,           \
+                                    #isa};                   \
+    return all;                                        \
+  }                                                    \
+  }
+
+JINDOU_DECLARE_ISA(generic)
+#if defined(__x86_64__)
+JINDOU_DECLARE_ISA(avx2)
+JINDOU_DECLARE_ISA(avx512bf16)
+#if !defined(JINDOU_CPU_EMULATED_AVX512)
+JINDOU_DECLARE_ISA(avx512)
+#endif
+#endif
+
 namespace {
 
 struct Level {
@@ -22,24 +51,24 @@ struct Levels {
   Levels() : list{} {
     Level *next = list;
 #if defined(JINDOU_CPU_EMULATED_AVX512)  // tests only: one library with the kernels of AVX-512 carried out by AVX2
-    *next++ = {"avx512bf16", &kAvx512Bf16Kernels, true};
+    *next++ = {"avx512bf16", &avx512bf16::table(), true};
     *next++ = {"avx512", nullptr, false};
 #elif defined(__x86_64__)
     const bool avx512 = __builtin_cpu_supports("avx512f") && __builtin_cpu_supports("avx512bw") &&
                         __builtin_cpu_supports("avx512vl") && __builtin_cpu_supports("avx512dq");
-    *next++ = {"avx512bf16", &kAvx512Bf16Kernels, avx512 && __builtin_cpu_supports("avx512bf16")};
-    *next++ = {"avx512", &kAvx512Kernels, avx512};
+    *next++ = {"avx512bf16", &avx512bf16::table(), avx512 && __builtin_cpu_supports("avx512bf16")};
+    *next++ = {"avx512", &avx512::table(), avx512};
 #else
     *next++ = {"avx512bf16", nullptr, false};
     *next++ = {"avx512", nullptr, false};
 #endif
 #if defined(__x86_64__)
-    *next++ = {"avx2", &kAvx2Kernels,
+    *next++ = {"avx2", &avx2::table(),
                __builtin_cpu_supports("avx2") && __builtin_cpu_supports("fma") && __builtin_cpu_supports("f16c")};
 #else
     *next++ = {"avx2", nullptr, false};
 #endif
-    *next++ = {"generic", &kGenericKernels, true};
+    *next++ = {"generic", &generic::table(), true};
   }
 };
 

@@ -26,19 +26,19 @@ if(CMAKE_SYSTEM_PROCESSOR MATCHES "x86_64|AMD64")
   include(CheckIncludeFileCXX)
   check_include_file_cxx(simde/x86/avx512.h JINDOU_HAS_SIMDE)
   if(JINDOU_HAS_SIMDE AND NOT JINDOU_SANITIZE)
-    set(cpu ${PROJECT_SOURCE_DIR}/native/cpu)
-    file(GLOB cpu_sources CONFIGURE_DEPENDS ${cpu}/*.cpp)
-    add_library(jindou_emulated_avx512 SHARED $<TARGET_OBJECTS:jindou_core> ${cpu_sources} ${cpu}/isa/generic.cpp
-                ${cpu}/isa/avx2.cpp ${cpu}/isa/avx512bf16.cpp)
+    file(GLOB cpu_sources CONFIGURE_DEPENDS ${PROJECT_SOURCE_DIR}/native/cpu/*.cpp)
+    file(GLOB cpu_isa_sources CONFIGURE_DEPENDS ${PROJECT_SOURCE_DIR}/native/cpu/isa/*.cpp)
+    # SIMDe's 512-bit functions take GCC minutes at -O3.
+    jindou_cpu_isa(jindou_cpu_emulated_avx512 avx512bf16 Avx512Bf16 avx512.h -O1 -mavx2 -mfma -mf16c -Wno-psabi)
+    target_compile_definitions(jindou_cpu_emulated_avx512 PRIVATE JINDOU_CPU_EMULATED_AVX512)
+    add_library(jindou_emulated_avx512 SHARED ${cpu_sources} $<TARGET_OBJECTS:jindou_core> $<TARGET_OBJECTS:jindou_cpu_generic>
+                $<TARGET_OBJECTS:jindou_cpu_avx2> $<TARGET_OBJECTS:jindou_cpu_emulated_avx512>)
     target_include_directories(jindou_emulated_avx512 PRIVATE ${PROJECT_SOURCE_DIR}/kernels)
     target_link_libraries(jindou_emulated_avx512 PUBLIC jindou_headers PRIVATE ${CMAKE_DL_LIBS})
     target_compile_definitions(jindou_emulated_avx512 PRIVATE JINDOU_CPU_EMULATED_AVX512)
     jindou_shared_options(jindou_emulated_avx512 ${PROJECT_SOURCE_DIR}/native/core/libjindou.map)
     set_target_properties(jindou_emulated_avx512 PROPERTIES OUTPUT_NAME jindou
                           LIBRARY_OUTPUT_DIRECTORY ${CMAKE_BINARY_DIR}/lib/emulated_avx512)
-    set_source_files_properties(${cpu}/isa/avx2.cpp PROPERTIES COMPILE_OPTIONS "-mavx2;-mfma;-mf16c")
-    # SIMDe's 512-bit functions take GCC minutes at -O3.
-    set_source_files_properties(${cpu}/isa/avx512bf16.cpp PROPERTIES COMPILE_OPTIONS "-O1;-mavx2;-mfma;-mf16c;-Wno-psabi")
     jindou_isa_tests(emulated_avx512 JINDOU_CPU_ISA=avx512bf16 JINDOU_TEST_EMULATED=1
                      LD_LIBRARY_PATH=${CMAKE_BINARY_DIR}/lib/emulated_avx512)
   elseif(NOT JINDOU_SANITIZE)
@@ -48,8 +48,12 @@ if(CMAKE_SYSTEM_PROCESSOR MATCHES "x86_64|AMD64")
   # What is compiled for one instruction set must not be linked into anything else: no symbol but its table (see simd/simd.h).
   # Sanitizers add symbols of their own.
   if(NOT JINDOU_SANITIZE)
+    set(isa_objects)
+    foreach(isa ${JINDOU_CPU_ISAS})
+      list(APPEND isa_objects $<TARGET_OBJECTS:${isa}>)
+    endforeach()
     add_test(NAME cpu_isa_objects_export_tables_only
-             COMMAND ${CMAKE_COMMAND} -DNM=${CMAKE_NM} "-DOBJECTS=$<TARGET_OBJECTS:jindou_cpu>"
+             COMMAND ${CMAKE_COMMAND} -DNM=${CMAKE_NM} "-DOBJECTS=${isa_objects}"
                      -P ${CMAKE_CURRENT_SOURCE_DIR}/cpu_isa_symbols.cmake)
   endif()
 endif()

@@ -32,6 +32,9 @@ struct HstuAttention {
   static constexpr size_t kTileFloats = Tile::kQueryFloats + Tile::kOutFloats;
   static constexpr size_t kPartialFloats = 0;  // keys are never split between tasks
 
+  // Codes are multiplied as f32, whatever the queries' dtype.
+  static int32_t computing_dtype(const HstuAttentionTask &task) { return task.paged_keys.scales ? JD_F32 : task.dtype; }
+
   const HstuAttentionTask &t;
   const int tiles;
   float *const s, *const k, *const v;

@@ -180,22 +180,30 @@ struct AttentionScratch {
   size_t task, tile, partial;
 };
 
-struct KernelTable {
-  const char *isa;
-
+// -- the tables, one a family of operators: each is a translation unit of its own (isa/<family>.cpp) -------------------------
+struct TargetAttentionKernels {
   int attention_lanes;  // query rows of a tile
   AttentionScratch (*target_attention_scratch)(int32_t dtype, int32_t head_dim);
-  AttentionScratch (*hstu_attention_scratch)(int32_t dtype, int32_t head_dim);
   void (*target_attention)(const TargetAttentionTask &);
-  void (*hstu_attention)(const HstuAttentionTask &);
+};
 
+struct HstuAttentionKernels {
+  AttentionScratch (*hstu_attention_scratch)(int32_t dtype, int32_t head_dim);
+  void (*hstu_attention)(const HstuAttentionTask &);
+};
+
+struct DecodeKernels {
   size_t decode_scratch;  // floats
   void (*decode_piece)(const DecodeTask &);  // state := of one piece
   void (*decode_merge)(float *total, const float *newer, int rows, int dim_v);  // of states
   void (*decode_finish)(const DecodeTask &);  // out and lse from the state
+};
 
+struct EmbeddingKernels {
   void (*embedding_bag)(const EmbeddingTask &, EmbeddingFindings &);
+};
 
+struct BlockKernels {
   int linear_columns;     // of a panel
   size_t linear_scratch;  // floats
   void (*linear)(const LinearTask &);
@@ -203,7 +211,10 @@ struct KernelTable {
   void (*l2_normalize)(const L2NormalizeTask &);
 };
 
-extern const KernelTable kGenericKernels, kAvx2Kernels, kAvx512Kernels, kAvx512Bf16Kernels;
+// All kernels of an instruction set.
+struct KernelTable : TargetAttentionKernels, HstuAttentionKernels, DecodeKernels, EmbeddingKernels, BlockKernels {
+  const char *isa;
+};
 
 }  // namespace jindou::cpu
 

@@ -42,6 +42,8 @@ struct TargetAttention {
   static constexpr size_t kTileFloats = Tile::kQueryFloats + 2 * State::kFloats;
   static constexpr size_t kPartialFloats = State::kFloats;
 
+  static int32_t computing_dtype(const TargetAttentionTask &task) { return task.dtype; }
+
   const TargetAttentionTask &t;
   const int tiles;
   const int64_t segments;
