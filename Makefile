@@ -6,13 +6,14 @@
 #   make bench [BENCH=<regex>] [JMH="<options>"]       JMH benchmarks -> bench/results/
 #   make parity CASE=<folder> [DEVICE=cpu|cuda|simt]   compare with another implementation's results
 #   make bindings JEXTRACT=<path>                      regenerate the Panama bindings
+#   make operator-table                                write what works into docs/operators.md
 #   make javadoc                                       API documentation, warnings are errors
 #   make gpu-bundle, make gpu-run OUT=<dir>            everything for a GPU machine without Maven, JDK or network
 #   make native | cuda | java | clean                  the parts
 SHELL := /bin/bash
 .SHELLFLAGS := -eu -o pipefail -c
 .DEFAULT_GOAL := help
-.PHONY: help setup setup-test native cuda java demo embed-log test test-native test-sanitized test-java bench parity bindings javadoc gpu-bundle gpu-run clean
+.PHONY: help setup setup-test native cuda java demo embed-log test test-native test-sanitized test-java bench parity bindings operator-table javadoc gpu-bundle gpu-run clean
 
 BUILD := build
 JOBS ?= $(shell nproc)
@@ -97,6 +98,11 @@ gpu-run:
 bindings:
 	@test -n "$(JEXTRACT)" || { echo "usage: make bindings JEXTRACT=<path of jextract>" >&2; exit 2; }
 	@bindings/generate.sh "$(JEXTRACT)"
+
+operator-table: setup-test
+	@cmake -S . -B $(BUILD)/native -G Ninja -DCMAKE_BUILD_TYPE=Release -DBUILD_TESTING=ON --log-level=NOTICE
+	@cmake --build $(BUILD)/native -j $(JOBS) --target operator_table
+	@$(BUILD)/native/bin/operator_table write docs/operators.md
 
 javadoc: native
 	@$(MVN) -DskipTests -pl java-api -am package javadoc:javadoc
