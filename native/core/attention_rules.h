@@ -15,11 +15,11 @@ inline constexpr int64_t kMaxCandidates = 4096;
 inline constexpr int64_t kMaxLength = 131072;
 
 inline void check_dtypes(Rules &rules, int32_t dtype, int32_t out_dtype, int32_t offset_dtype) {
-  rules.dtype("dtype", dtype, {JD_F32, JD_BF16});
-  if (dtype == JD_BF16) {
-    rules.dtype("out_dtype", out_dtype, {JD_BF16, JD_F32});
-  } else {
+  rules.dtype("dtype", dtype, {JD_F32, JD_F16, JD_BF16});
+  if (dtype == JD_F32) {
     rules.dtype("out_dtype", out_dtype, {JD_F32});
+  } else {
+    rules.dtype("out_dtype", out_dtype, {dtype, JD_F32});
   }
   rules.dtype("offset_dtype", offset_dtype, {JD_I32, JD_I64});
 }

@@ -61,8 +61,8 @@ void Rules::dtype(const char *name, int32_t value, std::initializer_list<int32_t
 }
 
 void Rules::head_dim(const char *name, int32_t value) {
-  if (value == 32 || value == 64 || value == 96 || value == 128) return;
-  fail(JD_INVALID_ARGUMENT, name, "expected 32, 64, 96 or 128, got %d", value);
+  if (value == 32 || value == 64 || value == 96 || value == 128 || value == 192 || value == 256) return;
+  fail(JD_INVALID_ARGUMENT, name, "expected 32, 64, 96, 128, 192 or 256, got %d", value);
 }
 
 void Rules::equal(const char *name, int64_t value, const char *other, int64_t expected) {

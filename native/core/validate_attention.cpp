@@ -25,7 +25,7 @@ jd_status check_description(const Context &context, jd_target_attention_desc &d)
                d.num_kv_heads);
   }
   rules.head_dim("head_dim_qk", d.head_dim_qk);
-  rules.equal("head_dim_v", d.head_dim_v, "head_dim_qk", d.head_dim_qk);
+  rules.head_dim("head_dim_v", d.head_dim_v);
   rules.finite("scale", d.scale);
   rules.flag("self_key", d.self_key);
   rules.integer("bounds", d.bounds, JD_BOUNDS_STRICT, JD_BOUNDS_ZERO);
@@ -44,7 +44,7 @@ jd_status check_description(const Context &context, jd_hstu_attention_desc &d) {
   check_dtypes(rules, d.dtype, d.out_dtype, d.offset_dtype);
   rules.integer("num_heads", d.num_heads, 1, kMaxHeads);
   rules.head_dim("head_dim_qk", d.head_dim_qk);
-  rules.equal("head_dim_v", d.head_dim_v, "head_dim_qk", d.head_dim_qk);
+  rules.head_dim("head_dim_v", d.head_dim_v);
   rules.finite("alpha", d.alpha);
   rules.finite_above_zero("scaling_seqlen", d.scaling_seqlen);
   rules.flag("causal", d.causal);

@@ -71,8 +71,8 @@ class HstuAttention final : public Plan {
       : Plan(d, allocator),
         desc_(desc),
         lanes_(d.kernels.attention_lanes),
-        scratch_(larger(d.kernels.hstu_attention_scratch(desc.dtype, desc.head_dim_qk),
-                        d.kernels.hstu_attention_scratch(JD_F32, desc.head_dim_qk))),  // quantised pages are computed in f32
+        scratch_(larger(d.kernels.hstu_attention_scratch(desc.dtype, desc.head_dim_qk, desc.head_dim_v),
+                        d.kernels.hstu_attention_scratch(JD_F32, desc.head_dim_qk, desc.head_dim_v))),  // quantised pages are computed in f32
         floats_of_worker_(static_cast<int64_t>(scratch_.task + kTilesOfTask * scratch_.tile)) {}
 
   jd_status prepare(jd_error *error) {
@@ -128,7 +128,7 @@ class HstuAttention final : public Plan {
       tasks += (sequences[b].queries + rows_of_task - 1) / rows_of_task * desc_.num_heads;
       ends[b] = tasks;
     }
-    device.pool.run(tasks, pairs * desc_.head_dim_qk * 2, [&](int64_t index, int worker) {
+    device.pool.run(tasks, pairs * (desc_.head_dim_qk + desc_.head_dim_v), [&](int64_t index, int worker) {
       const int64_t b = std::upper_bound(ends, ends + a.batch, index) - ends;
       const int64_t from_end = (ends[b] - 1 - index) / desc_.num_heads;  // chunk of rows, the last one first
       const int64_t first_row = sequences[b].rows - sequences[b].queries + from_end * rows_of_task;
@@ -179,7 +179,8 @@ class HstuAttention final : public Plan {
     HstuAttentionTask t;
     t.dtype = desc_.dtype;
     t.out_dtype = desc_.out_dtype;
-    t.head_dim = desc_.head_dim_qk;
+    t.dim_qk = desc_.head_dim_qk;
+    t.dim_v = desc_.head_dim_v;
     t.alpha = desc_.alpha;
     t.first_row = first_row;
     t.last_row = last_row;
@@ -187,7 +188,7 @@ class HstuAttention final : public Plan {
     t.queries = head_rows(a.queries, x.first_query, head);
     if (a.key_pages.dtype) {
       const PageTable table(a.page_table, a.key_pages);
-      t.keys = t.values = {nullptr, 0};
+      t.keys = t.values = {};
       t.paged_keys = paged_rows(a.key_pages, a.key_scales, table, x.number, head);
       t.paged_values = paged_rows(a.value_pages, a.value_scales, table, x.number, head);
     } else {
@@ -216,7 +217,7 @@ class HstuAttention final : public Plan {
   }
 
   static HeadRows head_rows(const jdb_tensor &t, int64_t row, int64_t head) {
-    return {element(t, row * t.strides[0] + head * t.strides[1]), t.strides[0]};
+    return {element(t, row * t.strides[0] + head * t.strides[1]), t.strides[0], t.dtype};
   }
 
   // A bias [n] or [heads, n].

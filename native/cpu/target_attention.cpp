@@ -30,7 +30,7 @@ class TargetAttention final : public Plan {
         desc_(desc),
         group_(desc.num_heads / desc.num_kv_heads),
         lanes_(d.kernels.attention_lanes),
-        scratch_(d.kernels.target_attention_scratch(desc.dtype, desc.head_dim_qk)) {}
+        scratch_(d.kernels.target_attention_scratch(desc.dtype, desc.head_dim_qk, desc.head_dim_v)) {}
 
   jd_status prepare(jd_error *error) {
     const int threads = device.pool.size();
@@ -102,7 +102,7 @@ class TargetAttention final : public Plan {
     x.lanes = (integer_at(a.candidate_offsets, u + 1) - x.first_candidate) * group_;
     x.tiles = divide(x.lanes, lanes_);
     x.segments = divide(x.keys, kSegment);
-    x.cost = x.lanes * (x.keys + 16) * desc_.head_dim_qk * 2;
+    x.cost = x.lanes * (x.keys + 16) * (desc_.head_dim_qk + desc_.head_dim_v);
     return x;
   }
 
@@ -130,7 +130,8 @@ class TargetAttention final : public Plan {
       TargetAttentionTask t;
       t.dtype = desc_.dtype;
       t.out_dtype = desc_.out_dtype;
-      t.head_dim = desc_.head_dim_qk;
+      t.dim_qk = desc_.head_dim_qk;
+      t.dim_v = desc_.head_dim_v;
       t.group = static_cast<int32_t>(group_);
       t.scale = desc_.scale;
       t.silu_norm = desc_.activation == JD_ACTIVATION_SILU ? 1.0f / desc_.scaling_seqlen : 0.0f;
@@ -165,8 +166,8 @@ class TargetAttention final : public Plan {
     return element(t, row * t.strides[0] + head * group_ * t.strides[1]);
   }
   static HeadRows head_rows(const jdb_tensor &t, int64_t row, int64_t head) {
-    if (!t.data) return {nullptr, 0};
-    return {element(t, row * t.strides[0] + head * t.strides[1]), t.strides[0]};
+    if (!t.data) return {};
+    return {element(t, row * t.strides[0] + head * t.strides[1]), t.strides[0], t.dtype};
   }
 
   const jd_target_attention_desc desc_;

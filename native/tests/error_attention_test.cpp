@@ -148,7 +148,7 @@ TEST_F(TargetAttentionErrors, a_good_call_passes_with_defaults_filled_in) {
 TEST_F(TargetAttentionErrors, descriptions) {
   refused_plan([](Desc &d) { d.struct_size = 0; }, {"argument 'desc'", "struct_size", "got 0"});
   refused_plan([](Desc &d) { d.struct_size += 4; }, {"argument 'desc'", "struct_size"});
-  refused_plan([](Desc &d) { d.dtype = JD_F16; }, {"argument 'dtype'", "f32 or bf16", "got f16"});
+  refused_plan([](Desc &d) { d.dtype = JD_F64; }, {"argument 'dtype'", "f32, f16 or bf16", "got f64"});
   refused_plan([](Desc &d) { d.dtype = 0; }, {"argument 'dtype'", "got unknown (0)"});
   refused_plan([](Desc &d) { d.out_dtype = JD_BF16; }, {"argument 'out_dtype'", "expected f32", "got bf16"});
   refused_plan([](Desc &d) { d.out_dtype = JD_I32; }, {"argument 'out_dtype'"});
@@ -163,11 +163,18 @@ TEST_F(TargetAttentionErrors, descriptions) {
   refused_plan([](Desc &d) { d.num_kv_heads = 3; }, {"argument 'num_kv_heads'", "divisor of num_heads = 4", "got 3"});
   refused_plan([](Desc &d) { d.num_kv_heads = 8; }, {"argument 'num_kv_heads'", "1..4", "got 8"});
   refused_plan([](Desc &d) { d.num_kv_heads = -2; }, {"argument 'num_kv_heads'", "got -2"});
-  for (const int32_t dim : {0, 16, 48, 63, 160, 256, -64}) {
-    refused_plan([=](Desc &d) { d.head_dim_qk = d.head_dim_v = dim; },
-                 {"argument 'head_dim_qk'", "32, 64, 96 or 128", std::to_string(dim).c_str()});
+  for (const int32_t dim : {0, 16, 48, 63, 160, 224, 257, 512, -64}) {
+    const std::string got = "got " + std::to_string(dim);
+    refused_plan([=](Desc &d) { d.head_dim_qk = dim; },
+                 {"argument 'head_dim_qk'", "32, 64, 96, 128, 192 or 256", got.c_str()});
+    refused_plan([=](Desc &d) { d.head_dim_v = dim; }, {"argument 'head_dim_v'", "32, 64, 96, 128, 192 or 256", got.c_str()});
   }
-  refused_plan([](Desc &d) { d.head_dim_v = 128; }, {"argument 'head_dim_v'", "64 as head_dim_qk", "got 128"});
+  refused_plan(
+      [](Desc &d) {
+        d.dtype = JD_F16;
+        d.out_dtype = JD_BF16;
+      },
+      {"argument 'out_dtype'", "f16 or f32", "got bf16"});
   refused_plan([](Desc &d) { d.scale = kNan; }, {"argument 'scale'", "finite", "nan"});
   refused_plan([](Desc &d) { d.scale = kInfinity; }, {"argument 'scale'", "finite", "inf"});
   refused_plan([](Desc &d) { d.scale = -kInfinity; }, {"argument 'scale'", "-inf"});
@@ -314,6 +321,41 @@ TEST_F(TargetAttentionErrors, empty_batches_pass) {
                  {"argument 'history_offsets'", "last offset to be 2", "got 0 at position 2"});
 }
 
+TEST_F(TargetAttentionErrors, every_pair_of_head_dims_and_dtypes_passes) {
+  for (const int32_t dtype : {JD_F32, JD_F16, JD_BF16}) {
+    for (const int32_t out_dtype : {dtype, static_cast<int32_t>(JD_F32)}) {
+      for (const int32_t qk : {32, 64, 96, 128, 192, 256}) {
+        for (const int32_t v : {32, 64, 96, 128, 192, 256}) {
+          desc.dtype = dtype;
+          desc.out_dtype = out_dtype;
+          desc.head_dim_qk = qk;
+          desc.head_dim_v = v;
+          good_plan();
+        }
+      }
+    }
+  }
+}
+
+TEST_F(TargetAttentionErrors, values_narrower_than_keys) {
+  desc.dtype = desc.out_dtype = JD_F16;
+  desc.head_dim_v = 32;
+  const jd_plan plan = good_plan();
+  args.candidates = tensor(JD_F16, {6, 4, 64});
+  args.keys = tensor(JD_F16, {9, 2, 64});
+  args.values = tensor(JD_F16, {9, 2, 32});
+  args.candidate_keys = tensor(JD_F16, {6, 2, 64});
+  args.candidate_values = tensor(JD_F16, {6, 2, 32});
+  args.out = tensor(JD_F16, {6, 4, 32});
+  ASSERT_EQ(jd_target_attention_run(plan, stream, &args, &error), JD_OK) << error.message;
+  refused_run(plan, [&](Args &a) { a.values = tensor(JD_F16, {9, 2, 64}); }, {"argument 'values'", "[9, 2, 32]", "[9, 2, 64]"});
+  refused_run(plan, [&](Args &a) { a.keys = tensor(JD_F16, {9, 2, 32}); }, {"argument 'keys'", "2, 64]", "[9, 2, 32]"});
+  refused_run(plan, [&](Args &a) { a.candidate_values = tensor(JD_F16, {6, 2, 64}); }, {"argument 'candidate_values'", "[6, 2, 32]"});
+  refused_run(plan, [&](Args &a) { a.out = tensor(JD_F16, {6, 4, 64}); }, {"argument 'out'", "[6, 4, 32]"});
+  refused_run(plan, [&](Args &a) { a.out = tensor(JD_F32, {6, 4, 32}); }, {"argument 'out'", "dtype f16", "got f32"});
+  refused_run(plan, [&](Args &a) { a.keys = tensor(JD_BF16, {9, 2, 64}); }, {"argument 'keys'", "dtype f16", "got bf16"});
+}
+
 // -- hstu_attention ----------------------------------------------------------------------------------------------------
 
 struct Hstu {
@@ -416,7 +458,7 @@ TEST_F(HstuAttentionErrors, every_mask_passes) {
 
 TEST_F(HstuAttentionErrors, descriptions) {
   refused_plan([](Desc &d) { d.struct_size = 16; }, {"argument 'desc'", "struct_size", "got 16"});
-  refused_plan([](Desc &d) { d.dtype = JD_F64; }, {"argument 'dtype'", "f32 or bf16", "got f64"});
+  refused_plan([](Desc &d) { d.dtype = JD_F8_E4M3; }, {"argument 'dtype'", "f32, f16 or bf16", "got f8_e4m3"});
   refused_plan([](Desc &d) { d.out_dtype = JD_F16; }, {"argument 'out_dtype'", "got f16"});
   refused_plan(
       [](Desc &d) {
@@ -426,9 +468,8 @@ TEST_F(HstuAttentionErrors, descriptions) {
       {"argument 'out_dtype'", "bf16 or f32", "got f16"});
   refused_plan([](Desc &d) { d.offset_dtype = 0; }, {"argument 'offset_dtype'"});
   refused_plan([](Desc &d) { d.num_heads = 0; }, {"argument 'num_heads'", "1..256"});
-  refused_plan([](Desc &d) { d.head_dim_qk = d.head_dim_v = 40; },
-               {"argument 'head_dim_qk'", "32, 64, 96 or 128", "got 40"});
-  refused_plan([](Desc &d) { d.head_dim_v = 32; }, {"argument 'head_dim_v'", "64 as head_dim_qk", "got 32"});
+  refused_plan([](Desc &d) { d.head_dim_qk = 40; }, {"argument 'head_dim_qk'", "32, 64, 96, 128, 192 or 256", "got 40"});
+  refused_plan([](Desc &d) { d.head_dim_v = 160; }, {"argument 'head_dim_v'", "32, 64, 96, 128, 192 or 256", "got 160"});
   refused_plan([](Desc &d) { d.alpha = kNan; }, {"argument 'alpha'", "finite", "nan"});
   refused_plan([](Desc &d) { d.scaling_seqlen = 0; }, {"argument 'scaling_seqlen'", "> 0", "got 0"});
   refused_plan([](Desc &d) { d.scaling_seqlen = -1; }, {"argument 'scaling_seqlen'", "got -1"});
@@ -533,6 +574,31 @@ TEST_F(HstuAttentionErrors, biases) {
   refused_run(plan, [](Args &a) { a.timestamps = 0; }, {"argument 'timestamps'", "a tensor", "there is a time_bias"});
   refused_run(plan, [&](Args &a) { a.timestamps = tensor(JD_I64, {8}); }, {"argument 'timestamps'", "[9]", "[8]"});
   refused_run(plan, [&](Args &a) { a.timestamps = tensor(JD_I32, {9}); }, {"argument 'timestamps'", "i64", "i32"});
+}
+
+TEST_F(HstuAttentionErrors, values_wider_than_keys) {
+  desc.dtype = JD_F16;
+  desc.out_dtype = JD_F32;
+  desc.head_dim_v = 256;
+  const jd_plan plan = good_plan();
+  args.queries = tensor(JD_F16, {9, 2, 64});
+  args.keys = tensor(JD_F16, {9, 2, 64});
+  args.values = tensor(JD_F16, {9, 2, 256});
+  args.out = tensor(JD_F32, {9, 2, 256});
+  ASSERT_EQ(jd_hstu_attention_run(plan, stream, &args, &error), JD_OK) << error.message;
+  refused_run(plan, [&](Args &a) { a.values = tensor(JD_F16, {9, 2, 64}); }, {"argument 'values'", "[9, 2, 256]", "[9, 2, 64]"});
+  refused_run(plan, [&](Args &a) { a.out = tensor(JD_F32, {9, 2, 64}); }, {"argument 'out'", "[9, 2, 256]", "[9, 2, 64]"});
+  refused_run(plan, [&](Args &a) { a.keys = tensor(JD_F16, {9, 2, 256}); }, {"argument 'keys'", "2, 64]"});
+  args.keys = args.values = args.offsets = 0;
+  args.key_pages = tensor(JD_F16, {7, 16, 2, 64});
+  args.value_pages = tensor(JD_F16, {7, 16, 2, 256});
+  args.page_table = tensor(JD_I32, {3, 2});
+  args.seq_lens = i32({4, 5, 0});
+  args.q_offsets = i32({0, 4, 9, 9});
+  ASSERT_EQ(jd_hstu_attention_run(plan, stream, &args, &error), JD_OK) << error.message;
+  refused_run(plan, [&](Args &a) { a.value_pages = tensor(JD_F16, {7, 16, 2, 64}); }, {"argument 'value_pages': expected shape"});
+  refused_run(plan, [&](Args &a) { a.key_pages = tensor(JD_BF16, {7, 16, 2, 64}); },
+              {"argument 'key_pages': expected f16, f8_e4m3 or i8, got bf16"});
 }
 
 TEST_F(HstuAttentionErrors, bf16_and_wide_offsets) {

@@ -12,33 +12,36 @@ struct Variant {
   int64_t padding = 0;
 };
 
+// dim_v: 0 = dim.
 HstuAttentionCase make(Random &random, int32_t dtype, int64_t dim, int64_t heads, const std::vector<int64_t> &lengths,
-                       const std::vector<int64_t> &targets = {}) {
+                       const std::vector<int64_t> &targets = {}, int64_t dim_v = 0) {
   HstuAttentionCase c;
   c.heads = heads;
-  c.dqk = c.dv = dim;
+  c.dqk = dim;
+  c.dv = dim_v ? dim_v : dim;
   c.alpha = static_cast<float>(1.0 / std::sqrt(static_cast<double>(dim)));
   c.scaling_seqlen = 50;
   c.offsets = offsets_of(lengths);
   c.num_targets = targets;
-  const int64_t count = c.offsets.back() * heads * dim;
-  c.queries = random.values(count, dtype, 2);
-  c.keys = random.values(count, dtype, 2);
-  c.values = random.values(count, dtype);
+  const int64_t count = c.offsets.back() * heads;
+  c.queries = random.values(count * c.dqk, dtype, 2);
+  c.keys = random.values(count * c.dqk, dtype, 2);
+  c.values = random.values(count * c.dv, dtype);
   return c;
 }
 
 class HstuAttention : public ::testing::TestWithParam<std::string> {
  protected:
-  jd_tensor run(Rig &rig, const HstuAttentionCase &c, const Variant &s) {
-    const int64_t batch = static_cast<int64_t>(c.offsets.size()) - 1, total = c.offsets.back();
+  static jd_hstu_attention_desc describe(const HstuAttentionCase &c, const Variant &s) {
+    const int64_t batch = static_cast<int64_t>(c.offsets.size()) - 1;
     jd_hstu_attention_desc desc{};
     desc.struct_size = sizeof desc;
     desc.dtype = s.dtype;
     desc.out_dtype = s.out_dtype;
     desc.offset_dtype = s.offset_dtype;
     desc.num_heads = static_cast<int32_t>(c.heads);
-    desc.head_dim_qk = desc.head_dim_v = static_cast<int32_t>(c.dqk);
+    desc.head_dim_qk = static_cast<int32_t>(c.dqk);
+    desc.head_dim_v = static_cast<int32_t>(c.dv);
     desc.alpha = static_cast<float>(c.alpha);
     desc.scaling_seqlen = static_cast<float>(c.scaling_seqlen);
     desc.causal = c.mask.causal;
@@ -48,6 +51,22 @@ class HstuAttention : public ::testing::TestWithParam<std::string> {
     desc.max_batch = std::max<int64_t>(batch, 1);
     desc.max_seq_len = 1;
     for (int64_t b = 0; b < batch; ++b) desc.max_seq_len = std::max(desc.max_seq_len, c.offsets[b + 1] - c.offsets[b]);
+    return desc;
+  }
+
+  // Whether the device has a kernel for the case's dtypes and head dims.
+  static bool available(Rig &rig, const HstuAttentionCase &c, const Variant &s) {
+    const jd_hstu_attention_desc desc = describe(c, s);
+    Error error;
+    jd_plan plan = 0;
+    const jd_status status = jd_hstu_attention_plan(rig.device, &desc, &plan, &error);
+    if (plan) rig.keep(plan);
+    return rig.has_kernel(status, error);
+  }
+
+  jd_tensor run(Rig &rig, const HstuAttentionCase &c, const Variant &s) {
+    const int64_t total = c.offsets.back();
+    const jd_hstu_attention_desc desc = describe(c, s);
     Error error;
     jd_plan plan = 0;
     rig.check(jd_hstu_attention_plan(rig.device, &desc, &plan, &error), error);
@@ -55,10 +74,9 @@ class HstuAttention : public ::testing::TestWithParam<std::string> {
     jd_hstu_attention_args a{};
     a.struct_size = sizeof a;
     const int64_t queries = c.q_offsets.empty() ? total : c.q_offsets.back();
-    const std::vector<int64_t> shape = {total, c.heads, c.dqk}, query_shape = {queries, c.heads, c.dqk};
-    a.queries = rig.tensor(s.dtype, query_shape, c.queries, s.padding);
-    a.keys = rig.tensor(s.dtype, shape, c.keys, s.padding);
-    a.values = rig.tensor(s.dtype, shape, c.values, s.padding);
+    a.queries = rig.tensor(s.dtype, {queries, c.heads, c.dqk}, c.queries, s.padding);
+    a.keys = rig.tensor(s.dtype, {total, c.heads, c.dqk}, c.keys, s.padding);
+    a.values = rig.tensor(s.dtype, {total, c.heads, c.dv}, c.values, s.padding);
     a.offsets = rig.integers(s.offset_dtype, c.offsets);
     if (!c.num_targets.empty()) a.num_targets = rig.integers(JD_I32, c.num_targets);
     if (!c.attn_scale.empty()) a.attn_scale = rig.tensor(JD_F32, {queries}, c.attn_scale);
@@ -66,7 +84,7 @@ class HstuAttention : public ::testing::TestWithParam<std::string> {
     if (!c.timestamps.empty()) a.timestamps = rig.integers(JD_I64, c.timestamps);
     if (!c.position_bias.empty()) a.position_bias = rig.tensor(JD_F32, bias_shape(c, c.position_bias), c.position_bias);
     if (!c.time_bias.empty()) a.time_bias = rig.tensor(JD_F32, bias_shape(c, c.time_bias), c.time_bias);
-    a.out = rig.poisoned(s.out_dtype ? s.out_dtype : s.dtype, query_shape, s.padding);
+    a.out = rig.poisoned(s.out_dtype ? s.out_dtype : s.dtype, {queries, c.heads, c.dv}, s.padding);
     rig.check(jd_hstu_attention_run(plan, rig.stream, &a, &error), error);
     rig.check(jd_stream_synchronize(rig.stream, &error), error);
     return a.out;
@@ -146,6 +164,45 @@ TEST_P(HstuAttention, matches_the_reference_for_every_dtype_and_head_dim) {
         s.out_dtype = out_dtype;
         compare(rig, make(random, dtype, dim, 2, {33, 70}, {5, 0}), s, "dim " + std::to_string(dim));
       }
+    }
+  }
+}
+
+TEST_P(HstuAttention, every_pair_of_head_dims_and_f16) {
+  Rig rig(GetParam());
+  int turn = 0;
+  for (const int32_t dtype : {JD_F32, JD_F16, JD_BF16}) {
+    for (const int64_t dim : {32, 64, 96, 128, 192, 256}) {
+      for (const int64_t dim_v : {32, 64, 96, 128, 192, 256}) {
+        if (!rig.fast() && ++turn % 5 != 0) continue;
+        Random random(dim + dim_v);
+        Variant s;
+        s.dtype = dtype;
+        s.out_dtype = (dim + dim_v) % 64 ? 0 : static_cast<int32_t>(JD_F32);
+        s.padding = dim < dim_v ? 16 : 0;
+        HstuAttentionCase c = make(random, dtype, dim, 2, {50, 0, 67}, {9, 0, 0}, dim_v);
+        if (!available(rig, c, s)) continue;
+        const std::string what = std::string(jd_dtype_name(dtype)) + ", dims " + std::to_string(dim) + " and " + std::to_string(dim_v);
+        compare(rig, c, s, what);
+        c.mask = {true, 3, 20, 10};
+        add_biases(c, random, true, true, true);
+        compare(rig, last_rows(c, {7, 0, 66}), s, what + ", last rows");
+      }
+    }
+  }
+}
+
+TEST_P(HstuAttention, f16_around_every_tile_and_block) {
+  Rig rig(GetParam());
+  for (const int32_t out_dtype : {JD_F16, JD_F32}) {
+    Variant s;
+    s.dtype = JD_F16;
+    s.out_dtype = out_dtype;
+    for (const int64_t n : {1, 15, 16, 17, 48, 63, 64, 65, 97, 129}) {
+      Random random(n);
+      const HstuAttentionCase c = make(random, JD_F16, 64, 1, {n}, {n / 3}, 96);
+      if (!available(rig, c, s)) return;
+      compare(rig, c, s, std::to_string(n) + " rows");
     }
   }
 }
@@ -369,24 +426,27 @@ TEST_P(HstuAttention, causal_rows_ignore_what_follows) {
 
 TEST_P(HstuAttention, a_sequence_does_not_depend_on_the_batch) {
   Rig rig(GetParam(), 2);
-  for (const int32_t dtype : {JD_F32, JD_BF16}) {
+  for (const int32_t dtype : {JD_F32, JD_BF16, JD_F16}) {
     Random random(11);
     Variant s;
     s.dtype = dtype;
     const std::vector<int64_t> lengths = {60, 0, 131, 9, 64};
-    HstuAttentionCase c = make(random, dtype, 32, 2, lengths, {10, 0, 5, 9, 0});
+    HstuAttentionCase c = make(random, dtype, 32, 2, lengths, {10, 0, 5, 9, 0}, dtype == JD_F16 ? 64 : 32);
     c.mask = {true, 3, 40, 6};
+    if (dtype == JD_F16 && !available(rig, c, s)) continue;
     const std::vector<uint32_t> together = rig.bits(run(rig, c, s));
     for (size_t b = 0; b < lengths.size(); ++b) {
       HstuAttentionCase alone = c;
       alone.offsets = {0, lengths[b]};
       alone.num_targets = {c.num_targets[b]};
-      const int64_t begin = c.offsets[b] * 64, end = c.offsets[b + 1] * 64;
-      for (auto member : {&HstuAttentionCase::queries, &HstuAttentionCase::keys, &HstuAttentionCase::values}) {
-        (alone.*member).assign((c.*member).begin() + begin, (c.*member).begin() + end);
-      }
+      const auto cut = [&](std::vector<double> HstuAttentionCase::*member, int64_t width) {
+        (alone.*member).assign((c.*member).begin() + c.offsets[b] * width, (c.*member).begin() + c.offsets[b + 1] * width);
+      };
+      cut(&HstuAttentionCase::queries, 2 * c.dqk);
+      cut(&HstuAttentionCase::keys, 2 * c.dqk);
+      cut(&HstuAttentionCase::values, 2 * c.dv);
       const std::vector<uint32_t> bits = rig.bits(run(rig, alone, s));
-      EXPECT_TRUE(std::equal(bits.begin(), bits.end(), together.begin() + begin)) << "sequence " << b;
+      EXPECT_TRUE(std::equal(bits.begin(), bits.end(), together.begin() + c.offsets[b] * 2 * c.dv)) << "sequence " << b;
     }
   }
 }

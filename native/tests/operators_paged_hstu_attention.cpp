@@ -14,8 +14,9 @@ struct Problem {
   int32_t dtype = JD_F32;
 };
 
+// dim_v: 0 = dim.
 Problem make(uint64_t seed, int32_t dtype, int64_t dim, int64_t heads, const std::vector<int64_t> &lengths,
-             const std::vector<int64_t> &asked) {
+             const std::vector<int64_t> &asked, int64_t dim_v = 0) {
   Random random(seed);
   Problem p;
   p.dtype = dtype;
@@ -23,14 +24,15 @@ Problem make(uint64_t seed, int32_t dtype, int64_t dim, int64_t heads, const std
   p.asked = asked;
   HstuAttentionCase &c = p.c;
   c.heads = heads;
-  c.dqk = c.dv = dim;
+  c.dqk = dim;
+  c.dv = dim_v ? dim_v : dim;
   c.alpha = static_cast<float>(1.0 / std::sqrt(static_cast<double>(dim)));
   c.scaling_seqlen = 50;
   c.offsets = offsets_of(lengths);
   c.q_offsets = offsets_of(asked);
   c.queries = random.values(c.q_offsets.back() * heads * dim, dtype, 2);
   c.keys = random.values(c.offsets.back() * heads * dim, dtype, 2);
-  c.values = random.values(c.offsets.back() * heads * dim, dtype);
+  c.values = random.values(c.offsets.back() * heads * c.dv, dtype);
   return p;
 }
 
@@ -51,7 +53,7 @@ void add_biases(Problem &p, bool position, bool time, bool per_head) {
 
 class PagedHstuAttention : public ::testing::TestWithParam<std::string> {
  protected:
-  jd_plan plan(Rig &rig, const Problem &p, int32_t bounds = JD_BOUNDS_STRICT) {
+  static jd_hstu_attention_desc describe(const Problem &p, int32_t bounds) {
     const HstuAttentionCase &c = p.c;
     jd_hstu_attention_desc desc{};
     desc.struct_size = sizeof desc;
@@ -70,6 +72,19 @@ class PagedHstuAttention : public ::testing::TestWithParam<std::string> {
     desc.bounds = bounds;
     desc.max_batch = std::max<int64_t>(static_cast<int64_t>(p.lengths.size()), 1);
     desc.max_seq_len = std::max<int64_t>(1, p.lengths.empty() ? 1 : *std::max_element(p.lengths.begin(), p.lengths.end()));
+    return desc;
+  }
+  // Whether the device has a kernel for the problem's dtype and head dims.
+  static bool available(Rig &rig, const Problem &p) {
+    const jd_hstu_attention_desc desc = describe(p, JD_BOUNDS_STRICT);
+    Error error;
+    jd_plan made = 0;
+    const jd_status status = jd_hstu_attention_plan(rig.device, &desc, &made, &error);
+    if (made) rig.keep(made);
+    return rig.has_kernel(status, error);
+  }
+  jd_plan plan(Rig &rig, const Problem &p, int32_t bounds = JD_BOUNDS_STRICT) {
+    const jd_hstu_attention_desc desc = describe(p, bounds);
     Error error;
     jd_plan made = 0;
     rig.check(jd_hstu_attention_plan(rig.device, &desc, &made, &error), error);
@@ -183,6 +198,28 @@ TEST_P(PagedHstuAttention, bits_of_the_run_without_pages) {
         p.c.num_targets = {11, 0, 0, 64, 3};
         expect_same_bits(rig, p, page_size, std::string(jd_dtype_name(dtype)) + ", dim " + std::to_string(dim) + ", pages of " +
                                                 std::to_string(page_size));
+      }
+    }
+  }
+}
+
+TEST_P(PagedHstuAttention, other_head_dims_and_f16) {
+  Rig rig(GetParam());
+  struct Dims {
+    int64_t qk, v;
+  };
+  for (const int32_t dtype : {JD_F32, JD_F16, JD_BF16}) {
+    for (const Dims d : {Dims{64, 64}, {192, 192}, {256, 256}, {32, 256}, {256, 32}, {96, 64}, {128, 192}}) {
+      Problem p = make(static_cast<uint64_t>(d.qk), dtype, d.qk, 2, {150, 1, 0, 64}, {20, 1, 0, 64}, d.v);
+      p.c.num_targets = {11, 0, 0, 20};
+      if (!available(rig, p)) continue;
+      const std::string what =
+          std::string(jd_dtype_name(dtype)) + ", dims " + std::to_string(d.qk) + " and " + std::to_string(d.v);
+      expect_same_bits(rig, p, d.qk < d.v ? 16 : 64, what);
+      add_biases(p, true, true, true);
+      for (const int32_t cache : {JD_F8_E4M3, JD_I8}) {
+        if (!rig.fast() && (cache == JD_I8) == (d.qk > d.v)) continue;
+        expect_near_reference(rig, p, cache, d.qk < d.v ? 128 : 16, what + " over " + jd_dtype_name(cache));
       }
     }
   }

@@ -13,6 +13,7 @@
 #include <cstdint>
 #include <cstdlib>
 #include <cstring>
+#include <iostream>
 #include <limits>
 #include <random>
 #include <sstream>
@@ -142,6 +143,17 @@ class Rig {
   int64_t scaled(int64_t size, int64_t when_slow) const { return fast() ? size : when_slow; }
   void check(jd_status status, const Error &error) const {
     if (status != JD_OK) ADD_FAILURE() << jd_status_name(status) << ": " << error.message;
+  }
+
+  // Whether the device has a kernel for what a plan was asked: `status` is the plan's. The cpu backend has them all; where
+  // another one refuses, the test's output says what.
+  bool has_kernel(jd_status status, const Error &error) const {
+    if (status != JD_UNSUPPORTED || std::strcmp(info.backend, "cpu") == 0) {
+      check(status, error);
+      return true;
+    }
+    std::cout << "[ REFUSED  ] by " << info.backend << ", not tested: " << error.message << std::endl;
+    return false;
   }
 
   // A dense tensor, or one whose dimensions but the last have strides larger by `padding` elements than they need.

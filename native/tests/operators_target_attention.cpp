@@ -12,12 +12,15 @@ struct Variant {
   int64_t padding = 0;  // elements between heads and between rows
 };
 
+// dim_v: 0 = dim.
 TargetAttentionCase make(Random &random, int32_t dtype, int64_t dim, int64_t heads, int64_t kv_heads,
-                         const std::vector<int64_t> &candidates, const std::vector<int64_t> &history, bool self_key) {
+                         const std::vector<int64_t> &candidates, const std::vector<int64_t> &history, bool self_key,
+                         int64_t dim_v = 0) {
   TargetAttentionCase c;
   c.heads = heads;
   c.kv_heads = kv_heads;
-  c.dqk = c.dv = dim;
+  c.dqk = dim;
+  c.dv = dim_v ? dim_v : dim;
   c.scale = static_cast<float>(1.0 / std::sqrt(static_cast<double>(dim)));
   c.self_key = self_key;
   c.candidate_offsets = offsets_of(candidates);
@@ -25,10 +28,10 @@ TargetAttentionCase make(Random &random, int32_t dtype, int64_t dim, int64_t hea
   const int64_t nc = c.candidate_offsets.back(), nk = c.history_offsets.back();
   c.candidates = random.values(nc * heads * dim, dtype, 2);
   c.keys = random.values(nk * kv_heads * dim, dtype, 2);
-  c.values = random.values(nk * kv_heads * dim, dtype);
+  c.values = random.values(nk * kv_heads * c.dv, dtype);
   if (self_key) {
     c.candidate_keys = random.values(nc * kv_heads * dim, dtype, 2);
-    c.candidate_values = random.values(nc * kv_heads * dim, dtype);
+    c.candidate_values = random.values(nc * kv_heads * c.dv, dtype);
   }
   return c;
 }
@@ -55,18 +58,17 @@ TargetAttentionCase user(const TargetAttentionCase &c, size_t u) {
 
 class TargetAttention : public ::testing::TestWithParam<std::string> {
  protected:
-  jd_tensor run(Rig &rig, const TargetAttentionCase &c, const Variant &s) {
+  static jd_target_attention_desc describe(const TargetAttentionCase &c, const Variant &s) {
     const int64_t batch = static_cast<int64_t>(c.candidate_offsets.size()) - 1;
-    const int64_t nc = c.candidate_offsets.back(), nk = c.history_offsets.back();
-    const int64_t H = c.heads, Hkv = c.kv_heads, d = c.dqk;
     jd_target_attention_desc desc{};
     desc.struct_size = sizeof desc;
     desc.dtype = s.dtype;
     desc.out_dtype = s.out_dtype;
     desc.offset_dtype = s.offset_dtype;
-    desc.num_heads = static_cast<int32_t>(H);
-    desc.num_kv_heads = static_cast<int32_t>(Hkv);
-    desc.head_dim_qk = desc.head_dim_v = static_cast<int32_t>(d);
+    desc.num_heads = static_cast<int32_t>(c.heads);
+    desc.num_kv_heads = static_cast<int32_t>(c.kv_heads);
+    desc.head_dim_qk = static_cast<int32_t>(c.dqk);
+    desc.head_dim_v = static_cast<int32_t>(c.dv);
     desc.scale = static_cast<float>(c.scale);
     desc.self_key = c.self_key;
     desc.num_latest = c.num_latest;
@@ -80,22 +82,39 @@ class TargetAttention : public ::testing::TestWithParam<std::string> {
       desc.max_candidates = std::max(desc.max_candidates, c.candidate_offsets[b + 1] - c.candidate_offsets[b]);
       desc.max_history = std::max(desc.max_history, c.history_offsets[b + 1] - c.history_offsets[b]);
     }
+    return desc;
+  }
+
+  // Whether the device has a kernel for the case's dtypes and head dims.
+  static bool available(Rig &rig, const TargetAttentionCase &c, const Variant &s) {
+    const jd_target_attention_desc desc = describe(c, s);
+    Error error;
+    jd_plan plan = 0;
+    const jd_status status = jd_target_attention_plan(rig.device, &desc, &plan, &error);
+    if (plan) rig.keep(plan);
+    return rig.has_kernel(status, error);
+  }
+
+  jd_tensor run(Rig &rig, const TargetAttentionCase &c, const Variant &s) {
+    const int64_t nc = c.candidate_offsets.back(), nk = c.history_offsets.back();
+    const int64_t H = c.heads, Hkv = c.kv_heads;
+    const jd_target_attention_desc desc = describe(c, s);
     Error error;
     jd_plan plan = 0;
     rig.check(jd_target_attention_plan(rig.device, &desc, &plan, &error), error);
     rig.keep(plan);
     jd_target_attention_args a{};
     a.struct_size = sizeof a;
-    a.candidates = rig.tensor(s.dtype, {nc, H, d}, c.candidates, s.padding);
+    a.candidates = rig.tensor(s.dtype, {nc, H, c.dqk}, c.candidates, s.padding);
     a.candidate_offsets = rig.integers(s.offset_dtype, c.candidate_offsets);
-    a.keys = rig.tensor(s.dtype, {nk, Hkv, d}, c.keys, s.padding);
-    a.values = rig.tensor(s.dtype, {nk, Hkv, d}, c.values, s.padding);
+    a.keys = rig.tensor(s.dtype, {nk, Hkv, c.dqk}, c.keys, s.padding);
+    a.values = rig.tensor(s.dtype, {nk, Hkv, c.dv}, c.values, s.padding);
     a.history_offsets = rig.integers(s.offset_dtype, c.history_offsets);
     if (c.self_key) {
-      a.candidate_keys = rig.tensor(s.dtype, {nc, Hkv, d}, c.candidate_keys, s.padding);
-      a.candidate_values = rig.tensor(s.dtype, {nc, Hkv, d}, c.candidate_values, s.padding);
+      a.candidate_keys = rig.tensor(s.dtype, {nc, Hkv, c.dqk}, c.candidate_keys, s.padding);
+      a.candidate_values = rig.tensor(s.dtype, {nc, Hkv, c.dv}, c.candidate_values, s.padding);
     }
-    a.out = rig.poisoned(s.out_dtype ? s.out_dtype : s.dtype, {nc, H, d}, s.padding);
+    a.out = rig.poisoned(s.out_dtype ? s.out_dtype : s.dtype, {nc, H, c.dv}, s.padding);
     rig.check(jd_target_attention_run(plan, rig.stream, &a, &error), error);
     rig.check(jd_stream_synchronize(rig.stream, &error), error);
     return a.out;
@@ -187,6 +206,47 @@ TEST_P(TargetAttention, matches_the_reference_for_every_dtype_and_head_dim) {
         }
       }
     }
+  }
+}
+
+TEST_P(TargetAttention, every_pair_of_head_dims_and_f16) {
+  Rig rig(GetParam());
+  int turn = 0;
+  for (const int32_t dtype : {JD_F32, JD_F16, JD_BF16}) {
+    for (const int64_t dim : {32, 64, 96, 128, 192, 256}) {
+      for (const int64_t dim_v : {32, 64, 96, 128, 192, 256}) {
+        if (!rig.fast() && ++turn % 5 != 0) continue;
+        Random random(dim + dim_v);
+        Variant s;
+        s.dtype = dtype;
+        s.out_dtype = (dim + dim_v) % 64 ? 0 : static_cast<int32_t>(JD_F32);
+        s.padding = dim < dim_v ? 16 : 0;
+        TargetAttentionCase c = make(random, dtype, dim, 2, 1, {5, 37}, {70, 131}, true, dim_v);
+        if (!available(rig, c, s)) continue;
+        const std::string what = name(dim, dtype) + ", of values " + std::to_string(dim_v);
+        compare(rig, c, s, what);
+        c.scaling_seqlen = 50;
+        c.num_latest = 66;
+        compare(rig, c, s, what + ", silu");
+      }
+    }
+  }
+}
+
+TEST_P(TargetAttention, f16_around_every_tile_block_and_segment) {
+  Rig rig(GetParam());
+  for (const int32_t out_dtype : {JD_F16, JD_F32}) {
+    Variant s;
+    s.dtype = JD_F16;
+    s.out_dtype = out_dtype;
+    for (const int64_t n : {1, 7, 8, 9, 47, 48, 49, 64, 65, 130}) {
+      Random random(n);
+      const TargetAttentionCase c = make(random, JD_F16, 64, 2, 2, {n, 3}, {n + 1, 64}, n % 2 == 0, 96);
+      if (!available(rig, c, s)) return;
+      compare(rig, c, s, std::to_string(n) + " candidates");
+    }
+    Random random(3);
+    compare(rig, make(random, JD_F16, 32, 1, 1, {3}, {rig.scaled(4159, 140)}, true, 64), s, "a long history");
   }
 }
 
@@ -366,16 +426,17 @@ TEST_P(TargetAttention, target_attention_ignores_other_candidates) {
 
 TEST_P(TargetAttention, a_user_does_not_depend_on_the_batch) {
   Rig rig(GetParam(), 2);
-  for (const int32_t dtype : {JD_F32, JD_BF16}) {
+  for (const int32_t dtype : {JD_F32, JD_BF16, JD_F16}) {
     Random random(14);
     Variant s;
     s.dtype = dtype;
     const std::vector<int64_t> candidates = {30, 1, 70, 0, 25}, history = {100, 260, 64, 10, 1};
-    const TargetAttentionCase c = make(random, dtype, 64, 2, 1, candidates, history, true);
+    const TargetAttentionCase c = make(random, dtype, 64, 2, 1, candidates, history, true, dtype == JD_F16 ? 32 : 64);
+    if (dtype == JD_F16 && !available(rig, c, s)) continue;
     const std::vector<uint32_t> together = rig.bits(run(rig, c, s));
     for (size_t u = 0; u < candidates.size(); ++u) {
       const std::vector<uint32_t> alone = rig.bits(run(rig, user(c, u), s));
-      EXPECT_TRUE(std::equal(alone.begin(), alone.end(), together.begin() + c.candidate_offsets[u] * 128)) << "user " << u;
+      EXPECT_TRUE(std::equal(alone.begin(), alone.end(), together.begin() + c.candidate_offsets[u] * 2 * c.dv)) << "user " << u;
     }
   }
 }

@@ -7,9 +7,12 @@
 // as it lies in memory: a block of keys is only copied together (and bf16 widened), never transposed; the few query rows are.
 //
 // Layouts, in floats; L = kLanes = kVectors * kWidth:
-//   q [kDim][L], k [kKeyBlock][kDim], v [kDim / kRows][kKeyBlock][kRows], s [kKeyBlock][L], o [kDim][L]
+//   q [dim_qk][L], k [kKeyBlock][dim_qk], v [dim_v / kRows][kKeyBlock][kRows], s [kKeyBlock][L], o [dim_v][L]
 // Where an instruction multiplies bf16 (kPairs), a float of q, k, v and of the weights in s holds two bf16, neighbours along the
-// dimension that is summed over (d for q and k, keys for v and s), and that dimension has half the length.
+// dimension that is summed over (d for q and k, keys for v and s), and that dimension has half the length. f16 is widened.
+//
+// Head dims are multiples of 32 to kMaxHeadDim, of keys and values apart, and known at run time only: they are lengths of
+// loops, the register tile does not depend on them. So the code is one for all of them.
 //
 // Register tile: kRows x kVectors sums; each step of the sum is kVectors loads, kRows broadcasts, kRows * kVectors FMAs.
 // AVX2: 4 x 3 = 12 sums + 3 + 1 = 16 registers, 7 loads for 12 FMAs (two loads and two FMAs a cycle). AVX-512: 8 x 3.
@@ -27,24 +30,42 @@
 namespace jindou::cpu {
 namespace {
 
-template <class Isa, int kHeadDim, bool kBf16Pairs>
+// A dtype at compile time.
+template <int32_t kValue>
+struct Dtype {
+  static constexpr int32_t value = kValue;
+};
+
+inline int element_bytes(int32_t dtype) { return dtype == JD_F32 ? 4 : dtype == JD_F16 || dtype == JD_BF16 ? 2 : 1; }
+
+template <class Isa, bool kBf16Pairs>
 struct AttentionTile {
   using F = typename Isa::F;
   static constexpr bool kPairs = kBf16Pairs;
-  static constexpr int kDim = kHeadDim;
   static constexpr int kWidth = Isa::kWidth;
   static constexpr int kVectors = Isa::kVectors;
   static constexpr int kRows = Isa::kRows;
   static constexpr int kLanes = kVectors * kWidth;
-  static constexpr int kSteps = kPairs ? kDim / 2 : kDim;  // floats of a row of q and k
-  static_assert(kDim % kRows == 0 && kSteps % kWidth == 0 && kKeyBlock % (2 * kRows) == 0, "whole register tiles");
-
-  static constexpr size_t kQueryFloats = size_t{kSteps} * kLanes;
-  static constexpr size_t kOutFloats = size_t{kDim} * kLanes;
-  static constexpr size_t kScoreFloats = size_t{kKeyBlock} * kLanes;
-  static constexpr size_t kKeyFloats = size_t{kKeyBlock} * kSteps;
   static constexpr int kValueRows = kPairs ? kKeyBlock / 2 : kKeyBlock;
-  static constexpr size_t kValueFloats = size_t{kValueRows} * kDim;
+  static constexpr int kLeastDim = 32;  // and what every other is a multiple of
+  static_assert(kLeastDim % kRows == 0 && kLeastDim / 2 % kWidth == 0 && kKeyBlock % (2 * kRows) == 0, "whole register tiles");
+
+  const int dim_qk, dim_v;
+  const int steps;  // floats of a row of q and k
+
+  AttentionTile(int qk, int v) : dim_qk(qk), dim_v(v), steps(kPairs ? qk / 2 : qk) {}
+
+  static constexpr size_t kScoreFloats = size_t{kKeyBlock} * kLanes;
+  size_t query_floats() const { return size_t(steps) * kLanes; }
+  size_t out_floats() const { return size_t(dim_v) * kLanes; }
+  size_t key_floats() const { return size_t{kKeyBlock} * steps; }
+  size_t value_floats() const { return size_t{kValueRows} * dim_v; }
+  // A block's scores, keys and values; or, when no block is at hand, a row a lane.
+  size_t block_floats() const {
+    const size_t block = kScoreFloats + key_floats() + value_floats();
+    const size_t rows = size_t(dim_qk > dim_v ? dim_qk : dim_v) * kLanes;
+    return block > rows ? block : rows;
+  }
 
   JD_SIMD F product(F a, F b, F sum) {
     if constexpr (kPairs) {
@@ -54,39 +75,56 @@ struct AttentionTile {
     }
   }
 
-  // kWidth elements of a row as f32.
-  JD_SIMD F load_row(const void *row, int32_t dtype, int64_t at) {
-    return dtype == JD_F32 ? Isa::load(static_cast<const float *>(row) + at)
-                           : Isa::load_bf16(static_cast<const uint16_t *>(row) + at);
+  // kWidth elements of a row as f32; codes are to be multiplied by their scale.
+  template <int32_t kDtype>
+  JD_SIMD F load(const char *row, int at) {
+    if constexpr (kDtype == JD_F32) return Isa::load(reinterpret_cast<const float *>(row) + at);
+    if constexpr (kDtype == JD_F16) return Isa::load_f16(reinterpret_cast<const uint16_t *>(row) + at);
+    if constexpr (kDtype == JD_BF16) return Isa::load_bf16(reinterpret_cast<const uint16_t *>(row) + at);
+    if constexpr (kDtype == JD_I8) return Isa::load_i8(reinterpret_cast<const int8_t *>(row) + at);
+    if constexpr (kDtype == JD_F8_E4M3) return Isa::load_e4m3(reinterpret_cast<const uint8_t *>(row) + at);
   }
 
-  JD_SIMD const void *row(const void *rows, int32_t dtype, int64_t j, int64_t stride) {
-    return static_cast<const char *>(rows) + j * stride * (dtype == JD_F32 ? 4 : 2);
-  }
-
-  // The rows of a head lie apart: the hardware does not guess the next one. Into L2: in L1 they would push out what is at work.
-  JD_SIMD void prefetch_row(const void *rows, int32_t dtype, int64_t j, int64_t stride) {
-    const uintptr_t address = reinterpret_cast<uintptr_t>(rows) + j * stride * (dtype == JD_F32 ? 4 : 2);
-    for (int line = 0; line < (dtype == JD_F32 ? 4 : 2) * kDim; line += 64) {
-      __builtin_prefetch(reinterpret_cast<const void *>(address + line), 0, 2);
+  // Calls function(Dtype<dtype>()): loops over elements are compiled for each dtype.
+  template <class Function>
+  JD_SIMD void with_dtype(int32_t dtype, const Function &function) {
+    switch (dtype) {
+      case JD_F32: return function(Dtype<JD_F32>());
+      case JD_F16: return function(Dtype<JD_F16>());
+      case JD_BF16: return function(Dtype<JD_BF16>());
+      case JD_I8: return function(Dtype<JD_I8>());
+      default: return function(Dtype<JD_F8_E4M3>());
     }
+  }
+
+  // to[0..dim-1] = a row as f32.
+  static void widen_row(const char *row, int32_t dtype, float scale, int dim, float *to) {
+    with_dtype(dtype, [&](auto of) {
+      for (int at = 0; at < dim; at += kWidth) {
+        Isa::store(to + at, Isa::mul(load<decltype(of)::value>(row, at), Isa::set(scale)));
+      }
+    });
   }
 
   // Transposes the rows of one vector of lanes: to[at][lane] = factor * row(lane)[at], zero in lanes past `count`.
   // `row_of(lane)` gives the address of a row's first element. kRaw: bf16 pairs as they lie in memory, factor unused.
   template <bool kRaw, class RowOf>
-  static void gather_lanes(const RowOf &row_of, int count, int32_t dtype, float factor, float *to) {
-    constexpr int kFloats = kRaw ? kDim / 2 : kDim;
+  static void gather_lanes(const RowOf &row_of, int dim, int count, int32_t dtype, float factor, float *to) {
+    const int floats = kRaw ? dim / 2 : dim;
     const F factors = Isa::set(factor);
-    for (int at = 0; at < kFloats; at += kWidth) {
+    for (int at = 0; at < floats; at += kWidth) {
       F block[kWidth];
       for (int lane = 0; lane < kWidth; ++lane) {
         if (lane >= count) {
           block[lane] = Isa::zero();
-        } else if constexpr (kRaw) {
-          block[lane] = Isa::load(reinterpret_cast<const float *>(row_of(lane)) + at);
+          continue;
+        }
+        const char *row = row_of(lane);
+        if constexpr (kRaw) {
+          block[lane] = Isa::load(reinterpret_cast<const float *>(row) + at);
         } else {
-          block[lane] = Isa::mul(load_row(row_of(lane), dtype, at), factors);
+          const F x = dtype == JD_F32 ? load<JD_F32>(row, at) : dtype == JD_F16 ? load<JD_F16>(row, at) : load<JD_BF16>(row, at);
+          block[lane] = Isa::mul(x, factors);
         }
       }
       Isa::transpose(block);
@@ -96,37 +134,104 @@ struct AttentionTile {
 
   // The way back: row(lane)[d] = o[d][lane] * factor[lane].
   template <class RowOf>
-  static void scatter_lanes(const float *o, F factor, const RowOf &row_of, int count, int32_t dtype) {
+  static void scatter_lanes(const float *o, F factor, const RowOf &row_of, int dim, int count, int32_t dtype) {
     if (count > kWidth) count = kWidth;
-    for (int d = 0; d < kDim; d += kWidth) {
+    for (int d = 0; d < dim; d += kWidth) {
       F block[kWidth];
       for (int i = 0; i < kWidth; ++i) block[i] = Isa::mul(Isa::load(o + size_t(d + i) * kLanes), factor);
       Isa::transpose(block);
       for (int lane = 0; lane < count; ++lane) {
-        if (dtype == JD_F32) {
-          Isa::store(reinterpret_cast<float *>(row_of(lane)) + d, block[lane]);
-        } else {
-          Isa::store_bf16(reinterpret_cast<uint16_t *>(row_of(lane)) + d, block[lane]);
+        switch (dtype) {
+          case JD_F32: Isa::store(reinterpret_cast<float *>(row_of(lane)) + d, block[lane]); break;
+          case JD_F16: Isa::store_f16(reinterpret_cast<uint16_t *>(row_of(lane)) + d, block[lane]); break;
+          default: Isa::store_bf16(reinterpret_cast<uint16_t *>(row_of(lane)) + d, block[lane]); break;
         }
       }
     }
   }
 
   // Keys of a block, rows up to the next multiple of kRows set to zero.
-  static void pack_keys(const void *keys, int64_t stride, int32_t dtype, int count, float *k) {
-    for (int j = 0; j < count; ++j) {
-      for (int at = 0; at < kSteps; at += kWidth) {
-        F x;
-        if constexpr (kPairs) {
-          x = Isa::load(reinterpret_cast<const float *>(row(keys, dtype, j, stride)) + at);
-        } else {
-          x = load_row(row(keys, dtype, j, stride), dtype, at);
-        }
-        Isa::store(k + j * kSteps + at, x);
-      }
+  void pack_keys(const HeadRows &rows, int64_t first, int count, float *k) const {
+    const int64_t bytes = rows.stride * element_bytes(rows.dtype);
+    const char *row = static_cast<const char *>(rows.data) + first * bytes;
+    pack_key_rows(row, bytes, rows.dtype, count, [](int) { return 1.0f; }, k);
+    clear_keys(count, k);
+  }
+
+  // ... that lie in pages: key j of the block is row first + j. A block begins at a multiple of kKeyBlock, so that it holds
+  // whole pages or lies in one.
+  void pack_keys(const PagedRows &rows, int64_t first, int count, float *k) const {
+    for (int j = 0, run = 0; j < count; j += run) {
+      run = run_of(rows, count - j);
+      pack_key_rows(address(rows, first + j), rows.row_bytes, rows.dtype, run,
+                    [&](int i) { return scale_of(rows, first + j + i); }, k + j * steps);
     }
+    clear_keys(count, k);
+  }
+
+  template <class ScaleOf>
+  void pack_key_rows(const char *row, int64_t row_bytes, int32_t dtype, int count, const ScaleOf &scale_of_row, float *k) const {
+    if constexpr (kPairs) {
+      for (int j = 0; j < count; ++j, row += row_bytes) {
+        for (int at = 0; at < steps; at += kWidth) Isa::store(k + j * steps + at, load<JD_F32>(row, at));
+      }
+    } else {
+      with_dtype(dtype, [&](auto of) {
+        constexpr int32_t kDtype = decltype(of)::value;
+        for (int j = 0; j < count; ++j, row += row_bytes) {
+          const F scale = Isa::set(is_code(kDtype) ? scale_of_row(j) : 1.0f);
+          for (int at = 0; at < steps; at += kWidth) {
+            const F x = load<kDtype>(row, at);
+            Isa::store(k + j * steps + at, is_code(kDtype) ? Isa::mul(x, scale) : x);
+          }
+        }
+      });
+    }
+  }
+
+  void clear_keys(int count, float *k) const {
     for (int j = count; j % kRows != 0; ++j) {
-      for (int at = 0; at < kSteps; at += kWidth) Isa::store(k + j * kSteps + at, Isa::zero());
+      for (int at = 0; at < steps; at += kWidth) Isa::store(k + j * steps + at, Isa::zero());
+    }
+  }
+
+  void pack_values(const HeadRows &rows, int64_t first, int count, float *v) const {
+    const int64_t bytes = rows.stride * element_bytes(rows.dtype);
+    const char *row = static_cast<const char *>(rows.data) + first * bytes;
+    pack_value_rows(row, bytes, rows.dtype, count, [](int) { return 1.0f; }, v, 0);
+  }
+
+  void pack_values(const PagedRows &rows, int64_t first, int count, float *v) const {
+    for (int j = 0, run = 0; j < count; j += run) {
+      run = run_of(rows, count - j);
+      pack_value_rows(address(rows, first + j), rows.row_bytes, rows.dtype, run,
+                      [&](int i) { return scale_of(rows, first + j + i); }, v, j);
+    }
+  }
+
+  // `first`, even: the row of the block that the first one becomes.
+  template <class ScaleOf>
+  void pack_value_rows(const char *row, int64_t row_bytes, int32_t dtype, int count, const ScaleOf &scale_of_row, float *v,
+                       int first) const {
+    if constexpr (kPairs) {
+      for (int j = 0; j < count; j += 2, row += 2 * row_bytes) {
+        const uint16_t *even = reinterpret_cast<const uint16_t *>(row);
+        const uint16_t *odd = j + 1 < count ? reinterpret_cast<const uint16_t *>(row + row_bytes) : nullptr;
+        for (int d = 0; d < dim_v; d += kWidth) {
+          store_columns(v, d, (first + j) / 2, Isa::interleave_bf16(even + d, odd ? odd + d : nullptr));
+        }
+      }
+    } else {
+      with_dtype(dtype, [&](auto of) {
+        constexpr int32_t kDtype = decltype(of)::value;
+        for (int j = 0; j < count; ++j, row += row_bytes) {
+          const F scale = Isa::set(is_code(kDtype) ? scale_of_row(j) : 1.0f);
+          for (int d = 0; d < dim_v; d += kWidth) {
+            const F x = load<kDtype>(row, d);
+            store_columns(v, d, first + j, is_code(kDtype) ? Isa::mul(x, scale) : x);
+          }
+        }
+      });
     }
   }
 
@@ -135,116 +240,55 @@ struct AttentionTile {
     Isa::store_groups(v + (d / kRows * kValueRows + j) * kRows + d % kRows, kValueRows * kRows, x);
   }
 
-  // `first`, even: the row of the block that the first one becomes.
-  static void pack_values(const void *values, int64_t stride, int32_t dtype, int count, float *v, int first = 0) {
-    if constexpr (kPairs) {
-      const uint16_t *rows = static_cast<const uint16_t *>(values);
-      for (int j = 0; j < count; j += 2) {
-        const uint16_t *even = rows + j * stride;
-        for (int d = 0; d < kDim; d += kWidth) {
-          store_columns(v, d, (first + j) / 2, Isa::interleave_bf16(even + d, j + 1 < count ? even + stride + d : nullptr));
-        }
-      }
-    } else {
-      for (int j = 0; j < count; ++j) {
-        for (int d = 0; d < kDim; d += kWidth) {
-          store_columns(v, d, first + j, load_row(row(values, dtype, j, stride), dtype, d));
-        }
-      }
-    }
-  }
+  static constexpr bool is_code(int32_t dtype) { return dtype == JD_I8 || dtype == JD_F8_E4M3; }
 
-  // Keys and values of a block in pages: key j of the block is row first + j. A block begins at a multiple of kKeyBlock, so
-  // that it holds whole pages or lies in one.
-  static void pack_keys(const PagedRows &rows, int64_t first, int count, float *k) {
-    for (int j = 0, run = 0; j < count; j += run) {
-      run = run_of(rows, count - j);
-      const char *row = address(rows, first + j);
-      if (!rows.scales) {
-        pack_keys(row, rows.row_bytes / element_bytes(rows.dtype), rows.dtype, run, k + j * kSteps);
-        continue;
-      }
-      if constexpr (!kPairs) {
-        for (int i = 0; i < run; ++i) {
-          const float scale = scale_of(rows, first + j + i);
-          for (int at = 0; at < kDim; at += kWidth) {
-            Isa::store(k + (j + i) * kSteps + at, load_codes(row + i * rows.row_bytes + at, rows.dtype, scale));
-          }
-        }
-        for (int i = j + run; i % kRows != 0; ++i) {
-          for (int at = 0; at < kSteps; at += kWidth) Isa::store(k + i * kSteps + at, Isa::zero());
-        }
-      }
-    }
+  static const char *address(const HeadRows &rows, int64_t j) {
+    return static_cast<const char *>(rows.data) + j * rows.stride * element_bytes(rows.dtype);
   }
-
-  static void pack_values(const PagedRows &rows, int64_t first, int count, float *v) {
-    for (int j = 0, run = 0; j < count; j += run) {
-      run = run_of(rows, count - j);
-      const char *row = address(rows, first + j);
-      if (!rows.scales) {
-        pack_values(row, rows.row_bytes / element_bytes(rows.dtype), rows.dtype, run, v, j);
-        continue;
-      }
-      if constexpr (!kPairs) {
-        for (int i = 0; i < run; ++i) {
-          const float scale = scale_of(rows, first + j + i);
-          for (int d = 0; d < kDim; d += kWidth) {
-            store_columns(v, d, j + i, load_codes(row + i * rows.row_bytes + d, rows.dtype, scale));
-          }
-        }
-      }
-    }
-  }
-
-  // One row as f32, wherever it lies.
-  static void unpack_row(const PagedRows &rows, int64_t j, float *to) {
-    const char *row = address(rows, j);
-    const float scale = rows.scales ? scale_of(rows, j) : 1.0f;
-    for (int at = 0; at < kDim; at += kWidth) {
-      Isa::store(to + at, rows.scales ? load_codes(row + at, rows.dtype, scale) : load_row(row, rows.dtype, at));
-    }
-  }
-
-  static int64_t element_bytes(int32_t dtype) { return dtype == JD_F32 ? 4 : 2; }
   static int run_of(const PagedRows &rows, int left) { return left < rows.page_size ? left : rows.page_size; }
   static const char *address(const PagedRows &rows, int64_t j) {
     return rows.data + rows.pages[j >> rows.shift] * rows.page_bytes + (j & (rows.page_size - 1)) * rows.row_bytes;
   }
-  static void prefetch(const PagedRows &rows, int64_t j) {
-    const int bytes = rows.scales ? kDim : static_cast<int>(element_bytes(rows.dtype)) * kDim;
-    for (int line = 0; line < bytes; line += 64) __builtin_prefetch(address(rows, j) + line, 0, 2);
-  }
   static float scale_of(const PagedRows &rows, int64_t j) {
     return rows.scales[rows.pages[j >> rows.shift] * rows.page_scales + (j & (rows.page_size - 1)) * rows.row_scales];
   }
-  JD_SIMD F load_codes(const char *codes, int32_t dtype, float scale) {
-    const F x = dtype == JD_I8 ? Isa::load_i8(reinterpret_cast<const int8_t *>(codes))
-                               : Isa::load_e4m3(reinterpret_cast<const uint8_t *>(codes));
-    return Isa::mul(x, Isa::set(scale));
+
+  // The rows of a head lie apart: the hardware does not guess the next one. Into L2: in L1 they would push out what is at work.
+  JD_SIMD void prefetch_row(const char *row, int bytes) {
+    for (int line = 0; line < bytes; line += 64) __builtin_prefetch(row + line, 0, 2);
   }
 
-  // Rows of keys and values to fetch into the cache while scores are computed.
+  // Rows of keys and values to fetch into the cache while scores are computed: `count` of each.
   struct Ahead {
-    const HeadRows *keys, *values;
-    int64_t begin, end;
-    int32_t dtype;
+    const char *key, *value;            // the first ones
+    int64_t key_stride, value_stride;   // bytes
+    int key_bytes, value_bytes;         // of a row
+    int count;
   };
+  Ahead ahead(const char *key, int64_t key_stride, const char *value, int64_t value_stride, int32_t dtype, int count) const {
+    return {key, value, key_stride, value_stride, dim_qk * element_bytes(dtype), dim_v * element_bytes(dtype), count};
+  }
+  Ahead ahead(const HeadRows &keys, const HeadRows &values, int64_t first, int64_t end) const {
+    if (first >= end) return {};
+    const int bytes = element_bytes(keys.dtype);
+    return ahead(address(keys, first), keys.stride * bytes, address(values, first), values.stride * bytes, keys.dtype,
+                 static_cast<int>(end - first));
+  }
 
   // s[j][i] = factor * k_j . q_i for j in begin..end-1, N vectors of lanes; begin is a multiple of kRows, and s has room up to
   // the next multiple after end. The factor is used for bf16 pairs only: f32 queries carry it already.
   // kMaximum: top[i] = the larger of top[i] and all s[j][i].
   template <int N, bool kMaximum>
-  static __attribute__((noinline)) void scores(const float *q, const float *k, int begin, int end, float factor, float *s,
-                                               float *top, const Ahead &ahead) {
-    int64_t fetch = ahead.begin;
+  static __attribute__((noinline)) void scores(const float *q, const float *k, int steps, int begin, int end, float factor,
+                                               float *s, float *top, const Ahead &ahead) {
+    int fetched = 0;
     for (int j = begin; j < end; j += kRows) {
-      if (fetch < ahead.end) {
-        prefetch_row(ahead.keys->data, ahead.dtype, fetch, ahead.keys->stride);
-        prefetch_row(ahead.values->data, ahead.dtype, fetch, ahead.values->stride);
-        ++fetch;
+      if (fetched < ahead.count) {
+        prefetch_row(ahead.key + fetched * ahead.key_stride, ahead.key_bytes);
+        prefetch_row(ahead.value + fetched * ahead.value_stride, ahead.value_bytes);
+        ++fetched;
       }
-      const float *rows = k + j * kSteps;
+      const float *rows = k + j * steps;
       F sum[kRows][N];
 #pragma GCC unroll 8
       for (int r = 0; r < kRows; ++r) {
@@ -252,13 +296,13 @@ struct AttentionTile {
         for (int n = 0; n < N; ++n) sum[r][n] = Isa::zero();
       }
 #pragma GCC unroll 2
-      for (int d = 0; d < kSteps; ++d) {
+      for (int d = 0; d < steps; ++d) {
         F lanes[N];
 #pragma GCC unroll 4
         for (int n = 0; n < N; ++n) lanes[n] = Isa::load(q + d * kLanes + n * kWidth);
 #pragma GCC unroll 8
         for (int r = 0; r < kRows; ++r) {
-          const F x = Isa::set(rows[r * kSteps + d]);
+          const F x = Isa::set(rows[r * steps + d]);
 #pragma GCC unroll 4
           for (int n = 0; n < N; ++n) sum[r][n] = product(x, lanes[n], sum[r][n]);
         }
@@ -300,9 +344,9 @@ struct AttentionTile {
   // o[d][i] = o[d][i] * factor[i] + sum of p[j][i] v_j[d] over j in begin..end-1 (pairs of keys for bf16 pairs). Without
   // kRescale there is no factor.
   template <int N, bool kRescale>
-  static __attribute__((noinline)) void weigh(const float *p, const float *v, int begin, int end, const float *factor,
+  static __attribute__((noinline)) void weigh(const float *p, const float *v, int dim_v, int begin, int end, const float *factor,
                                               float *o) {
-    for (int d = 0; d < kDim; d += kRows) {
+    for (int d = 0; d < dim_v; d += kRows) {
       const float *columns = v + d * kValueRows;
       F sum[kRows][N];
 #pragma GCC unroll 8

@@ -2,7 +2,7 @@
 //
 //   a_ij = SiLU(alpha * q_i . k_j + rab_ij) * norm_i * m_ij       out_i = sum_j a_ij v_j
 //
-// FLOPs 4 * d * allowed pairs; the FMA rate is the bound. A task owns some tiles of query rows of one head of one sequence.
+// FLOPs 2 * (dqk + dv) * allowed pairs; the FMA rate is the bound. A task owns some tiles of query rows of one head of one sequence.
 //
 // What a row sees is its own key and one interval of keys with at most one hole (attention/hstu_mask.h); the caller gives
 // both for each row, and for each tile the keys that no row or every row sees. Blocks that no row sees are skipped; blocks
@@ -19,35 +19,41 @@
 namespace jindou::cpu {
 namespace {
 
-template <class Isa, int kHeadDim, bool kBf16Pairs>
+template <class Isa, bool kBf16Pairs>
 struct HstuAttention {
-  using Tile = AttentionTile<Isa, kHeadDim, kBf16Pairs>;
+  using Tile = AttentionTile<Isa, kBf16Pairs>;
   using F = typename Isa::F;
   static constexpr int kWidth = Isa::kWidth;
   static constexpr int kLanes = Tile::kLanes;
   static constexpr bool kPairs = Tile::kPairs;
   static constexpr int kExpDegree = kPairs ? 3 : 5;  // weights are rounded to bf16 where pairs are
 
-  static constexpr size_t kBlockFloats = Tile::kScoreFloats + Tile::kKeyFloats + Tile::kValueFloats;
-  static constexpr size_t kTileFloats = Tile::kQueryFloats + Tile::kOutFloats;
-  static constexpr size_t kPartialFloats = 0;  // keys are never split between tasks
+  // Keys are never split between tasks: there are no partial results.
+  static AttentionScratch scratch(int dim_qk, int dim_v) {
+    const Tile tile(dim_qk, dim_v);
+    return {tile.block_floats(), tile.query_floats() + tile.out_floats(), 0};
+  }
 
   // Codes are multiplied as f32, whatever the queries' dtype.
   static int32_t computing_dtype(const HstuAttentionTask &task) { return task.paged_keys.scales ? JD_F32 : task.dtype; }
 
   const HstuAttentionTask &t;
+  const Tile shape;
+  const AttentionScratch floats;
   const int tiles;
   float *const s, *const k, *const v;
 
   explicit HstuAttention(const HstuAttentionTask &task)
       : t(task),
+        shape(t.dim_qk, t.dim_v),
+        floats(scratch(t.dim_qk, t.dim_v)),
         tiles(static_cast<int>((t.last_row - t.first_row + kLanes - 1) / kLanes)),
         s(t.scratch),
         k(s + Tile::kScoreFloats),
-        v(k + Tile::kKeyFloats) {}
+        v(k + shape.key_floats()) {}
 
-  float *queries(int tile) const { return t.scratch + kBlockFloats + tile * kTileFloats; }
-  float *out(int tile) const { return queries(tile) + Tile::kQueryFloats; }
+  float *queries(int tile) const { return t.scratch + floats.task + tile * floats.tile; }
+  float *out(int tile) const { return queries(tile) + shape.query_floats(); }
   int64_t first_row(int tile) const { return t.first_row + int64_t(tile) * kLanes; }
   int lanes(int tile) const {
     const int64_t left = t.last_row - first_row(tile);
@@ -71,30 +77,15 @@ struct HstuAttention {
         if (from >= to || (t.tiles[tile].empty_begin <= from && to <= t.tiles[tile].empty_end)) continue;
         if (!packed) {
           if (paged()) {
-            Tile::pack_keys(t.paged_keys, first, last - first, k);
-            Tile::pack_values(t.paged_values, first, last - first, v);
+            shape.pack_keys(t.paged_keys, first, last - first, k);
+            shape.pack_values(t.paged_values, first, last - first, v);
           } else {
-            Tile::pack_keys(element(t.keys, first), t.keys.stride, t.dtype, last - first, k);
-            Tile::pack_values(element(t.values, first), t.values.stride, t.dtype, last - first, v);
+            shape.pack_keys(t.keys, first, last - first, k);
+            shape.pack_values(t.values, first, last - first, v);
           }
           packed = true;
         }
-        const int next = end - last < kKeyBlock ? end - last : kKeyBlock;  // rows of the next block; each tile fetches its share
-        HeadRows next_keys = t.keys, next_values = t.values;
-        int from_next = next * tile / tiles, to_next = next * (tile + 1) / tiles;
-        if (paged()) {
-          if (next > 0 && t.paged_keys.page_size >= kKeyBlock && !t.paged_keys.scales) {  // the next block lies in one page
-            next_keys = as_rows(t.paged_keys, last);
-            next_values = as_rows(t.paged_values, last);
-          } else {
-            for (int j = last + from_next; j < last + to_next; ++j) {
-              Tile::prefetch(t.paged_keys, j);
-              Tile::prefetch(t.paged_values, j);
-            }
-            to_next = from_next;
-          }
-        }
-        const typename Tile::Ahead ahead = {&next_keys, &next_values, last + from_next, last + to_next, t.dtype};
+        const auto ahead = share(last, end, tile);
         switch (vectors(tile)) {
           case 1: attend_block<1>(tile, first, from, to, ahead); break;
           case 2: attend_block<2>(tile, first, from, to, ahead); break;
@@ -111,39 +102,50 @@ struct HstuAttention {
 
   bool paged() const { return t.paged_keys.pages != nullptr; }
 
-  // As rows of a sequence that lay around it, the page that holds row j.
-  HeadRows as_rows(const PagedRows &rows, int64_t j) const {
-    const uintptr_t at = reinterpret_cast<uintptr_t>(Tile::address(rows, j)) - j * rows.row_bytes;
-    return {reinterpret_cast<const void *>(at), rows.row_bytes / Tile::element_bytes(rows.dtype)};
+  // Each tile fetches its share of the next block of keys and values, so that packing finds them in the cache.
+  typename Tile::Ahead share(int first, int end, int tile) const {
+    const int count = end - first < kKeyBlock ? end - first : kKeyBlock;
+    const int begin = first + count * tile / tiles, stop = first + count * (tile + 1) / tiles;
+    if (!paged()) return shape.ahead(t.keys, t.values, begin, stop);
+    if (begin == stop) return {};
+    const PagedRows &keys = t.paged_keys, &values = t.paged_values;
+    if (keys.page_size >= kKeyBlock) {  // in one page
+      return shape.ahead(Tile::address(keys, begin), keys.row_bytes, Tile::address(values, begin), values.row_bytes, keys.dtype,
+                         stop - begin);
+    }
+    for (int j = begin; j < stop; ++j) {
+      Tile::prefetch_row(Tile::address(keys, j), t.dim_qk * element_bytes(keys.dtype));
+      Tile::prefetch_row(Tile::address(values, j), t.dim_v * element_bytes(values.dtype));
+    }
+    return {};
   }
 
   // Rows first.. of the lanes, one a lane, as gather_lanes gives them.
   template <bool kRaw>
-  void gather_rows(const HeadRows &rows, const PagedRows &paged_rows, int64_t first, int count, float *to) const {
+  void gather_rows(const HeadRows &rows, const PagedRows &paged_rows, int64_t first, int dim, int count, float *to) const {
     if (!paged()) {
-      Tile::template gather_lanes<kRaw>([&](int lane) { return element(rows, first + lane); }, count, t.dtype, 1.0f, to);
-    } else if (!paged_rows.scales) {
-      Tile::template gather_lanes<kRaw>([&](int lane) { return Tile::address(paged_rows, first + lane); }, count, t.dtype, 1.0f,
+      Tile::template gather_lanes<kRaw>([&](int lane) { return Tile::address(rows, first + lane); }, dim, count, t.dtype, 1.0f,
                                         to);
+    } else if (!paged_rows.scales) {
+      Tile::template gather_lanes<kRaw>([&](int lane) { return Tile::address(paged_rows, first + lane); }, dim, count, t.dtype,
+                                        1.0f, to);
     } else {
-      float unpacked[kWidth * kHeadDim];
+      float unpacked[kWidth * kMaxHeadDim];
       for (int lane = 0; lane < kWidth && lane < count; ++lane) {
-        Tile::unpack_row(paged_rows, first + lane, unpacked + lane * kHeadDim);
+        Tile::widen_row(Tile::address(paged_rows, first + lane), paged_rows.dtype, Tile::scale_of(paged_rows, first + lane), dim,
+                        unpacked + lane * dim);
       }
-      Tile::template gather_lanes<false>([&](int lane) { return unpacked + lane * kHeadDim; }, count, JD_F32, 1.0f, to);
+      Tile::template gather_lanes<false>([&](int lane) { return reinterpret_cast<const char *>(unpacked + lane * dim); }, dim,
+                                         count, JD_F32, 1.0f, to);
     }
-  }
-
-  const void *element(const HeadRows &rows, int64_t row) const {
-    return Tile::row(rows.data, t.dtype, row, rows.stride);
   }
 
   void load(int tile) const {
     for (int i = 0; i < lanes(tile); i += kWidth) {
       const int64_t query = first_row(tile) - t.first_query + i;
-      Tile::template gather_lanes<kPairs>([&](int lane) { return element(t.queries, query + lane); }, lanes(tile) - i, t.dtype,
-                                          t.alpha, queries(tile) + i);
-      for (int d = 0; d < kHeadDim; ++d) Isa::store(out(tile) + d * kLanes + i, Isa::zero());
+      Tile::template gather_lanes<kPairs>([&](int lane) { return Tile::address(t.queries, query + lane); }, t.dim_qk,
+                                          lanes(tile) - i, t.dtype, t.alpha, queries(tile) + i);
+      for (int d = 0; d < t.dim_v; ++d) Isa::store(out(tile) + d * kLanes + i, Isa::zero());
     }
   }
 
@@ -155,7 +157,7 @@ struct HstuAttention {
     const bool full = (seen.full_begin[0] <= from && to <= seen.full_end[0]) ||
                       (seen.full_begin[1] <= from && to <= seen.full_end[1]);
     const int begin = from - first, end = to - first;
-    Tile::template scores<N, false>(queries(tile), k, begin, end, t.alpha, s, nullptr, ahead);
+    Tile::template scores<N, false>(queries(tile), k, shape.steps, begin, end, t.alpha, s, nullptr, ahead);
     if (t.bias.position) add_position_bias<N>(tile, first, begin, end);
     if (t.bias.time) add_time_bias<N>(tile, first, begin, end);
     if (full) {
@@ -163,7 +165,7 @@ struct HstuAttention {
     } else {
       weights<N, true>(tile, first, begin, end);
     }
-    Tile::template weigh<N, false>(s, v, kPairs ? begin / 2 : begin, kPairs ? (end + 1) / 2 : end, nullptr, out(tile));
+    Tile::template weigh<N, false>(s, v, t.dim_v, kPairs ? begin / 2 : begin, kPairs ? (end + 1) / 2 : end, nullptr, out(tile));
   }
 
   // Along the lanes of one key the distance j - i falls by one: a reversed piece of the table, cut once for a block.
@@ -242,15 +244,15 @@ struct HstuAttention {
       const int count = lanes(tile) - i;
       const int64_t first = first_row(tile) + i;
       const float *q = queries(tile) + i;
-      gather_rows<kPairs>(t.keys, t.paged_keys, first, count, s);
+      gather_rows<kPairs>(t.keys, t.paged_keys, first, t.dim_qk, count, s);
       F x[1] = {Isa::zero()};
-      for (int d = 0; d < Tile::kSteps; ++d) x[0] = Tile::product(Isa::load(s + d * kLanes), Isa::load(q + d * kLanes), x[0]);
+      for (int d = 0; d < shape.steps; ++d) x[0] = Tile::product(Isa::load(s + d * kLanes), Isa::load(q + d * kLanes), x[0]);
       if constexpr (kPairs) x[0] = Isa::mul(x[0], Isa::set(t.alpha));
       if (bias != 0) x[0] = Isa::add(x[0], Isa::set(bias));
       silu<Isa, kExpDegree>(x);
       const F weight = Isa::mul(x[0], Isa::load(t.own + (first - t.first_row)));
-      gather_rows<false>(t.values, t.paged_values, first, count, s);
-      for (int d = 0; d < kHeadDim; ++d) {
+      gather_rows<false>(t.values, t.paged_values, first, t.dim_v, count, s);
+      for (int d = 0; d < t.dim_v; ++d) {
         float *o = out(tile) + d * kLanes + i;
         Isa::store(o, Isa::fma(Isa::load(s + d * kLanes), weight, Isa::load(o)));
       }
@@ -266,9 +268,9 @@ struct HstuAttention {
       Tile::scatter_lanes(
           out(tile) + i, norm,
           [&](int lane) {
-            return static_cast<char *>(t.out) + (first + lane) * t.out_stride * (t.out_dtype == JD_F32 ? 4 : 2);
+            return static_cast<char *>(t.out) + (first + lane) * t.out_stride * element_bytes(t.out_dtype);
           },
-          count, t.out_dtype);
+          t.dim_v, count, t.out_dtype);
     }
   }
 };

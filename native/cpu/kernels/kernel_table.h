@@ -21,10 +21,13 @@ constexpr int kKeyBlock = 64;
 // segments of a long history can be the work of several threads without a change of any bit.
 constexpr int64_t kSegment = 32 * kKeyBlock;
 
+constexpr int kMaxHeadDim = 256;
+
 // Rows of one head of a jagged tensor. `data` is null for an absent one.
 struct HeadRows {
   const void *data;
   int64_t stride;
+  int32_t dtype;
 };
 
 // Rows of one head of a sequence in pages (jindou/paged_cache.h). `pages` is null for rows that are no pages'.
@@ -43,7 +46,7 @@ struct PagedRows {
 // lane = candidate * group + head.
 struct TargetAttentionTask {
   int32_t dtype, out_dtype;
-  int32_t head_dim;
+  int32_t dim_qk, dim_v;
   int32_t group;  // query heads a key/value head
   float scale;
   float silu_norm;  // 0: softmax; else weights are SiLU(score) * silu_norm
@@ -84,7 +87,7 @@ struct HstuBias {
 // Rows first_row..last_row-1 of one head of one sequence.
 struct HstuAttentionTask {
   int32_t dtype, out_dtype;
-  int32_t head_dim;
+  int32_t dim_qk, dim_v;
   float alpha;
   int64_t first_row, last_row;
   int64_t first_query;      // the row that `queries`, `out` and `norm` begin with
@@ -174,7 +177,7 @@ struct L2NormalizeTask {
   float eps;
 };
 
-// Scratch of an attention kernel for one dtype and head dim, in floats: a fixed part for each task, and a part for each of its
+// Scratch of an attention kernel for one dtype and pair of head dims, in floats: a fixed part for each task, and a part for each of its
 // tiles. `partial` is one tile's share of TargetAttentionTask::partial for one segment.
 struct AttentionScratch {
   size_t task, tile, partial;
@@ -183,12 +186,12 @@ struct AttentionScratch {
 // -- the tables, one a family of operators: each is a translation unit of its own (isa/<family>.cpp) -------------------------
 struct TargetAttentionKernels {
   int attention_lanes;  // query rows of a tile
-  AttentionScratch (*target_attention_scratch)(int32_t dtype, int32_t head_dim);
+  AttentionScratch (*target_attention_scratch)(int32_t dtype, int32_t dim_qk, int32_t dim_v);
   void (*target_attention)(const TargetAttentionTask &);
 };
 
 struct HstuAttentionKernels {
-  AttentionScratch (*hstu_attention_scratch)(int32_t dtype, int32_t head_dim);
+  AttentionScratch (*hstu_attention_scratch)(int32_t dtype, int32_t dim_qk, int32_t dim_v);
   void (*hstu_attention)(const HstuAttentionTask &);
 };
 

@@ -3,7 +3,7 @@
 //   out_i = sum_j softmax_j(scale * q_i . k_j) v_j      j over the history and, with self keys, i's own row
 //   out_i = sum_j SiLU(scale * q_i . k_j) v_j * norm    with the SiLU activation: the maximum stays 0, nothing is rescaled
 //
-// FLOPs 4 * d * lanes * keys. Bytes: the history once for each task, whose tiles of candidates share each block of keys; so
+// FLOPs 2 * (dqk + dv) * lanes * keys. Bytes: the history once for each task, whose tiles of candidates share each block of keys; so
 // the FMA rate is the bound from a few dozen candidates on. A task owns some tiles of one user's lanes (see
 // TargetAttentionTask).
 //
@@ -19,9 +19,9 @@
 namespace jindou::cpu {
 namespace {
 
-template <class Isa, int kHeadDim, bool kBf16Pairs>
+template <class Isa, bool kBf16Pairs>
 struct TargetAttention {
-  using Tile = AttentionTile<Isa, kHeadDim, kBf16Pairs>;
+  using Tile = AttentionTile<Isa, kBf16Pairs>;
   using F = typename Isa::F;
   static constexpr int kWidth = Isa::kWidth;
   static constexpr int kLanes = Tile::kLanes;
@@ -30,21 +30,25 @@ struct TargetAttention {
 
   // Softmax over some keys for the lanes of a tile: maximum (base 2 logarithm), sum of weights, weighted sum of values.
   struct State {
-    float *m, *l, *o;  // [kLanes], [kLanes], [kHeadDim][kLanes]
-    static constexpr size_t kFloats = 2 * kLanes + Tile::kOutFloats;
+    float *m, *l, *o;  // [kLanes], [kLanes], [dim_v][kLanes]
     explicit State(float *memory) : m(memory), l(memory + kLanes), o(memory + 2 * kLanes) {}
   };
 
   static constexpr int kAbreast = 4;  // vectors of exponentials side by side
 
+  static size_t state_floats(const Tile &tile) { return 2 * kLanes + tile.out_floats(); }
+
   // Scratch of a task: scores and one block of keys and values; then for each tile its queries and two states.
-  static constexpr size_t kBlockFloats = Tile::kScoreFloats + Tile::kKeyFloats + Tile::kValueFloats;
-  static constexpr size_t kTileFloats = Tile::kQueryFloats + 2 * State::kFloats;
-  static constexpr size_t kPartialFloats = State::kFloats;
+  static AttentionScratch scratch(int dim_qk, int dim_v) {
+    const Tile tile(dim_qk, dim_v);
+    return {tile.block_floats(), tile.query_floats() + 2 * state_floats(tile), state_floats(tile)};
+  }
 
   static int32_t computing_dtype(const TargetAttentionTask &task) { return task.dtype; }
 
   const TargetAttentionTask &t;
+  const Tile shape;
+  const AttentionScratch floats;
   const int tiles;
   const int64_t segments;
   const bool is_silu;
@@ -53,20 +57,22 @@ struct TargetAttention {
 
   explicit TargetAttention(const TargetAttentionTask &task)
       : t(task),
+        shape(t.dim_qk, t.dim_v),
+        floats(scratch(t.dim_qk, t.dim_v)),
         tiles(static_cast<int>((t.last_lane - t.first_lane + kLanes - 1) / kLanes)),
         segments((t.num_keys + kSegment - 1) / kSegment),
         is_silu(t.silu_norm != 0),
         query_scale(is_silu ? t.scale : t.scale * kLog2E),
         s(t.scratch),
         k(s + Tile::kScoreFloats),
-        v(k + Tile::kKeyFloats) {}
+        v(k + shape.key_floats()) {}
 
-  float *queries(int tile) const { return t.scratch + kBlockFloats + tile * kTileFloats; }
+  float *queries(int tile) const { return t.scratch + floats.task + tile * floats.tile; }
   // Of the segment at hand; of all segments so far; of a segment that another task sums.
-  State current(int tile) const { return State(queries(tile) + Tile::kQueryFloats); }
-  State total(int tile) const { return State(queries(tile) + Tile::kQueryFloats + State::kFloats); }
+  State current(int tile) const { return State(queries(tile) + shape.query_floats()); }
+  State total(int tile) const { return State(queries(tile) + shape.query_floats() + floats.partial); }
   State partial(int tile, int64_t segment) const {
-    return State(t.partial + ((t.first_lane / kLanes + tile) * segments + segment) * State::kFloats);
+    return State(t.partial + ((t.first_lane / kLanes + tile) * segments + segment) * floats.partial);
   }
 
   int lanes(int tile) const {
@@ -109,7 +115,7 @@ struct TargetAttention {
 
   // The address of a lane's row in queries or out.
   static const char *lane_row(const void *base, int32_t dtype, int64_t row, int64_t head, int64_t lane, int group) {
-    return static_cast<const char *>(base) + (lane / group * row + lane % group * head) * (dtype == JD_F32 ? 4 : 2);
+    return static_cast<const char *>(base) + (lane / group * row + lane % group * head) * element_bytes(dtype);
   }
 
   void load_queries() const {
@@ -118,7 +124,7 @@ struct TargetAttention {
         const int64_t first = t.first_lane + int64_t(tile) * kLanes + at;
         Tile::template gather_lanes<kPairs>(
             [&](int lane) { return lane_row(t.queries, t.dtype, t.query_row, t.query_head, first + lane, t.group); },
-            lanes(tile) - at, t.dtype, query_scale, queries(tile) + at);
+            t.dim_qk, lanes(tile) - at, t.dtype, query_scale, queries(tile) + at);
       }
     }
   }
@@ -128,19 +134,19 @@ struct TargetAttention {
     for (int i = 0; i < vectors * kWidth; i += kWidth) {
       Isa::store(state.m + i, Isa::set(is_silu ? 0.0f : -__builtin_inff()));
       Isa::store(state.l + i, Isa::zero());
-      for (int d = 0; d < kHeadDim; ++d) Isa::store(state.o + d * kLanes + i, Isa::zero());
+      for (int d = 0; d < t.dim_v; ++d) Isa::store(state.o + d * kLanes + i, Isa::zero());
     }
   }
 
   // a = the softmax over the keys of both; b has at least one key.
-  static void merge(const State &a, const State &b, int vectors) {
+  void merge(const State &a, const State &b, int vectors) const {
     for (int i = 0; i < vectors * kWidth; i += kWidth) {
       const F top = Isa::max(Isa::load(a.m + i), Isa::load(b.m + i));
       const F from_a = exp2<Isa>(Isa::sub(Isa::load(a.m + i), top));
       const F from_b = exp2<Isa>(Isa::sub(Isa::load(b.m + i), top));
       Isa::store(a.m + i, top);
       Isa::store(a.l + i, Isa::fma(Isa::load(b.l + i), from_b, Isa::mul(Isa::load(a.l + i), from_a)));
-      for (int d = 0; d < kHeadDim; ++d) {
+      for (int d = 0; d < t.dim_v; ++d) {
         float *o = a.o + d * kLanes + i;
         Isa::store(o, Isa::fma(Isa::load(b.o + d * kLanes + i), from_b, Isa::mul(Isa::load(o), from_a)));
       }
@@ -155,8 +161,8 @@ struct TargetAttention {
     for (int tile = 0; tile < tiles; ++tile) clear(state_of(tile), vectors(tile));
     for (int64_t first = begin; first < end; first += kKeyBlock) {
       const int count = end - first < kKeyBlock ? static_cast<int>(end - first) : kKeyBlock;
-      Tile::pack_keys(element(t.keys, first), t.keys.stride, t.dtype, count, k);
-      Tile::pack_values(element(t.values, first), t.values.stride, t.dtype, count, v);
+      shape.pack_keys(t.keys, first, count, k);
+      shape.pack_values(t.values, first, count, v);
       for (int tile = 0; tile < tiles; ++tile) {
         const auto ahead = share(first + count, tile);
         switch (vectors(tile)) {
@@ -173,25 +179,21 @@ struct TargetAttention {
   typename Tile::Ahead share(int64_t first, int tile) const {
     const int64_t left = t.num_keys - first;
     const int count = left < kKeyBlock ? static_cast<int>(left) : kKeyBlock;
-    return {&t.keys, &t.values, first + count * tile / tiles, first + count * (tile + 1) / tiles, t.dtype};
-  }
-
-  const void *element(const HeadRows &rows, int64_t row) const {
-    return static_cast<const char *>(rows.data) + row * rows.stride * (t.dtype == JD_F32 ? 4 : 2);
+    return shape.ahead(t.keys, t.values, first + count * tile / tiles, first + count * (tile + 1) / tiles);
   }
 
   template <int N>
   void attend_block(const float *q, int count, const State &state, const typename Tile::Ahead &ahead) const {
     if (is_silu) {
-      Tile::template scores<N, false>(q, k, 0, count, query_scale, s, nullptr, ahead);
+      Tile::template scores<N, false>(q, k, shape.steps, 0, count, query_scale, s, nullptr, ahead);
       silu_block<N>(count);
-      return Tile::template weigh<N, false>(s, v, 0, kPairs ? (count + 1) / 2 : count, nullptr, state.o);
+      return Tile::template weigh<N, false>(s, v, t.dim_v, 0, kPairs ? (count + 1) / 2 : count, nullptr, state.o);
     }
     float top[N * kWidth], factor[N * kWidth];
     for (int n = 0; n < N; ++n) Isa::store(top + n * kWidth, Isa::load(state.m + n * kWidth));
-    Tile::template scores<N, true>(q, k, 0, count, query_scale, s, top, ahead);
+    Tile::template scores<N, true>(q, k, shape.steps, 0, count, query_scale, s, top, ahead);
     softmax_block<N>(count, state, top, factor);
-    Tile::template weigh<N, true>(s, v, 0, kPairs ? (count + 1) / 2 : count, factor, state.o);
+    Tile::template weigh<N, true>(s, v, t.dim_v, 0, kPairs ? (count + 1) / 2 : count, factor, state.o);
   }
 
   // Turns scores into SiLU weights.
@@ -263,10 +265,10 @@ struct TargetAttention {
     for (int i = 0; i < lanes(tile); i += kWidth) {
       const int64_t first = t.first_lane + int64_t(tile) * kLanes + i;
       const int count = lanes(tile) - i;
-      Tile::template gather_lanes<kPairs>([&](int lane) { return element(t.self_keys, (first + lane) / t.group); }, count,
-                                          t.dtype, 1.0f, s);
+      Tile::template gather_lanes<kPairs>([&](int lane) { return Tile::address(t.self_keys, (first + lane) / t.group); }, t.dim_qk,
+                                          count, t.dtype, 1.0f, s);
       F score = Isa::zero();
-      for (int d = 0; d < Tile::kSteps; ++d) {
+      for (int d = 0; d < shape.steps; ++d) {
         score = Tile::product(Isa::load(s + d * kLanes), Isa::load(q + d * kLanes + i), score);
       }
       if constexpr (kPairs) score = Isa::mul(score, Isa::set(query_scale));
@@ -283,9 +285,9 @@ struct TargetAttention {
         Isa::store(all.m + i, top);
         Isa::store(all.l + i, Isa::fma(Isa::load(all.l + i), older, own));
       }
-      Tile::template gather_lanes<false>([&](int lane) { return element(t.self_values, (first + lane) / t.group); }, count,
-                                         t.dtype, 1.0f, s);
-      for (int d = 0; d < kHeadDim; ++d) {
+      Tile::template gather_lanes<false>([&](int lane) { return Tile::address(t.self_values, (first + lane) / t.group); }, t.dim_v,
+                                         count, t.dtype, 1.0f, s);
+      for (int d = 0; d < t.dim_v; ++d) {
         float *o = all.o + d * kLanes + i;
         Isa::store(o, Isa::fma(Isa::load(s + d * kLanes), own, Isa::mul(Isa::load(o), older)));
       }
@@ -304,7 +306,7 @@ struct TargetAttention {
           [&](int lane) {
             return const_cast<char *>(lane_row(t.out, t.out_dtype, t.out_row, t.out_head, first + lane, t.group));
           },
-          lanes(tile) - i, t.out_dtype);
+          t.dim_v, lanes(tile) - i, t.out_dtype);
     }
   }
 };

@@ -4,8 +4,9 @@
  * last = total). Token and head strides are free multiples of 16 bytes, the last dimension is contiguous, data is 16-byte
  * aligned; offsets, num_targets, attn_scale, timestamps and biases are contiguous in their last dimension and aligned to their elements only. `out`
  * has every element at an address of its own and shares none with an input; it may be a column range of a tensor whose
- * other columns are inputs. Anything outside these rules is JD_INVALID_ARGUMENT, head dims and dtypes included. Inputs are f32 or
- * bf16, head dims 32, 64, 96 or 128; accumulation is f32 and the output has the inputs' dtype or f32. Declared maxima (max_batch, max_candidates...) size the plan; a longer sequence is refused: before
+ * other columns are inputs. Anything outside these rules is JD_INVALID_ARGUMENT, head dims and dtypes included. Inputs are f32, f16
+ * or bf16; head dims of queries and keys, and of values, 32, 64, 96, 128, 192 or 256, equal or not; accumulation is f32 and the output has
+ * the inputs' dtype or f32. A device without a kernel for some combination answers JD_UNSUPPORTED to the plan. Declared maxima (max_batch, max_candidates...) size the plan; a longer sequence is refused: before
  * anything runs where the host can see the offsets (cpu), else by the kernel under the call's `bounds` mode: STRICT
  * reports the sequence at the next synchronisation, ZERO skips and counts it. The rows of a refused sequence are unspecified. */
 #ifndef JINDOU_ATTENTION_H
@@ -27,13 +28,13 @@ enum { JD_ACTIVATION_SOFTMAX = 0, JD_ACTIVATION_SILU = 1 };
  * (STCA, "Make It Long, Keep It Fast"; M-FALCON, arXiv 2402.17152.) */
 typedef struct jd_target_attention_desc {
   uint32_t struct_size;
-  int32_t dtype;          /* JD_F32 or JD_BF16: candidates, keys, values */
+  int32_t dtype;          /* JD_F32, JD_F16 or JD_BF16: candidates, keys, values */
   int32_t out_dtype;      /* dtype or JD_F32; 0 = dtype */
   int32_t offset_dtype;   /* JD_I32 or JD_I64: both offsets */
   int32_t num_heads;      /* H, 1..256 */
   int32_t num_kv_heads;   /* Hkv, divides H; 0 = H */
-  int32_t head_dim_qk;    /* 32, 64, 96, 128 */
-  int32_t head_dim_v;     /* = head_dim_qk */
+  int32_t head_dim_qk;    /* 32, 64, 96, 128, 192, 256: of queries and keys */
+  int32_t head_dim_v;     /* likewise: of values and out */
   float scale;            /* finite */
   int32_t activation;     /* JD_ACTIVATION_SOFTMAX or JD_ACTIVATION_SILU */
   float scaling_seqlen;   /* JD_ACTIVATION_SILU: finite, > 0; ignored else */
@@ -86,12 +87,12 @@ JD_API jd_status jd_target_attention_run(jd_plan plan, jd_stream stream, const j
  * (HSTU, M-FALCON: arXiv 2402.17152.) */
 typedef struct jd_hstu_attention_desc {
   uint32_t struct_size;
-  int32_t dtype;                 /* JD_F32 or JD_BF16: queries, keys, values */
+  int32_t dtype;                 /* JD_F32, JD_F16 or JD_BF16: queries, keys, values */
   int32_t out_dtype;             /* dtype or JD_F32; 0 = dtype */
   int32_t offset_dtype;          /* JD_I32 or JD_I64 */
   int32_t num_heads;             /* H, 1..256 */
-  int32_t head_dim_qk;           /* 32, 64, 96, 128 */
-  int32_t head_dim_v;            /* = head_dim_qk */
+  int32_t head_dim_qk;           /* 32, 64, 96, 128, 192, 256: of queries and keys */
+  int32_t head_dim_v;            /* likewise: of values and out */
   float alpha;                   /* finite */
   float scaling_seqlen;          /* finite, > 0; the training constant, not the row's length */
   int32_t causal;                /* 1 or 0 */
