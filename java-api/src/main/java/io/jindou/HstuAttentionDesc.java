@@ -3,9 +3,9 @@ package io.jindou;
 import java.util.Objects;
 
 /**
- * What a {@link HstuAttention} computes. Head dims are 32, 64, 96 or 128.
+ * What a {@link HstuAttention} computes. Head dims are 32, 64, 96, 128, 192 or 256; that of values may be another.
  *
- * @param dtype of queries, keys and values: {@link DType#F32} or {@link DType#BF16}
+ * @param dtype of queries, keys and values: {@link DType#F32}, {@link DType#F16} or {@link DType#BF16}
  * @param outDType of the result: {@code dtype} or {@link DType#F32}
  * @param offsetDType {@link DType#I32} or {@link DType#I64}
  * @param numHeads heads, 1 to 256
@@ -48,9 +48,9 @@ public record HstuAttentionDesc(
     /**
      * Causal, alpha 1/sqrt(headDim), I64 offsets, result in {@code dtype}, {@link Bounds#STRICT}.
      *
-     * @param dtype {@link DType#F32} or {@link DType#BF16}
+     * @param dtype {@link DType#F32}, {@link DType#F16} or {@link DType#BF16}
      * @param numHeads heads
-     * @param headDim 32, 64, 96 or 128
+     * @param headDim 32, 64, 96, 128, 192 or 256: of queries, keys and values
      * @param scalingSeqlen what weights are divided by
      * @param maxBatch sequences a run
      * @param maxSeqLen rows a sequence

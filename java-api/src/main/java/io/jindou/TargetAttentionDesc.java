@@ -3,9 +3,9 @@ package io.jindou;
 import java.util.Objects;
 
 /**
- * What a {@link TargetAttention} computes. Head dims are 32, 64, 96 or 128.
+ * What a {@link TargetAttention} computes. Head dims are 32, 64, 96, 128, 192 or 256; that of values may be another.
  *
- * @param dtype of candidates, keys and values: {@link DType#F32} or {@link DType#BF16}
+ * @param dtype of candidates, keys and values: {@link DType#F32}, {@link DType#F16} or {@link DType#BF16}
  * @param outDType of the result: {@code dtype} or {@link DType#F32}
  * @param offsetDType {@link DType#I32} or {@link DType#I64}
  * @param numHeads query heads, 1 to 256
@@ -55,9 +55,9 @@ public record TargetAttentionDesc(
      * Softmax over the whole history, scale 1/sqrt(headDim), as many key heads as query heads, I64 offsets, result in {@code dtype},
      * {@link Bounds#STRICT}.
      *
-     * @param dtype {@link DType#F32} or {@link DType#BF16}
+     * @param dtype {@link DType#F32}, {@link DType#F16} or {@link DType#BF16}
      * @param numHeads heads
-     * @param headDim 32, 64, 96 or 128
+     * @param headDim 32, 64, 96, 128, 192 or 256: of candidates, keys and values
      * @param maxBatch users a run
      * @param maxCandidates candidates a user
      * @param maxHistory events a user

@@ -171,14 +171,14 @@ class HstuAttentionTest {
         try (Rig rig = new Rig(name)) {
             HstuAttentionDesc good = HstuAttentionDesc.of(DType.F32, 2, 32, 100f, 2, 64);
             refusedPlan(rig, HstuAttentionDesc.of(DType.I8, 2, 32, 1, 1, 1), "'dtype'", "i8");
-            refusedPlan(rig, HstuAttentionDesc.of(DType.F32, 2, 256, 1, 1, 1), "'head_dim_qk'", "256");
+            refusedPlan(rig, HstuAttentionDesc.of(DType.F32, 2, 512, 1, 1, 1), "'head_dim_qk'", "512");
             refusedPlan(rig, HstuAttentionDesc.of(DType.F32, 257, 32, 1, 1, 1), "'num_heads'", "257");
             refusedPlan(rig, HstuAttentionDesc.of(DType.F32, 2, 32, 0, 1, 1), "'scaling_seqlen'", "> 0", "0");
             refusedPlan(rig, HstuAttentionDesc.of(DType.F32, 2, 32, Float.NaN, 1, 1), "'scaling_seqlen'", "nan");
             refusedPlan(rig, HstuAttentionDesc.of(DType.F32, 2, 32, 1, 1, 131073), "'max_seq_len'", "131072", "131073");
             refusedPlan(rig, HstuAttentionDesc.of(DType.F32, 2, 32, 1, -1, 1), "'max_batch'", "-1");
             refusedPlan(rig, good.withAlpha(Float.NaN), "'alpha'", "finite", "nan");
-            refusedPlan(rig, good.withHeadDimV(64), "'head_dim_v'", "32", "64");
+            refusedPlan(rig, good.withHeadDimV(40), "'head_dim_v'", "192", "40");
             refusedPlan(rig, good.withOutDType(DType.F16), "'out_dtype'", "f16");
             refusedPlan(rig, good.withBounds(Bounds.TRUST), "'bounds'", "2");
             refusedPlan(rig, good.withMask(HstuMask.causalOnly().withContextualSeqLen(-1)), "'contextual_seq_len'", "-1");

@@ -139,10 +139,10 @@ class TargetAttentionTest {
     void bad_descriptions_are_refused(String name) throws Exception {
         try (Rig rig = new Rig(name)) {
             TargetAttentionDesc good = TargetAttentionDesc.of(DType.F32, 4, 64, 2, 16, 100);
-            refusedPlan(rig, TargetAttentionDesc.of(DType.F16, 4, 64, 1, 1, 1), "'dtype'", "f32", "bf16", "got f16");
-            refusedPlan(rig, TargetAttentionDesc.of(DType.F32, 4, 48, 1, 1, 1), "'head_dim_qk'", "32, 64, 96 or 128", "48");
+            refusedPlan(rig, TargetAttentionDesc.of(DType.I8, 4, 64, 1, 1, 1), "'dtype'", "f32, f16 or bf16", "got i8");
+            refusedPlan(rig, TargetAttentionDesc.of(DType.F32, 4, 48, 1, 1, 1), "'head_dim_qk'", "32, 64, 96, 128, 192 or 256", "48");
             refusedPlan(rig, TargetAttentionDesc.of(DType.F32, 0, 64, 1, 1, 1), "'num_heads'", "1..256", "0");
-            refusedPlan(rig, good.withHeadDimV(32), "'head_dim_v'", "64", "32");
+            refusedPlan(rig, good.withHeadDimV(160), "'head_dim_v'", "192", "160");
             refusedPlan(rig, good.withNumKvHeads(3), "'num_kv_heads'", "divisor", "3");
             refusedPlan(rig, good.withScale(Float.NaN), "'scale'", "finite", "nan");
             refusedPlan(rig, good.withScale(Float.POSITIVE_INFINITY), "'scale'", "finite", "inf");
