@@ -253,6 +253,7 @@ def main():
           "candidate_keys": ck, "candidate_values": cv}, {"out": out}, 1e-5)
 
     paged_cases(rng)
+    head_dim_cases(np.random.default_rng(22))
     embedding_row_cases(np.random.default_rng(21))
 
 
@@ -398,6 +399,60 @@ def paged_cases(rng):
                     out[q_off[b] + i, h] = weights @ values[seen, h // group] / weights.sum()
                     lse[q_off[b] + i, h] = s.max() + np.log(weights.sum())
         case(f"decode_attention_{kind}", "decode_attention", {"scale": 0.2}, inputs, {"out": out, "lse": lse}, 1e-5)
+
+
+def head_dim_cases(rng):
+    """Wide heads, values of another width than keys, and f16 (its weights may be rounded to f16 on tensor cores)."""
+    def random(kind, *shape):
+        x = rng.uniform(-1, 1, shape).astype(np.float32)
+        return x if kind != "f16" else x.astype(np.float16)
+
+    def exact(kind, x):
+        return (bf16(x)[1] if kind == "bf16" else x).astype(np.float64)
+
+    heads = 2
+    tolerance = {"f32": 1e-5, "f16": 2e-3, "bf16": 1e-2}
+    nc, nk = [3, 0, 5], [9, 4, 33]
+    co, ho = offsets(nc), offsets(nk)
+    for kind, dim, dim_v in (("f32", 256, 32), ("f16", 192, 192), ("bf16", 64, 192)):
+        q, k, v = random(kind, sum(nc), heads, dim), random(kind, sum(nk), 1, dim), random(kind, sum(nk), 1, dim_v)
+        ck, cv = random(kind, sum(nc), 1, dim), random(kind, sum(nc), 1, dim_v)
+        e = [exact(kind, x) for x in (q, k, v, ck, cv)]
+        case(f"target_attention_d{dim}_v{dim_v}_{kind}", "target_attention",
+             {"scale": dim ** -0.5, "activation": "softmax", "self_key": True, "dtype": kind},
+             {"candidates": q, "candidate_offsets": co, "keys": k, "values": v, "history_offsets": ho, "candidate_keys": ck,
+              "candidate_values": cv},
+             {"out": target_attention(e[0], co, e[1], e[2], ho, dim ** -0.5, True, e[3], e[4])}, tolerance[kind])
+
+    lengths, last = [7, 0, 30], [2, 0, 9]
+    off, total = offsets(lengths), sum(lengths)
+    targets = np.array([1, 0, 4], np.int32)
+    for kind, dim, dim_v in (("f16", 32, 256), ("bf16", 256, 256)):
+        q, k, v = random(kind, total, heads, dim), random(kind, total, heads, dim), random(kind, total, heads, dim_v)
+        out = hstu_attention(exact(kind, q), exact(kind, k), exact(kind, v), off, dim ** -0.5, 20, targets, 3, 9, 5)
+        case(f"hstu_attention_d{dim}_v{dim_v}_{kind}", "hstu_attention",
+             {"alpha": dim ** -0.5, "scaling_seqlen": 20, "contextual_seq_len": 3, "max_attn_len": 9, "min_full_attn_seq_len": 5,
+              "dtype": kind},
+             {"queries": q, "keys": k, "values": v, "offsets": off, "num_targets": targets}, {"out": out}, tolerance[kind])
+
+    # f16 queries over a paged cache: of f16, and of int8 codes.
+    rows = np.concatenate([np.arange(off[b + 1] - last[b], off[b + 1]) for b in range(len(last))])
+    for kind, dim, dim_v in (("f16", 192, 96), ("int8", 96, 128)):
+        q, k, v = random("f16", total, heads, dim), random("f16", total, heads, dim), random("f16", total, heads, dim_v)
+        pages = Pages(rng, lengths, 16)
+        inputs = {"queries": q[rows], "q_offsets": offsets(last), "num_targets": targets, "page_table": pages.table,
+                  "seq_lens": np.array(lengths, np.int32)}
+        e = {"key": k.astype(np.float64), "value": v.astype(np.float64)}
+        for name, x in (("key", k), ("value", v)):
+            if kind == "int8":
+                scale = (np.abs(x.astype(np.float32)).max(-1) / np.float32(127)).astype(np.float32)
+                x = np.rint(x.astype(np.float32) / scale[..., None]).astype(np.int8)
+                e[name] = x * scale[..., None].astype(np.float64)
+                inputs[f"{name}_scales"] = pages.spread(scale, np.nan)
+            inputs[f"{name}_pages"] = pages.spread(x, 127 if kind == "int8" else np.nan)
+        out = hstu_attention(q.astype(np.float64), e["key"], e["value"], off, dim ** -0.5, 20, targets)
+        case(f"cached_hstu_attention_paged_{kind}_d{dim}_v{dim_v}", "cached_hstu_attention",
+             {"alpha": dim ** -0.5, "scaling_seqlen": 20}, inputs, {"out": out[rows]}, tolerance["f16"])
 
 
 if __name__ == "__main__":

@@ -133,6 +133,44 @@ class HstuAttentionTest {
         }
     }
 
+    /** A row alone sees itself: SiLU(alpha * q . k) * v / scalingSeqlen. */
+    @ParameterizedTest
+    @MethodSource("io.jindou.TestDevices#names")
+    void values_of_another_head_dim_and_f16(String name) throws Exception {
+        for (DType dtype : new DType[] {DType.F16, DType.F32}) {
+            for (int[] dims : new int[][] {{64, 192}, {256, 32}, {192, 192}}) {
+                try (Rig rig = new Rig(name)) {
+                    HstuAttention attention = rig.planned(() -> HstuAttention.plan(
+                            rig.device, HstuAttentionDesc.of(dtype, 1, dims[0], 2f, 3, 1).withHeadDimV(dims[1]).withAlpha(0.125f)));
+                    if (attention == null) {
+                        continue;
+                    }
+                    Random random = new Random(8);
+                    HostTensor q = HostTensor.of(dtype, Rig.random(random, 3, dims[0]), 3, 1, dims[0]);
+                    HostTensor k = HostTensor.of(dtype, Rig.random(random, 3, dims[0]), 3, 1, dims[0]);
+                    HostTensor v = HostTensor.of(dtype, Rig.random(random, 3, dims[1]), 3, 1, dims[1]);
+                    Tensor out = rig.poisoned(dtype, 3, 1, dims[1]);
+                    attention.run(
+                            rig.stream,
+                            new JaggedTensor(rig.keep(Tensor.of(rig.stream, q)), rig.longs(0, 1, 2, 3)),
+                            rig.keep(Tensor.of(rig.stream, k)),
+                            rig.keep(Tensor.of(rig.stream, v)),
+                            out);
+                    double[] queries = q.toDoubles(), keys = k.toDoubles(), values = v.toDoubles();
+                    double[] actual = out.readHost(rig.stream).toDoubles();
+                    for (int i = 0; i < 3 * dims[1]; i++) {
+                        double score = 0;
+                        for (int c = 0; c < dims[0]; c++) {
+                            score += 0.125 * queries[i / dims[1] * dims[0] + c] * keys[i / dims[1] * dims[0] + c];
+                        }
+                        double expected = score / (1 + Math.exp(-score)) * values[i] / 2;
+                        assertEquals(expected, actual[i], dtype == DType.F32 ? 2e-5 : 4e-3, "element " + i + " " + dtype);
+                    }
+                }
+            }
+        }
+    }
+
     private static double[] reference(double[] qkv, HstuMask mask, int[] targets, float[] attnScale) {
         long[] offsets = JaggedTensor.offsets(LENGTHS);
         double[] out = new double[qkv.length / 3];

@@ -8,6 +8,7 @@ import static org.junit.jupiter.api.Assertions.assertTrue;
 import java.util.ArrayDeque;
 import java.util.Deque;
 import java.util.Random;
+import java.util.function.Supplier;
 import org.junit.jupiter.api.function.Executable;
 
 /**
@@ -38,6 +39,19 @@ final class Rig implements AutoCloseable {
     <T extends AutoCloseable> T keep(T object) {
         opened.push(object);
         return object;
+    }
+
+    /** Keeps the plan; null, and a line in the log, where a device other than the cpu has no kernel for it. */
+    <T extends AutoCloseable> T planned(Supplier<T> plan) {
+        try {
+            return keep(plan.get());
+        } catch (UnsupportedException missing) {
+            if (device.name().equals("cpu")) {
+                throw missing;
+            }
+            System.out.println("[ REFUSED  ] by " + device.name() + ", not tested: " + missing.getMessage());
+            return null;
+        }
     }
 
     Tensor floats(float[] values, long... shape) {

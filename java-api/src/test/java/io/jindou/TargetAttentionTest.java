@@ -65,6 +65,36 @@ class TargetAttentionTest {
         }
     }
 
+    /** A history of one event: every candidate gets its value. */
+    @ParameterizedTest
+    @MethodSource("io.jindou.TestDevices#names")
+    void values_of_another_head_dim_and_f16(String name) throws Exception {
+        for (DType dtype : new DType[] {DType.F16, DType.F32}) {
+            for (int[] dims : new int[][] {{64, 192}, {256, 32}, {192, 192}}) {
+                try (Rig rig = new Rig(name)) {
+                    TargetAttention attention = rig.planned(() -> TargetAttention.plan(
+                            rig.device, TargetAttentionDesc.of(dtype, 1, dims[0], 1, 5, 1).withHeadDimV(dims[1])));
+                    if (attention == null) {
+                        continue;
+                    }
+                    Random random = new Random(8);
+                    float[] value = Rig.random(random, dims[1]);
+                    Tensor out = rig.poisoned(dtype, 5, 1, dims[1]);
+                    attention.run(
+                            rig.stream,
+                            new JaggedTensor(rig.floats(dtype, Rig.random(random, 5, dims[0]), 5, 1, dims[0]), rig.longs(0, 5)),
+                            new JaggedTensor(rig.floats(dtype, Rig.random(random, dims[0]), 1, 1, dims[0]), rig.longs(0, 1)),
+                            rig.floats(dtype, value, 1, 1, dims[1]),
+                            out);
+                    double[] actual = out.readHost(rig.stream).toDoubles();
+                    for (int i = 0; i < actual.length; i++) {
+                        assertEquals(value[i % dims[1]], actual[i], dtype == DType.F32 ? 2e-6 : 2e-3, "element " + i + " " + dtype);
+                    }
+                }
+            }
+        }
+    }
+
     private static double[] reference(double[] q, double[] k, double[] v, double[] ownK, double[] ownV, int numLatest) {
         long[] candidateOffsets = JaggedTensor.offsets(CANDIDATES), eventOffsets = JaggedTensor.offsets(EVENTS);
         double[] out = new double[q.length];

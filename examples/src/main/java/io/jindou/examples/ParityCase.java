@@ -4,6 +4,7 @@ import com.fasterxml.jackson.core.JsonProcessingException;
 import com.fasterxml.jackson.databind.JsonNode;
 import com.fasterxml.jackson.databind.ObjectMapper;
 import io.jindou.DType;
+import io.jindou.Device;
 import io.jindou.HostTensor;
 import io.jindou.Safetensors;
 import io.jindou.SafetensorsException;
@@ -352,6 +353,11 @@ final class ParityCase implements AutoCloseable {
     /** An error of this case found later, by the operator itself. */
     BadCase refused(RuntimeException failure) {
         return new BadCase(folder, op, failure.getMessage());
+    }
+
+    /** Nothing is wrong with the case: the device has no kernel for it. */
+    BadCase unsupported(RuntimeException failure, Device device) {
+        return new BadCase(folder, op, "unsupported on " + device.name() + ": " + failure.getMessage());
     }
 
     BadCase unknownOp(Set<String> known) {

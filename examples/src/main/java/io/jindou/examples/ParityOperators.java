@@ -65,6 +65,8 @@ final class ParityOperators {
         }
         try (Scope scope = new Scope()) {
             return operator.run(given, device, stream, scope);
+        } catch (io.jindou.UnsupportedException missing) {
+            throw given.unsupported(missing, device);
         } catch (IllegalArgumentException | io.jindou.JindouException refused) {
             throw given.refused(refused);
         }
