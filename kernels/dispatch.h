@@ -13,6 +13,8 @@
 //     uint32_t launch_number() const;
 //     // Multiprocessors of the device (simt: threads), for sizing grids.
 //     int32_t multiprocessors() const;
+//     // Makes the map of a tensor for kernels that copy by it (primitives/tensor_map.h). False: there is none to be had.
+//     bool tensor_map(const prim::TensorGeometry &geometry, prim::TensorMap *map) const;
 //   };
 //
 // and, for plans, `PlanResources` (plan.h). An operator's launch header offers

@@ -22,6 +22,7 @@ struct PlanResources {
   // Copies host memory to device memory; when it returns the source may be reused and every stream sees the copy.
   jd_status (*upload)(void *context, void *target, const void *source, size_t bytes, jd_error *error);
   int32_t multiprocessors;  // SMs of the device (simt: threads), for sizing grids
+  bool hopper = false;      // kernels of sm_90a run here (prim::IsHopper)
 };
 
 // Device allocations that live as long as their plan.
@@ -61,7 +62,7 @@ class PlanBuffers {
 // Base of every operator's plan. Immutable once made, so that runs may come from any thread.
 struct KernelPlan {
   KernelPlan(int32_t op_number, const PlanResources &resources)
-      : op(op_number), multiprocessors(resources.multiprocessors), buffers(resources.allocator) {}
+      : op(op_number), multiprocessors(resources.multiprocessors), hopper(resources.hopper), buffers(resources.allocator) {}
   virtual ~KernelPlan() = default;
 
   // One line: operator, kernel chosen, tile sizes. The device's name is the backend's to add.
@@ -69,6 +70,7 @@ struct KernelPlan {
 
   const int32_t op;  // JDB_OP_*
   const int32_t multiprocessors;
+  const bool hopper;
   PlanBuffers buffers;
 };
 

@@ -199,7 +199,13 @@ jd_status upload(void *context, void *target, const void *source, size_t bytes, 
 
 jd_status plan_create(void *device, int32_t op, const void *desc, const jdb_allocator *allocator, void **plan,
                       jd_error *error) {
-  const PlanResources resources{*allocator, device, upload, device_of(device)->properties.multiProcessorCount};
+  const cudaDeviceProp &p = device_of(device)->properties;
+#if defined(JINDOU_CUDA_SM90A)
+  const bool hopper = p.major == 9 && p.minor == 0;
+#else
+  const bool hopper = false;  // built without their machine code
+#endif
+  const PlanResources resources{*allocator, device, upload, p.multiProcessorCount, hopper};
   KernelPlan *made = nullptr;
   const jd_status status = create_plan(resources, op, desc, &made, error);
   *plan = made;

@@ -36,6 +36,7 @@ measured=$(awk '
       count = split(dynamic, lines, "\n")
       for (i = 1; i <= count; i++) { at = match(lines[i], /,[0-9]+$/); D[substr(lines[i], 1, at - 1)] = substr(lines[i], at + 1) }
     }
+    /^[A-Za-z:]*Hopper/ && !/\|sm_90a,/ { next }  # kernels of sm_90a alone compile to nothing elsewhere
     { at = index($0, "|"); kernel = substr($0, 1, at - 1)
       print "\"" kernel "\"," substr($0, at + 1) "," (kernel in D ? D[kernel] : "?") }')
 

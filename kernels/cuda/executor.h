@@ -10,6 +10,7 @@
 #include "cuda/check.h"
 #include "cuda/kernel_list.h"
 #include "cuda/stream.h"
+#include "cuda/tensor_map.h"
 #include "primitives/primitives.h"
 
 namespace jindou::cuda_backend {
@@ -49,6 +50,8 @@ class Executor {
   FaultRecord *faults() const { return stream_.faults(); }
   uint32_t launch_number() const { return number_; }
   int32_t multiprocessors() const { return stream_.device->properties.multiProcessorCount; }
+
+  bool tensor_map(const prim::TensorGeometry &geometry, prim::TensorMap *map) const { return encode_tensor_map(geometry, map); }
 
  private:
   // More than 48 KB must be asked for, once for each kernel and device.

@@ -41,6 +41,17 @@ JD_DEVICE JD_INLINE void keep(Vec3u (&values)[kCount]) {
 #endif
 }
 
+// Sums of asynchronous products (warpgroup.h): before wgmma_fence, and after wgmma_wait, so that no arithmetic on them moves across.
+template <int kCount>
+JD_DEVICE JD_INLINE void keep(float (&values)[kCount]) {
+#if defined(__CUDACC__)
+#pragma unroll
+  for (int i = 0; i < kCount; ++i) asm volatile("" : "+f"(values[i])::"memory");
+#else
+  (void)values;
+#endif
+}
+
 }  // namespace jindou::prim
 
 #endif

@@ -10,6 +10,9 @@
 //     JD_DEVICE static void run(const Params &p, char *shared);
 //   };
 //
+// A kernel of instructions that sm_90a alone has says `static constexpr bool kHopper = true`: for every other target it compiles to
+// nothing, and the launcher does not choose it there.
+//
 // On a GPU `entry<K>` is the function to launch; in the emulator simt::launch<K>(grid, params, options) runs it
 // (simt/runtime/launch.h). Launch headers know neither: they are templates over an executor with
 //
@@ -20,6 +23,8 @@
 #define JINDOU_PRIMITIVES_LAUNCH_H
 
 #include <stddef.h>
+
+#include <type_traits>
 
 #include "primitives/compiler.h"
 #include "primitives/dim3.h"
@@ -35,12 +40,27 @@ struct KernelCheck {
   static constexpr bool kValid = true;
 };
 
+template <class K, class = void>
+struct IsHopper : std::false_type {};
+template <class K>
+struct IsHopper<K, std::void_t<decltype(K::kHopper)>> : std::bool_constant<K::kHopper> {};
+
 #if defined(__CUDACC__)
+#if defined(__CUDA_ARCH__) && !defined(__CUDA_ARCH_FEAT_SM90_ALL)
+constexpr bool kTargetIsHopper = false;
+#else
+constexpr bool kTargetIsHopper = true;
+#endif
+
 template <class K>
 __global__ void __launch_bounds__(K::kThreads, K::kMinBlocks) entry(const __grid_constant__ typename K::Params params) {
   static_assert(KernelCheck<K>::kValid);
   extern __shared__ __align__(1024) char jindou_shared[];
-  K::run(params, jindou_shared);
+  if constexpr (kTargetIsHopper || !IsHopper<K>::value) {
+    K::run(params, jindou_shared);
+  } else {
+    __trap();
+  }
 }
 #endif
 

@@ -153,6 +153,7 @@ JD_DEVICE JD_INLINE Vec2u load_shared8(const void *shared, Site site = Site::her
 JD_DEVICE JD_INLINE void store_shared16(void *shared, Vec4u v, Site site = Site::here()) {
 #if !defined(__CUDACC__)
   simt::device::check_shared(shared, 16, 16, "store_shared16", site);
+  simt::device::note_shared_store(shared, 16);
 #endif
   (void)site;
   *static_cast<Vec4u *>(shared) = v;
@@ -161,6 +162,7 @@ JD_DEVICE JD_INLINE void store_shared16(void *shared, Vec4u v, Site site = Site:
 JD_DEVICE JD_INLINE void store_shared8(void *shared, Vec2u v, Site site = Site::here()) {
 #if !defined(__CUDACC__)
   simt::device::check_shared(shared, 8, 8, "store_shared8", site);
+  simt::device::note_shared_store(shared, 8);
 #endif
   (void)site;
   *static_cast<Vec2u *>(shared) = v;

@@ -103,6 +103,18 @@ JD_DEVICE JD_INLINE bool all(bool predicate, uint32_t mask = kFullMask, Site sit
 #endif
 }
 
+// True for one lane of a whole warp, always the same one. sm_90.
+JD_DEVICE JD_INLINE bool elect_one(Site site = Site::here()) {
+#if defined(__CUDACC__)
+  (void)site;
+  uint32_t elected;
+  asm volatile("{ .reg .pred p; elect.sync _|p, 0xffffffff; selp.u32 %0, 1, 0, p; }" : "=r"(elected));
+  return elected != 0;
+#else
+  return simt::device::elect_one(site);
+#endif
+}
+
 // The lanes that are converged here; only a hint of the hardware's (the emulator says: this lane alone).
 JD_DEVICE JD_INLINE uint32_t active_mask() {
 #if defined(__CUDACC__)

@@ -5,6 +5,7 @@
 //
 //   jindou_calibrate_simt [--write] [<dump>]        exit status: 0 alike, 1 different, 2 no dump
 //   jindou_calibrate_cuda [--write] [<dump>]        the same; 3: no GPU
+// On a GPU that is not of compute capability 9.0 the last cases, of instructions that only those have, are left out.
 #ifndef JINDOU_PRIMITIVES_CALIBRATION_CALIBRATION_H
 #define JINDOU_PRIMITIVES_CALIBRATION_CALIBRATION_H
 
@@ -15,6 +16,7 @@
 #include <utility>
 #include <vector>
 
+#include "primitives/calibration/hopper_kernels.h"
 #include "primitives/calibration/kernels.h"
 
 namespace jindou::calibration {
@@ -37,6 +39,8 @@ constexpr Comparison kApproximateTanh{true, 0, 0x1p-10};
 // mma: 16 products and an addend, each up to 1. The hardware drops bits below 2^-23 when it aligns them, the emulator rounds
 // 17 times to at most 2^-20; both together are below 2^-15.
 constexpr Comparison kMma{true, 0x1p-15, 0};
+// wgmma: the same five times, with sums up to 80.
+constexpr Comparison kWgmma{true, 5 * 80 * 0x1p-20, 0};
 
 struct Case {
   std::string name;
@@ -105,7 +109,8 @@ inline std::vector<uint32_t> concatenated(std::vector<uint32_t> a, const std::ve
 }
 
 // -- cases -----------------------------------------------------------------------------------------------------------------
-// Device: template <class K> std::vector<uint32_t> run(prim::Grid, const std::vector<uint32_t> &in, size_t out_words)
+// Device: template <class K> std::vector<uint32_t> run(prim::Grid, const std::vector<uint32_t> &in, size_t out_words), which makes the
+// tensor map of a kernel that has a geometry(in); is_hopper()
 template <class Device>
 class Cases {
  public:
@@ -116,6 +121,7 @@ class Cases {
     threads();
     memory();
     matrices();
+    if (device_.is_hopper()) hopper();
     return std::move(cases_);
   }
 
@@ -189,6 +195,33 @@ class Cases {
     add<MultiplyAdd<T>>(name + "_integers", kSameFloats, kOne, concatenated(in_.pairs<T>(192, true), threes, 320), 128);
     const std::vector<uint32_t> pairs = in_.pairs<T>(192, false);
     add<MultiplyAdd<T>>(name + "_reals", kMma, kOne, concatenated(pairs, in_.reals(128, -1, 1), 320), 128);
+  }
+
+  void hopper() {
+    add<Mbarriers>("mbarriers", kBits, kOne, in_.words(256), 256);
+    add<TensorCopies>("tensor_copies", kBits, kOne, in_.words(2 * 2 * 11 * 32), TensorCopies::kBoxes * 512);
+    add_products<64, Form::shared_rows>("rows");
+    add_products<64, Form::shared_columns>("columns");
+    add_products<64, Form::registers_columns>("registers");
+    add_products<128, Form::shared_rows>("rows");
+    add_products<128, Form::registers_columns>("registers");
+    add_products<256, Form::shared_rows>("rows");
+    add_products<256, Form::registers_rows>("registers_rows");
+    add_products<256, Form::registers_columns>("registers");
+    using Reals = Products<64, Form::registers_columns, false>;
+    add<Reals>("wgmma_reals", kWgmma, kOne, in_.pairs<prim::bf16>(Reals::kInWords, false), Reals::kOutWords);
+  }
+
+  template <int kN, Form kForm>
+  void add_products(const std::string &name) {
+    using Kernel = Products<kN, kForm, true>;
+    // -2..1, so that signatures are exact.
+    std::vector<uint32_t> in(Kernel::kInWords);
+    for (uint32_t &w : in) {
+      const float low = static_cast<float>(static_cast<int>(in_.word() >> 30) - 2);
+      w = prim::pack2<prim::bf16>(low, static_cast<float>(static_cast<int>(in_.word() >> 30) - 2));
+    }
+    add<Kernel>("wgmma_n" + std::to_string(kN) + "_" + name, kSameFloats, kOne, in, Kernel::kOutWords);
   }
 
   static constexpr prim::Grid kOne{1, 1, 1};
@@ -294,6 +327,7 @@ int calibrate(Device &device, int argc, char **argv) {
     fprintf(stderr, "cannot read the dump %s\n", path);
     return 2;
   }
+  if (!device.is_hopper() && golden.size() > cases.size()) golden.resize(cases.size());
   const int bad = compare(cases, golden);
   printf("%s\n", bad == 0 ? "calibration: alike" : "calibration: DIFFERENT");
   return bad == 0 ? 0 : 1;

@@ -51,6 +51,8 @@ jd_status device_open(int32_t ordinal, const jd_device_options *options, void **
   if (!made) return fail(error, JD_OUT_OF_MEMORY, "host memory exhausted");
   made->os_threads = options && options->num_threads > 0 ? options->num_threads : usable_cores();
   made->seed = options ? options->simt_seed : 0;
+  const char *arch = getenv("JINDOU_SIMT_ARCH");
+  made->hopper = arch && strcmp(arch, "90") == 0;
   *device = made;
   return JD_OK;
 }
@@ -65,7 +67,7 @@ jd_status device_info(void *device, jd_device_info *info, jd_error *) {
   info->host_memory = 0;
   info->driver_version = 0;
   snprintf(info->backend, sizeof info->backend, "simt");
-  snprintf(info->name, sizeof info->name, "SIMT emulator, seed %llu",
+  snprintf(info->name, sizeof info->name, "SIMT emulator%s, seed %llu", device_of(device)->hopper ? " of sm_90a" : "",
            static_cast<unsigned long long>(device_of(device)->seed));
   info->isa[0] = 0;
   return JD_OK;
@@ -156,7 +158,7 @@ jd_status upload(void *, void *target, const void *source, size_t bytes, jd_erro
 
 jd_status plan_create(void *device, int32_t op, const void *desc, const jdb_allocator *allocator, void **plan,
                       jd_error *error) {
-  const PlanResources resources{*allocator, nullptr, upload, device_of(device)->os_threads};
+  const PlanResources resources{*allocator, nullptr, upload, device_of(device)->os_threads, device_of(device)->hopper};
   KernelPlan *made = nullptr;
   const jd_status status = create_plan(resources, op, desc, &made, error);
   *plan = made;

@@ -14,6 +14,7 @@ namespace jindou::simt_backend {
 struct Device {
   int32_t os_threads;  // threads that run emulated blocks
   uint64_t seed;       // order of emulated threads; 0 = in order
+  bool hopper = false;  // runs the kernels of sm_90a instead of the portable ones
 };
 
 struct Stream {

@@ -8,6 +8,7 @@
 #include "primitives/dim3.h"
 #include "simt/backend/device.h"
 #include "simt/runtime/launch.h"
+#include "simt/runtime/tensor_copies.h"
 
 namespace jindou::simt_backend {
 
@@ -35,6 +36,12 @@ class Executor {
   FaultRecord *faults() const { return &stream_.faults; }
   uint32_t launch_number() const { return number_; }
   int32_t multiprocessors() const { return stream_.device->os_threads; }
+
+  bool tensor_map(const prim::TensorGeometry &geometry, prim::TensorMap *map) const {
+    if (!prim::is_describable(geometry)) return false;
+    *map = simt::encode_tensor_map(geometry);
+    return true;
+  }
 
  private:
   Stream &stream_;

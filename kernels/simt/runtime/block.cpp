@@ -29,6 +29,9 @@ const char *name_of(Wait wait) {
     case Wait::vote: return "ballot, any or all";
     case Wait::ldmatrix: return "ldmatrix";
     case Wait::mma: return "mma";
+    case Wait::mbarrier: return "mbarrier";
+    case Wait::wgmma: return "wgmma, its fence, commit or wait, or a change of registers";
+    case Wait::warpgroup: return "waiting for products the other warps of its warpgroup have not issued";
     case Wait::spin: return "spinning";
   }
   return "running";
@@ -86,6 +89,12 @@ void Block::prepare(const Launch &launch, const Options &options, prim::Dim3 blo
   yields_ = 0;
   shared_.reset(launch.shared_bytes, options.poison);
   for (Barrier &barrier : barriers_) barrier = Barrier{};
+  mbarriers_.clear();
+  tensor_copies_.clear();
+  barriers_passed_ = 0;
+  issued_products_.assign(static_cast<size_t>((num_warps_ + 3) / 4), {});
+  completion_ = options.completion;
+  poison_ = options.poison;
 
   if (warps_.size() < static_cast<size_t>(num_warps_)) warps_.resize(static_cast<size_t>(num_warps_));
   for (int w = 0; w < num_warps_; ++w) {
@@ -95,12 +104,15 @@ void Block::prepare(const Launch &launch, const Options &options, prim::Dim3 blo
     warp.returned = 0;
     warp.full = Meeting{};
     warp.partial.clear();
+    warp.products.reset(options.completion, options.poison);
+    warp.waits_for_warpgroup = false;
     make_ready(w, kAllLanes);
     warp_order_[w] = static_cast<uint8_t>(w);
   }
 
   // Every block has a style of its own: warps that run as far as they can, that take turns, or anything between.
   switch_rate_ = 0;
+  elected_lane_ = shuffled_ ? static_cast<int>(random_.below(32)) : 0;
   if (shuffled_) {
     constexpr uint32_t kRates[] = {0, 256, 4096, 32768};
     switch_rate_ = kRates[random_.below(4)];
@@ -153,12 +165,21 @@ void Block::end_of_thread(Thread &thread) {
     error_ = where(thread) + ": returned without waiting for its cp_async of " + site_text(*site).text;
     abandon(thread.fiber);
   }
+  if (const prim::Site *site = warp_of(thread).products.unwaited()) {
+    error_ = where(thread) + ": returned without waiting for its wgmma of " + site_text(*site).text;
+    abandon(thread.fiber);
+  }
   warp_of(thread).returned |= 1u << thread.lane;
   yields_ = 0;
   --running_;
+  if (running_ == 0 && !tensor_copies_.empty()) {
+    error_ = kernel_text(launch_->kernel) + ", " + block_text(block_idx_) + ": ended while a tensor_copy of " +
+             site_text(tensor_copies_[0].site).text + " was on its way";
+    abandon(thread.fiber);
+  }
   Thread *next = running_ == 0 ? nullptr : next_thread();
   if (next == nullptr) {
-    if (running_ > 0) error_ = nobody_can_run();
+    if (running_ > 0 && error_.empty()) error_ = nobody_can_run();
     abandon(thread.fiber);
   }
   device::current_thread = next;
@@ -176,7 +197,9 @@ void Block::make_ready(int warp, uint32_t lanes) {
 
 // Takes the thread it returns off the ready ones. Null when nobody can run.
 Thread *Block::next_thread() {
-  if (ready_warps_ == 0 && !wake_yielded()) return nullptr;
+  while (ready_warps_ == 0) {  // copies land when they must, or before, by chance
+    if (!error_.empty() || (!land_a_copy(true) && !wake_yielded())) return nullptr;
+  }
   current_warp_ = next_warp();
   Warp &warp = warps_[static_cast<size_t>(current_warp_)];
   unsigned lane;
@@ -226,7 +249,7 @@ bool Block::wake_yielded() {
 void Block::set_aside(Thread &thread) {
   Thread *next = next_thread();
   if (next == nullptr) {
-    error_ = nobody_can_run();
+    if (error_.empty()) error_ = nobody_can_run();
     abandon(thread.fiber);
   }
   if (next == &thread) return;
@@ -251,6 +274,7 @@ void Block::yield(Thread &thread, prim::Site site) {
 }
 
 void Block::interleave(Thread &thread) {
+  land_by_chance();
   if (switch_rate_ == 0 || (random_() & 0xffffu) >= switch_rate_) return;
   make_ready(thread.warp, 1u << thread.lane);
   set_aside(thread);
@@ -341,6 +365,7 @@ void Block::barrier(Thread &thread, int id, int threads, bool waits, prim::Site 
       for (uint32_t left = barrier.waiting; left != 0; left &= left - 1) make_ready(__builtin_ctz(left), kAllLanes);
       barrier.arrived = 0;
       barrier.waiting = 0;
+      ++barriers_passed_;
       ++barrier.order.phase;
       release_meeting(thread);
     } else if (waits) {
@@ -387,7 +412,7 @@ std::string Block::nobody_can_run() const {
       const Thread &other = *threads_[static_cast<size_t>(u)];
       if (warps_[static_cast<size_t>(other.warp)].returned >> other.lane & 1u) continue;
       if (other.wait != thread.wait || !same_place(other.site, thread.site)) continue;
-      if (thread.wait != Wait::spin && other.mask != thread.mask) continue;
+      if (thread.wait != Wait::spin && thread.wait != Wait::mbarrier && other.mask != thread.mask) continue;
       together.push_back(u);
       told[static_cast<size_t>(u)] = true;
     }
@@ -398,7 +423,16 @@ std::string Block::nobody_can_run() const {
       const Barrier &barrier = barriers_[thread.barrier];
       text += "; " + std::to_string(barrier.arrived) + " of " +
               std::to_string(thread.wait == Wait::sync_threads ? launch_->threads : barrier.expected) + " arrived";
-    } else if (thread.wait != Wait::spin && thread.mask != kAllLanes) {
+    } else if (thread.wait == Wait::mbarrier) {
+      for (const int u : together) {  // told one by one: they may wait for different ones
+        const Mbarrier &barrier = *const_cast<Mbarriers &>(mbarriers_).find(static_cast<uint32_t>(threads_[static_cast<size_t>(u)]->barrier));
+        if (u != t && threads_[static_cast<size_t>(u)]->barrier == thread.barrier) continue;
+        char state[160];
+        snprintf(state, sizeof state, "; mbarrier at byte %u: phase %u lacks %d of %d arrivals and %lld bytes", barrier.address - 1024,
+                 barrier.phase, barrier.missing, barrier.count, static_cast<long long>(barrier.bytes));
+        text += state;
+      }
+    } else if (thread.wait != Wait::spin && thread.wait != Wait::warpgroup && thread.mask != kAllLanes) {
       char mask[32];
       snprintf(mask, sizeof mask, "; for lanes %08x", thread.mask);
       text += mask;

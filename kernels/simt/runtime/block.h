@@ -17,9 +17,12 @@
 #include "simt/runtime/device.h"
 #include "simt/runtime/fiber.h"
 #include "simt/runtime/launch.h"
+#include "simt/runtime/mbarriers.h"
 #include "simt/runtime/options.h"
+#include "simt/runtime/products.h"
 #include "simt/runtime/random.h"
 #include "simt/runtime/shared_memory.h"
+#include "simt/runtime/tensor_copies.h"
 
 namespace jindou::simt {
 
@@ -28,7 +31,7 @@ class Block;
 constexpr uint32_t kAllLanes = 0xffffffffu;
 
 // What a thread may wait for.
-enum class Wait : uint8_t { none, sync_threads, named_barrier, sync_warp, shuffle, vote, ldmatrix, mma, spin };
+enum class Wait : uint8_t { none, sync_threads, named_barrier, sync_warp, shuffle, vote, ldmatrix, mma, mbarrier, wgmma, warpgroup, spin };
 
 // A thread of the block. `device::current_thread` points at the running one.
 struct Thread : device::ThreadIndex {
@@ -39,7 +42,7 @@ struct Thread : device::ThreadIndex {
   int warp = 0;
   Wait wait = Wait::none;
   uint32_t mask = 0;  // lanes it waits for
-  int barrier = 0;    // barrier it waits at
+  int barrier = 0;    // barrier it waits at; of an mbarrier the address
   prim::Site site = {nullptr, 0};
   AsyncCopies copies;
 };
@@ -72,6 +75,19 @@ class Block {
 
   void sync_warp(Thread &thread, uint32_t mask, prim::Site site);
   void barrier(Thread &thread, int id, int threads, bool waits, prim::Site site);
+
+  // -- sm_90 (block_hopper.cpp) --------------------------------------------------------------------------------------------
+  void mbarrier_init(Thread &thread, void *barrier, int count, prim::Site site);
+  void mbarrier_arrive(Thread &thread, void *barrier, int expected_bytes, prim::Site site);
+  void mbarrier_wait(Thread &thread, void *barrier, uint32_t parity, prim::Site site);
+  void tensor_copy(Thread &thread, void *shared, const prim::TensorMap &map, const int32_t (&at)[4], void *barrier,
+                   prim::Site site);
+  Products &products(const Thread &thread) { return warps_[static_cast<size_t>(thread.warp)].products; }
+  void fence_mbarrier_init(const Thread &thread) { mbarriers_.fence(thread.id); }
+  // By the last lane of a warp that has met.
+  void issue_product(Thread &thread, const Product &product);
+  void wait_for_products(Thread &thread, int pending, prim::Site site);
+  int elected_lane() const { return elected_lane_; }
 
   // Lets every other thread go first.
   void yield(Thread &thread, prim::Site site);
@@ -108,6 +124,16 @@ class Block {
     std::vector<Meeting> partial;
     Order order;
     Exchange exchange;
+    Products products;
+    bool waits_for_warpgroup = false;  // its last lane to come to a wait
+    int waiting_lane = 0;
+  };
+
+  // What the four warps of a warpgroup must issue alike.
+  struct IssuedProduct {
+    uint64_t left, right;
+    int n;
+    prim::Site site;
   };
 
   struct Barrier {
@@ -131,6 +157,10 @@ class Block {
   Thread *next_thread();
   int next_warp();
   bool wake_yielded();
+  bool land_a_copy(bool awaited);
+  void land_by_chance();
+  Mbarrier &mbarrier_at(Thread &thread, const void *barrier, const char *what, prim::Site site);
+  void complete_phase(Mbarrier &barrier);
   void set_aside(Thread &thread);
   [[noreturn]] void abandon(Fiber &from);
 
@@ -143,6 +173,13 @@ class Block {
   std::vector<std::unique_ptr<Thread>> threads_;
   std::vector<Warp> warps_;
   Barrier barriers_[kBarriers];
+  Mbarriers mbarriers_;
+  std::vector<TensorCopy> tensor_copies_;  // on their way
+  std::vector<std::vector<IssuedProduct>> issued_products_;  // of each warpgroup
+  Completion completion_ = Completion::lazy;
+  bool poison_ = true;
+  int elected_lane_ = 0;
+  uint64_t barriers_passed_ = 0;
   SharedMemory shared_;
   Fiber caller_;
   std::string error_;

@@ -9,6 +9,7 @@
 
 #include "primitives/dim3.h"
 #include "primitives/site.h"
+#include "primitives/tensor_map.h"
 
 namespace jindou::simt::device {
 
@@ -44,6 +45,23 @@ void mma_m16n8k16_f16(float *d, const uint32_t *a, const uint32_t *b, Site site)
 void cp_async(void *shared, const void *global, int bytes, bool predicate, Site site);
 void cp_async_commit(Site site);
 void cp_async_wait(int pending, Site site);
+
+// sm_90 (device_hopper.cpp).
+bool elect_one(Site site);
+void mbarrier_init(void *barrier, int count, Site site);
+void fence_mbarrier_init(Site site);
+void mbarrier_arrive(void *barrier, int expected_bytes, Site site);
+void mbarrier_wait(void *barrier, uint32_t parity, Site site);
+void fence_proxy_async(Site site);
+void tensor_copy(void *shared, const prim::TensorMap &map, const int32_t (&at)[4], void *barrier, Site site);
+void wgmma_fence(Site site);
+void wgmma_commit(Site site);
+void wgmma_wait(int pending, Site site);
+// `registers`: A's fragments, or null and `left` describes A.
+void wgmma(float *d, int n, const uint32_t *registers, uint64_t left, uint64_t right, bool columns, bool add, Site site);
+void set_registers(int registers, Site site);
+// A plain store through a primitive: what a product or copy does with these bytes needs a fence_proxy_async first.
+void note_shared_store(void *address, int bytes);
 
 // Each ends the launch with an error that says `what`, the address and the site.
 [[noreturn]] void misaligned(const void *address, int alignment, const char *what, Site site);

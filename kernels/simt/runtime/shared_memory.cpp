@@ -24,6 +24,7 @@ void SharedMemory::reset(size_t bytes, bool poison) {
     data_ = static_cast<char *>(memory);
   }
   bytes_ = bytes;
+  writers_.clear();
   make_accessible(data_, capacity_ + kGuardBytes);
   // 0xff bytes are a NaN in float, bf16 and f16, and -1.
   if (poison) memset(data_, 0xff, bytes);
