@@ -62,7 +62,7 @@ inline jd_status create_plan(const PlanResources &resources, int32_t op, const v
       case JDB_OP_PAGED_APPEND:
       case JDB_OP_PAGED_GATHER:
         return PagedCachePlan::create(op, resources, *static_cast<const jd_paged_cache_desc *>(desc), plan, error);
-      default: return fail(error, JD_UNSUPPORTED, "operator %d has no plan in this backend", op);
+      default: return fail(error, JD_UNSUPPORTED, "operator %d is not in this backend", op);
     }
   } catch (const std::bad_alloc &) {
     return fail(error, JD_OUT_OF_MEMORY, "host memory exhausted while making a plan");

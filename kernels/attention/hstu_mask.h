@@ -16,16 +16,9 @@
 
 #include <stdint.h>
 
-#if defined(__CUDACC__)
-#define JD_MASK_FUNCTION __host__ __device__ __forceinline__
-#else
-#define JD_MASK_FUNCTION inline
-#endif
+#include "attention/tile_mask.h"
 
 namespace jindou {
-
-// How much of a tile of rows x keys the mask leaves.
-enum class TileMask { kEmpty, kPartial, kFull };
 
 struct HstuMask {
   int32_t causal, n, contexts, window, full_tail, max_id;

@@ -33,7 +33,7 @@ typedef struct jdb_report {
   int32_t has_error;  // 1: a STRICT operator met a bad value; the fields below name the first (launch order, then position)
   int32_t fault;      // JDB_FAULT_*
   int32_t op;         // JDB_OP_*
-  int32_t table;      // embedding table; target_attention: 0 = candidate_offsets, 1 = history_offsets; hstu: 1 = q_offsets; else -1
+  int32_t table;      // embedding table; target_attention: 0 = candidate_offsets, 1 = history_offsets; hstu: 1 = q_offsets; softmax_attention: 0 = q_offsets, 1 = k_offsets; else -1
   int64_t position;   // index in ids (ids), or the sequence (offsets, lengths, targets)
   int64_t value;      // the id, offset, length or number of targets met
   int64_t limit;      // rows of the table, declared maximum...
@@ -63,7 +63,9 @@ enum {
   JDB_OP_L2_NORMALIZE = 6,
   JDB_OP_DECODE_ATTENTION = 10,
   JDB_OP_PAGED_APPEND = 11,
-  JDB_OP_PAGED_GATHER = 12
+  JDB_OP_PAGED_GATHER = 12,
+  JDB_OP_SOFTMAX_ATTENTION = 20,
+  JDB_OP_MERGE_ATTENTION_STATES = 21
 };
 
 // Descriptions as a plan gets them: the public desc with defaults filled in (out_dtype, num_kv_heads, num_latest =
@@ -98,6 +100,15 @@ typedef struct jdb_decode_attention_args {
   jdb_tensor queries, q_offsets, key_pages, value_pages, page_table, seq_lens, key_scales, value_scales, out, lse;
   int64_t batch;
 } jdb_decode_attention_args;
+
+typedef struct jdb_softmax_attention_args {
+  jdb_tensor queries, q_offsets, keys, values, k_offsets, alibi_slopes, t5_bias, bias, out, lse;
+  int64_t batch;
+} jdb_softmax_attention_args;
+
+typedef struct jdb_merge_attention_states_args {
+  jdb_tensor out_a, lse_a, out_b, lse_b, out, lse;
+} jdb_merge_attention_states_args;
 
 // paged_append and paged_gather.
 typedef struct jdb_paged_cache_args {
@@ -171,8 +182,8 @@ typedef struct jd_backend {
   void (*graph_destroy)(void *graph);
 
   // Operators. `desc` is the jdb_/jd_ description of `op`: jdb_embedding_bag_desc, jd_target_attention_desc,
-  // jd_hstu_attention_desc, jd_paged_cache_desc, jd_decode_attention_desc. `describe` writes one line. `run` gets the jdb_*_args of `op`; plan is null for the
-  // operators without one (linear, layer_norm, l2_normalize).
+  // jd_hstu_attention_desc, jd_paged_cache_desc, jd_decode_attention_desc, jd_softmax_attention_desc. `describe` writes one line. `run` gets the jdb_*_args of `op`; plan is null for the
+  // operators without one (linear, layer_norm, l2_normalize, merge_attention_states).
   jd_status (*plan_create)(void *device, int32_t op, const void *desc, const jdb_allocator *allocator, void **plan,
                            jd_error *error);
   void (*plan_destroy)(void *plan);

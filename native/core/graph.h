@@ -24,6 +24,8 @@ union OperatorArgs {
   jdb_hstu_attention_args hstu_attention;
   jdb_decode_attention_args decode_attention;
   jdb_paged_cache_args paged_cache;
+  jdb_softmax_attention_args softmax_attention;
+  jdb_merge_attention_states_args merge_attention_states;
   jdb_linear_args linear;
   jdb_layer_norm_args layer_norm;
   jdb_l2_normalize_args l2_normalize;

@@ -15,6 +15,7 @@ struct Jagged {
   int64_t total;
   int64_t longest;       // declared maximum of a sequence
   const char *declared;  // the field that declared it
+  const char *whose = "the plan";
 };
 
 // One pass without branches: the sign bit of `signs` collects every negative offset, every decrease and every sequence
@@ -51,9 +52,9 @@ __attribute__((cold, noinline)) jd_status explain(const Context &context, const 
     }
     if (end - begin > j.longest) {
       return fail_argument(context, JD_INVALID_ARGUMENT, j.name,
-                           "expected sequences of at most %" PRId64 " rows (%s of the plan), got %" PRId64
+                           "expected sequences of at most %" PRId64 " rows (%s of %s), got %" PRId64
                            " in sequence %" PRId64,
-                           j.longest, j.declared, end - begin, i);
+                           j.longest, j.declared, j.whose, end - begin, i);
     }
   }
   return fail_argument(context, JD_INVALID_ARGUMENT, j.name,
@@ -144,6 +145,26 @@ jd_status check(const Context &context, const Plan &plan, const jdb_decode_atten
                        {"q_offsets", "queries", a.batch, a.queries.shape[0], plan.desc.decode_attention.max_queries, "max_queries"});
 }
 
+// A dense bias has bounds of its own.
+void cut_by_bias(int64_t size, const char *name, Jagged *j) {
+  if (size >= j->longest) return;
+  j->longest = size;
+  j->declared = name;
+  j->whose = "'bias'";
+}
+
+jd_status check(const Context &context, const Plan &plan, const jdb_softmax_attention_args &a) {
+  const jd_softmax_attention_desc &d = plan.desc.softmax_attention;
+  Jagged queries = {"q_offsets", "queries", a.batch, a.queries.shape[0], d.max_queries, "max_queries"};
+  Jagged keys = {"k_offsets", "keys", a.batch, a.keys.shape[0], d.max_keys, "max_keys"};
+  if (a.bias.dtype != 0) {
+    cut_by_bias(a.bias.shape[a.bias.rank - 2], "Q", &queries);
+    cut_by_bias(a.bias.shape[a.bias.rank - 1], "K", &keys);
+  }
+  if (const jd_status status = check_offsets(context, a.q_offsets, queries)) return status;
+  return check_offsets(context, a.k_offsets, keys);
+}
+
 // Lengths and page numbers are the kernels' to find, as ids are.
 jd_status check(const Context &context, const jdb_paged_cache_args &a) {
   return check_offsets(context, a.offsets, {"offsets", "keys", a.batch, a.keys.shape[0], INT32_MAX, "limit"});
@@ -157,6 +178,7 @@ jd_status check_on_host(const Context &context, const Plan &plan, const void *ar
     case JDB_OP_TARGET_ATTENTION: return check(context, plan, *static_cast<const jdb_target_attention_args *>(args));
     case JDB_OP_HSTU_ATTENTION: return check(context, plan, *static_cast<const jdb_hstu_attention_args *>(args));
     case JDB_OP_DECODE_ATTENTION: return check(context, plan, *static_cast<const jdb_decode_attention_args *>(args));
+    case JDB_OP_SOFTMAX_ATTENTION: return check(context, plan, *static_cast<const jdb_softmax_attention_args *>(args));
     case JDB_OP_PAGED_APPEND:
     case JDB_OP_PAGED_GATHER: return check(context, *static_cast<const jdb_paged_cache_args *>(args));
     default: return JD_OK;

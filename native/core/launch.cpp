@@ -14,6 +14,8 @@ const char *operator_name(int32_t op) {
     case JDB_OP_DECODE_ATTENTION: return "decode_attention";
     case JDB_OP_PAGED_APPEND: return "paged_append";
     case JDB_OP_PAGED_GATHER: return "paged_gather";
+    case JDB_OP_SOFTMAX_ATTENTION: return "softmax_attention";
+    case JDB_OP_MERGE_ATTENTION_STATES: return "merge_attention_states";
     case JDB_OP_LINEAR: return "linear";
     case JDB_OP_LAYER_NORM: return "layer_norm";
     case JDB_OP_L2_NORMALIZE: return "l2_normalize";

@@ -25,6 +25,7 @@ class Plan final : public Object {
     jd_hstu_attention_desc hstu_attention;
     jd_decode_attention_desc decode_attention;
     jd_paged_cache_desc paged_cache;
+    jd_softmax_attention_desc softmax_attention;
   };
 
   Plan(Ref<Device> owner, int32_t operator_number)

@@ -11,6 +11,7 @@ namespace {
 const char *offsets_name(const jdb_report &report) {
   if (report.op == JDB_OP_HSTU_ATTENTION && report.table == 1) return "q_offsets";
   if (report.op == JDB_OP_DECODE_ATTENTION) return "q_offsets";
+  if (report.op == JDB_OP_SOFTMAX_ATTENTION) return report.table == 0 ? "q_offsets" : "k_offsets";
   if (report.op != JDB_OP_TARGET_ATTENTION) return "offsets";
   if (report.table == 0) return "candidate_offsets";
   return report.table == 1 ? "history_offsets" : "candidate_offsets or history_offsets";
@@ -47,9 +48,9 @@ void describe(const Context &context, const jdb_report &r) {
                      r.limit, r.value, r.position + 1, r.position);
     case JDB_FAULT_LENGTH:
       return fail_at(offsets_name(r),
-                     "expected sequences of at most %" PRId64 " rows as declared to the plan, got %" PRId64
+                     "expected sequences of at most %" PRId64 " rows as declared to the plan%s, got %" PRId64
                      " in sequence %" PRId64,
-                     r.limit, r.value, r.position);
+                     r.limit, r.op == JDB_OP_SOFTMAX_ATTENTION ? " (or the size of its bias)" : "", r.value, r.position);
     case JDB_FAULT_TARGETS:
       return fail_at("num_targets",
                      "expected 0..%" PRId64 " (the rows of its sequence), got %" PRId64 " at position %" PRId64,

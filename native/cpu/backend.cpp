@@ -150,7 +150,7 @@ jd_status plan_create(void *device, int32_t op, const void *desc, const jdb_allo
     case JDB_OP_PAGED_GATHER:
       status = create_paged_cache(d, op, *static_cast<const jd_paged_cache_desc *>(desc), *allocator, &created, error);
       break;
-    default: return fail(error, JD_INTERNAL, "cpu: no plan for operator %d", op);
+    default: return fail(error, JD_UNSUPPORTED, "operator %d is not in the cpu backend", op);
   }
   if (status == JD_OK) *plan = created;
   return status;
@@ -171,7 +171,7 @@ jd_status run(void *stream, void *plan, int32_t op, const void *args, jd_error *
     case JDB_OP_LINEAR: return run_linear(s, *static_cast<const jdb_linear_args *>(args), error);
     case JDB_OP_LAYER_NORM: return run_layer_norm(s, *static_cast<const jdb_layer_norm_args *>(args), error);
     case JDB_OP_L2_NORMALIZE: return run_l2_normalize(s, *static_cast<const jdb_l2_normalize_args *>(args), error);
-    default: return fail(error, JD_INTERNAL, "cpu: operator %d needs a plan", op);
+    default: return fail(error, JD_UNSUPPORTED, "operator %d is not in the cpu backend", op);
   }
 }
 

@@ -4,6 +4,7 @@
 #include <jindou/jindou.h>
 
 #include <cstdio>
+#include <filesystem>
 #include <fstream>
 #include <regex>
 #include <set>
@@ -28,10 +29,9 @@ std::string output_of(const std::string &command) {
 // All headers in one text, without comments.
 std::string headers() {
   std::string text;
-  for (const char *name :
-       {"base", "device", "tensor", "stream", "plan", "embedding", "attention", "paged_cache", "decode", "blocks", "jindou"}) {
-    std::ifstream file(std::string(JINDOU_INCLUDE_DIR) + "/jindou/" + name + ".h");
-    EXPECT_TRUE(file.good()) << name;
+  for (const auto &entry : std::filesystem::directory_iterator(std::string(JINDOU_INCLUDE_DIR) + "/jindou")) {
+    std::ifstream file(entry.path());
+    EXPECT_TRUE(file.good()) << entry.path();
     std::stringstream content;
     content << file.rdbuf();
     text += content.str();

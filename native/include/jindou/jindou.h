@@ -10,6 +10,7 @@
 #include <jindou/embedding.h>
 #include <jindou/paged_cache.h>
 #include <jindou/plan.h>
+#include <jindou/softmax_attention.h>
 #include <jindou/stream.h>
 #include <jindou/tensor.h>
 

@@ -2311,6 +2311,251 @@ public class JindouAbi {
            throw new AssertionError("should not reach here", ex$);
         }
     }
+    private static final int JD_MASK_NONE = (int)0L;
+    /**
+     * {@snippet lang=c :
+     * enum <anonymous>.JD_MASK_NONE = 0
+     * }
+     */
+    public static int JD_MASK_NONE() {
+        return JD_MASK_NONE;
+    }
+    private static final int JD_MASK_CAUSAL = (int)1L;
+    /**
+     * {@snippet lang=c :
+     * enum <anonymous>.JD_MASK_CAUSAL = 1
+     * }
+     */
+    public static int JD_MASK_CAUSAL() {
+        return JD_MASK_CAUSAL;
+    }
+    private static final int JD_MASK_WINDOW = (int)2L;
+    /**
+     * {@snippet lang=c :
+     * enum <anonymous>.JD_MASK_WINDOW = 2
+     * }
+     */
+    public static int JD_MASK_WINDOW() {
+        return JD_MASK_WINDOW;
+    }
+    private static final int JD_BIAS_NONE = (int)0L;
+    /**
+     * {@snippet lang=c :
+     * enum <anonymous>.JD_BIAS_NONE = 0
+     * }
+     */
+    public static int JD_BIAS_NONE() {
+        return JD_BIAS_NONE;
+    }
+    private static final int JD_BIAS_ALIBI = (int)1L;
+    /**
+     * {@snippet lang=c :
+     * enum <anonymous>.JD_BIAS_ALIBI = 1
+     * }
+     */
+    public static int JD_BIAS_ALIBI() {
+        return JD_BIAS_ALIBI;
+    }
+    private static final int JD_BIAS_T5 = (int)2L;
+    /**
+     * {@snippet lang=c :
+     * enum <anonymous>.JD_BIAS_T5 = 2
+     * }
+     */
+    public static int JD_BIAS_T5() {
+        return JD_BIAS_T5;
+    }
+    private static final int JD_BIAS_DENSE = (int)3L;
+    /**
+     * {@snippet lang=c :
+     * enum <anonymous>.JD_BIAS_DENSE = 3
+     * }
+     */
+    public static int JD_BIAS_DENSE() {
+        return JD_BIAS_DENSE;
+    }
+
+    private static class jd_softmax_attention_plan {
+        public static final FunctionDescriptor DESC = FunctionDescriptor.of(
+            JindouAbi.C_INT,
+            JindouAbi.C_LONG,
+            JindouAbi.C_POINTER,
+            JindouAbi.C_POINTER,
+            JindouAbi.C_POINTER
+        );
+
+        public static final MemorySegment ADDR = JindouAbi.findOrThrow("jd_softmax_attention_plan");
+
+        public static final MethodHandle HANDLE = Linker.nativeLinker().downcallHandle(ADDR, DESC);
+    }
+
+    /**
+     * Function descriptor for:
+     * {@snippet lang=c :
+     * jd_status jd_softmax_attention_plan(jd_device device, const jd_softmax_attention_desc *desc, jd_plan *plan, jd_error *error)
+     * }
+     */
+    public static FunctionDescriptor jd_softmax_attention_plan$descriptor() {
+        return jd_softmax_attention_plan.DESC;
+    }
+
+    /**
+     * Downcall method handle for:
+     * {@snippet lang=c :
+     * jd_status jd_softmax_attention_plan(jd_device device, const jd_softmax_attention_desc *desc, jd_plan *plan, jd_error *error)
+     * }
+     */
+    public static MethodHandle jd_softmax_attention_plan$handle() {
+        return jd_softmax_attention_plan.HANDLE;
+    }
+
+    /**
+     * Address for:
+     * {@snippet lang=c :
+     * jd_status jd_softmax_attention_plan(jd_device device, const jd_softmax_attention_desc *desc, jd_plan *plan, jd_error *error)
+     * }
+     */
+    public static MemorySegment jd_softmax_attention_plan$address() {
+        return jd_softmax_attention_plan.ADDR;
+    }
+
+    /**
+     * {@snippet lang=c :
+     * jd_status jd_softmax_attention_plan(jd_device device, const jd_softmax_attention_desc *desc, jd_plan *plan, jd_error *error)
+     * }
+     */
+    public static int jd_softmax_attention_plan(long device, MemorySegment desc, MemorySegment plan, MemorySegment error) {
+        var mh$ = jd_softmax_attention_plan.HANDLE;
+        try {
+            if (TRACE_DOWNCALLS) {
+                traceDowncall("jd_softmax_attention_plan", device, desc, plan, error);
+            }
+            return (int)mh$.invokeExact(device, desc, plan, error);
+        } catch (Throwable ex$) {
+           throw new AssertionError("should not reach here", ex$);
+        }
+    }
+
+    private static class jd_softmax_attention_run {
+        public static final FunctionDescriptor DESC = FunctionDescriptor.of(
+            JindouAbi.C_INT,
+            JindouAbi.C_LONG,
+            JindouAbi.C_LONG,
+            JindouAbi.C_POINTER,
+            JindouAbi.C_POINTER
+        );
+
+        public static final MemorySegment ADDR = JindouAbi.findOrThrow("jd_softmax_attention_run");
+
+        public static final MethodHandle HANDLE = Linker.nativeLinker().downcallHandle(ADDR, DESC);
+    }
+
+    /**
+     * Function descriptor for:
+     * {@snippet lang=c :
+     * jd_status jd_softmax_attention_run(jd_plan plan, jd_stream stream, const jd_softmax_attention_args *args, jd_error *error)
+     * }
+     */
+    public static FunctionDescriptor jd_softmax_attention_run$descriptor() {
+        return jd_softmax_attention_run.DESC;
+    }
+
+    /**
+     * Downcall method handle for:
+     * {@snippet lang=c :
+     * jd_status jd_softmax_attention_run(jd_plan plan, jd_stream stream, const jd_softmax_attention_args *args, jd_error *error)
+     * }
+     */
+    public static MethodHandle jd_softmax_attention_run$handle() {
+        return jd_softmax_attention_run.HANDLE;
+    }
+
+    /**
+     * Address for:
+     * {@snippet lang=c :
+     * jd_status jd_softmax_attention_run(jd_plan plan, jd_stream stream, const jd_softmax_attention_args *args, jd_error *error)
+     * }
+     */
+    public static MemorySegment jd_softmax_attention_run$address() {
+        return jd_softmax_attention_run.ADDR;
+    }
+
+    /**
+     * {@snippet lang=c :
+     * jd_status jd_softmax_attention_run(jd_plan plan, jd_stream stream, const jd_softmax_attention_args *args, jd_error *error)
+     * }
+     */
+    public static int jd_softmax_attention_run(long plan, long stream, MemorySegment args, MemorySegment error) {
+        var mh$ = jd_softmax_attention_run.HANDLE;
+        try {
+            if (TRACE_DOWNCALLS) {
+                traceDowncall("jd_softmax_attention_run", plan, stream, args, error);
+            }
+            return (int)mh$.invokeExact(plan, stream, args, error);
+        } catch (Throwable ex$) {
+           throw new AssertionError("should not reach here", ex$);
+        }
+    }
+
+    private static class jd_merge_attention_states {
+        public static final FunctionDescriptor DESC = FunctionDescriptor.of(
+            JindouAbi.C_INT,
+            JindouAbi.C_LONG,
+            JindouAbi.C_POINTER,
+            JindouAbi.C_POINTER
+        );
+
+        public static final MemorySegment ADDR = JindouAbi.findOrThrow("jd_merge_attention_states");
+
+        public static final MethodHandle HANDLE = Linker.nativeLinker().downcallHandle(ADDR, DESC);
+    }
+
+    /**
+     * Function descriptor for:
+     * {@snippet lang=c :
+     * jd_status jd_merge_attention_states(jd_stream stream, const jd_merge_attention_states_args *args, jd_error *error)
+     * }
+     */
+    public static FunctionDescriptor jd_merge_attention_states$descriptor() {
+        return jd_merge_attention_states.DESC;
+    }
+
+    /**
+     * Downcall method handle for:
+     * {@snippet lang=c :
+     * jd_status jd_merge_attention_states(jd_stream stream, const jd_merge_attention_states_args *args, jd_error *error)
+     * }
+     */
+    public static MethodHandle jd_merge_attention_states$handle() {
+        return jd_merge_attention_states.HANDLE;
+    }
+
+    /**
+     * Address for:
+     * {@snippet lang=c :
+     * jd_status jd_merge_attention_states(jd_stream stream, const jd_merge_attention_states_args *args, jd_error *error)
+     * }
+     */
+    public static MemorySegment jd_merge_attention_states$address() {
+        return jd_merge_attention_states.ADDR;
+    }
+
+    /**
+     * {@snippet lang=c :
+     * jd_status jd_merge_attention_states(jd_stream stream, const jd_merge_attention_states_args *args, jd_error *error)
+     * }
+     */
+    public static int jd_merge_attention_states(long stream, MemorySegment args, MemorySegment error) {
+        var mh$ = jd_merge_attention_states.HANDLE;
+        try {
+            if (TRACE_DOWNCALLS) {
+                traceDowncall("jd_merge_attention_states", stream, args, error);
+            }
+            return (int)mh$.invokeExact(stream, args, error);
+        } catch (Throwable ex$) {
+           throw new AssertionError("should not reach here", ex$);
+        }
+    }
 
     private static class jd_stream_create {
         public static final FunctionDescriptor DESC = FunctionDescriptor.of(
