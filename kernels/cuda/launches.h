@@ -17,6 +17,8 @@ extern template jd_status launch_paged_cache(cuda_backend::Executor &, const Pag
                                              const jdb_paged_cache_args &);
 extern template jd_status launch_decode_attention(cuda_backend::Executor &, const DecodeAttentionPlan &,
                                                   const jdb_decode_attention_args &);
+extern template jd_status launch_hash_table(cuda_backend::Executor &, const HashTablePlan &,
+                                            const jdb_hash_table_args &);
 extern template jd_status launch_linear(cuda_backend::Executor &, const jdb_linear_args &);
 extern template jd_status launch_layer_norm(cuda_backend::Executor &, const jdb_layer_norm_args &);
 extern template jd_status launch_l2_normalize(cuda_backend::Executor &, const jdb_l2_normalize_args &);

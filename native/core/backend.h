@@ -51,7 +51,9 @@ enum {
   JDB_FAULT_QUERIES = 7,        // more queries than rows (limit) in sequence `position`
   JDB_FAULT_PAGE = 11,          // page number `value` at `position` of page_table (row-major); limit = pages
   JDB_FAULT_CACHE_LENGTH = 12,  // sequence `position` has a length below 0 or above limit
-  JDB_FAULT_CACHE_ROWS = 13     // more rows asked of sequence `position` than it has (limit)
+  JDB_FAULT_CACHE_ROWS = 13,    // more rows asked of sequence `position` than it has (limit)
+  JDB_FAULT_KEY_MISSING = 20,   // keys[position] = value is not in the hash table
+  JDB_FAULT_KEY_REFUSED = 21    // keys[position] = value cannot be inserted: the table (limit slots) is full, or the key reserved
 };
 
 enum {
@@ -65,7 +67,10 @@ enum {
   JDB_OP_PAGED_APPEND = 11,
   JDB_OP_PAGED_GATHER = 12,
   JDB_OP_SOFTMAX_ATTENTION = 20,
-  JDB_OP_MERGE_ATTENTION_STATES = 21
+  JDB_OP_MERGE_ATTENTION_STATES = 21,
+  JDB_OP_HASH_LOOKUP = 30,
+  JDB_OP_HASH_INSERT = 31,
+  JDB_OP_HASH_ERASE = 32
 };
 
 // Descriptions as a plan gets them: the public desc with defaults filled in (out_dtype, num_kv_heads, num_latest =
@@ -115,6 +120,13 @@ typedef struct jdb_paged_cache_args {
   jdb_tensor keys, values, offsets, key_pages, value_pages, page_table, seq_lens, key_scales, value_scales;
   int64_t batch;
 } jdb_paged_cache_args;
+
+// hash_lookup, hash_insert and hash_erase.
+typedef struct jdb_hash_table_args {
+  int64_t tick;
+  jdb_tensor table_keys, table_rows, table_scores, table_sights, table_size;
+  jdb_tensor keys, rows, scores, default_row, slots, outcomes, evicted_keys;
+} jdb_hash_table_args;
 
 typedef struct jdb_linear_args {
   int32_t activation;
@@ -182,8 +194,9 @@ typedef struct jd_backend {
   void (*graph_destroy)(void *graph);
 
   // Operators. `desc` is the jdb_/jd_ description of `op`: jdb_embedding_bag_desc, jd_target_attention_desc,
-  // jd_hstu_attention_desc, jd_paged_cache_desc, jd_decode_attention_desc, jd_softmax_attention_desc. `describe` writes one line. `run` gets the jdb_*_args of `op`; plan is null for the
-  // operators without one (linear, layer_norm, l2_normalize, merge_attention_states).
+  // jd_hstu_attention_desc, jd_paged_cache_desc, jd_hash_table_desc, jd_decode_attention_desc, jd_softmax_attention_desc. `describe` writes
+  // one line. `run` gets the jdb_*_args of `op`; plan is null for the operators without one (linear, layer_norm, l2_normalize,
+  // merge_attention_states).
   jd_status (*plan_create)(void *device, int32_t op, const void *desc, const jdb_allocator *allocator, void **plan,
                            jd_error *error);
   void (*plan_destroy)(void *plan);

@@ -16,6 +16,9 @@ const char *operator_name(int32_t op) {
     case JDB_OP_PAGED_GATHER: return "paged_gather";
     case JDB_OP_SOFTMAX_ATTENTION: return "softmax_attention";
     case JDB_OP_MERGE_ATTENTION_STATES: return "merge_attention_states";
+    case JDB_OP_HASH_LOOKUP: return "hash_lookup";
+    case JDB_OP_HASH_INSERT: return "hash_insert";
+    case JDB_OP_HASH_ERASE: return "hash_erase";
     case JDB_OP_LINEAR: return "linear";
     case JDB_OP_LAYER_NORM: return "layer_norm";
     case JDB_OP_L2_NORMALIZE: return "l2_normalize";

@@ -26,6 +26,7 @@ class Plan final : public Object {
     jd_decode_attention_desc decode_attention;
     jd_paged_cache_desc paged_cache;
     jd_softmax_attention_desc softmax_attention;
+    jd_hash_table_desc hash_table;
   };
 
   Plan(Ref<Device> owner, int32_t operator_number)

@@ -74,6 +74,12 @@ void describe(const Context &context, const jdb_report &r) {
       return fail_at("offsets",
                      "expected at most %" PRId64 " rows (seq_lens of the sequence), got %" PRId64 " in sequence %" PRId64,
                      r.limit, r.value, r.position);
+    case JDB_FAULT_KEY_MISSING:
+      return fail_at("keys", "expected keys of the table, got %" PRId64 " at position %" PRId64, r.value, r.position);
+    case JDB_FAULT_KEY_REFUSED:
+      if (r.value == -1) return fail_at("keys", "expected any key but -1, which is reserved, at position %" PRId64, r.position);
+      return fail_at("keys", "no room for key %" PRId64 " at position %" PRId64 " in a table of %" PRId64 " slots", r.value,
+                     r.position, r.limit);
     default:
       fail_operation(context, JD_OUT_OF_BOUNDS, "fault %d at position %" PRId64 ": value %" PRId64 ", limit %" PRId64,
                      r.fault, r.position, r.value, r.limit);

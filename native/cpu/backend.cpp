@@ -150,6 +150,11 @@ jd_status plan_create(void *device, int32_t op, const void *desc, const jdb_allo
     case JDB_OP_PAGED_GATHER:
       status = create_paged_cache(d, op, *static_cast<const jd_paged_cache_desc *>(desc), *allocator, &created, error);
       break;
+    case JDB_OP_HASH_LOOKUP:
+    case JDB_OP_HASH_INSERT:
+    case JDB_OP_HASH_ERASE:
+      status = create_hash_table(d, op, *static_cast<const jd_hash_table_desc *>(desc), *allocator, &created, error);
+      break;
     default: return fail(error, JD_UNSUPPORTED, "operator %d is not in the cpu backend", op);
   }
   if (status == JD_OK) *plan = created;

@@ -15,12 +15,14 @@ namespace jindou::cpu {
   extern const HstuAttentionKernels kHstuAttentionKernels;     \
   extern const DecodeKernels kDecodeKernels;           \
   extern const EmbeddingKernels kEmbeddingKernels;     \
+  extern const HashKernels kHashKernels;               \
   extern const BlockKernels kBlockKernels;             \
   const KernelTable &table() {                         \
     static const KernelTable all = {kTargetAttentionKernels, \
                                     kHstuAttentionKernels,   \
                                     kDecodeKernels,          \
                                     kEmbeddingKernels,       \
+                                    kHashKernels,            \
                                     kBlockKernels,           \
                                     #isa};                   \
     return all;                                        \

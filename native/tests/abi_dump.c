@@ -255,6 +255,36 @@ static void structs(void) {
   FIELD(jd_merge_attention_states_args, out);
   FIELD(jd_merge_attention_states_args, lse);
   end_struct();
+
+  begin_struct("jd_hash_table_desc", sizeof(jd_hash_table_desc), _Alignof(jd_hash_table_desc));
+  FIELD(jd_hash_table_desc, struct_size);
+  FIELD(jd_hash_table_desc, dtype);
+  FIELD(jd_hash_table_desc, dim);
+  FIELD(jd_hash_table_desc, eviction);
+  FIELD(jd_hash_table_desc, admission);
+  FIELD(jd_hash_table_desc, missing);
+  FIELD(jd_hash_table_desc, bounds);
+  FIELD(jd_hash_table_desc, reserved);
+  end_struct();
+
+  begin_struct("jd_hash_table_args", sizeof(jd_hash_table_args), _Alignof(jd_hash_table_args));
+  FIELD(jd_hash_table_args, struct_size);
+  FIELD(jd_hash_table_args, reserved);
+  FIELD(jd_hash_table_args, tick);
+  FIELD(jd_hash_table_args, table_keys);
+  FIELD(jd_hash_table_args, table_rows);
+  FIELD(jd_hash_table_args, table_scores);
+  FIELD(jd_hash_table_args, table_sights);
+  FIELD(jd_hash_table_args, table_size);
+  FIELD(jd_hash_table_args, keys);
+  FIELD(jd_hash_table_args, rows);
+  FIELD(jd_hash_table_args, scores);
+  FIELD(jd_hash_table_args, default_row);
+  FIELD(jd_hash_table_args, slots);
+  FIELD(jd_hash_table_args, outcomes);
+  FIELD(jd_hash_table_args, evicted_keys);
+  end_struct();
+
   begin_struct("jd_paged_cache_desc", sizeof(jd_paged_cache_desc), _Alignof(jd_paged_cache_desc));
   FIELD(jd_paged_cache_desc, struct_size);
   FIELD(jd_paged_cache_desc, dtype);
@@ -306,6 +336,10 @@ static void constants(void) {
   CONSTANT(JD_BOUNDS_STRICT); CONSTANT(JD_BOUNDS_ZERO); CONSTANT(JD_BOUNDS_TRUST);
   CONSTANT(JD_MAX_RANK);
   CONSTANT(JD_POOL_SUM); CONSTANT(JD_POOL_MEAN); CONSTANT(JD_POOL_MAX); CONSTANT(JD_POOL_NONE);
+  CONSTANT(JD_EVICT_NONE); CONSTANT(JD_EVICT_LRU); CONSTANT(JD_EVICT_LFU); CONSTANT(JD_EVICT_SCORE);
+  CONSTANT(JD_MISSING_ZERO); CONSTANT(JD_MISSING_DEFAULT); CONSTANT(JD_MISSING_REPORT);
+  CONSTANT(JD_HASH_ASSIGNED); CONSTANT(JD_HASH_INSERTED); CONSTANT(JD_HASH_REPLACED); CONSTANT(JD_HASH_NOT_ADMITTED);
+  CONSTANT(JD_HASH_REFUSED); CONSTANT(JD_HASH_MISSING);
   CONSTANT(JD_MEAN_VALID); CONSTANT(JD_MEAN_LENGTH);
   CONSTANT(JD_ROWS_PLAIN); CONSTANT(JD_ROWS_INT8); CONSTANT(JD_ROWS_INT4); CONSTANT(JD_ROWS_INT2);
   CONSTANT(JD_ROWS_INT8_FLOAT); CONSTANT(JD_ROWS_INT4_LAST); CONSTANT(JD_ROWS_INT2_LAST); CONSTANT(JD_ROWS_E4M3);
@@ -379,6 +413,13 @@ static void functions(void) {
   FUNCTION(jd_status, jd_softmax_attention_plan, jd_device, const jd_softmax_attention_desc *, jd_plan *, jd_error *);
   FUNCTION(jd_status, jd_softmax_attention_run, jd_plan, jd_stream, const jd_softmax_attention_args *, jd_error *);
   FUNCTION(jd_status, jd_merge_attention_states, jd_stream, const jd_merge_attention_states_args *, jd_error *);
+  FUNCTION(int64_t, jd_hash_table_slots, int64_t);
+  FUNCTION(jd_status, jd_hash_lookup_plan, jd_device, const jd_hash_table_desc *, jd_plan *, jd_error *);
+  FUNCTION(jd_status, jd_hash_lookup_run, jd_plan, jd_stream, const jd_hash_table_args *, jd_error *);
+  FUNCTION(jd_status, jd_hash_insert_plan, jd_device, const jd_hash_table_desc *, jd_plan *, jd_error *);
+  FUNCTION(jd_status, jd_hash_insert_run, jd_plan, jd_stream, const jd_hash_table_args *, jd_error *);
+  FUNCTION(jd_status, jd_hash_erase_plan, jd_device, const jd_hash_table_desc *, jd_plan *, jd_error *);
+  FUNCTION(jd_status, jd_hash_erase_run, jd_plan, jd_stream, const jd_hash_table_args *, jd_error *);
   FUNCTION(jd_status, jd_linear, jd_stream, const jd_linear_args *, jd_error *);
   FUNCTION(jd_status, jd_layer_norm, jd_stream, const jd_layer_norm_args *, jd_error *);
   FUNCTION(jd_status, jd_l2_normalize, jd_stream, const jd_l2_normalize_args *, jd_error *);

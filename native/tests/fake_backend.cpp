@@ -245,6 +245,9 @@ size_t args_size(int32_t op) {
     case JDB_OP_PAGED_GATHER: return sizeof(jdb_paged_cache_args);
     case JDB_OP_SOFTMAX_ATTENTION: return sizeof(jdb_softmax_attention_args);
     case JDB_OP_MERGE_ATTENTION_STATES: return sizeof(jdb_merge_attention_states_args);
+    case JDB_OP_HASH_LOOKUP:
+    case JDB_OP_HASH_INSERT:
+    case JDB_OP_HASH_ERASE: return sizeof(jdb_hash_table_args);
     case JDB_OP_LINEAR: return sizeof(jdb_linear_args);
     case JDB_OP_LAYER_NORM: return sizeof(jdb_layer_norm_args);
     default: return sizeof(jdb_l2_normalize_args);

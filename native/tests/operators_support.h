@@ -291,6 +291,7 @@ class Rig {
       case JD_I32: return put_as(bytes, at, static_cast<int32_t>(x));
       case JD_I64: return put_as(bytes, at, static_cast<int64_t>(x));
       case JD_F8_E4M3:
+      case JD_U8:
       case JD_I8: return put_as(bytes, at, std::isnan(x) ? uint8_t{0xff} : static_cast<uint8_t>(static_cast<int>(x)));  // a code
       default: return put_as(bytes, at, to_half_bits(x, dtype));
     }

@@ -150,6 +150,31 @@ struct EmbeddingFindings {
   int64_t bad_ids, position, id;
 };
 
+// -- hash_lookup ---------------------------------------------------------------------------------------------------------
+// Keys first..last-1 of a call.
+struct HashLookupTask {
+  const int64_t *table_keys;
+  int64_t num_slots;
+  const char *table_rows;
+  int64_t table_row_bytes;   // from row to row
+  int64_t *table_scores;     // or null
+  int32_t eviction;
+  int64_t tick;
+  const int64_t *keys;
+  int64_t first, last;
+  int64_t row_bytes;
+  char *rows;                // or null
+  int64_t rows_stride;       // bytes
+  const char *default_row;   // or null: zeros
+  int64_t *slots;            // or null
+  int32_t *outcomes;         // or null
+};
+
+// The first missing key of a task (but -1) and how many there were.
+struct HashFindings {
+  int64_t missing, position;
+};
+
 // -- blocks --------------------------------------------------------------------------------------------------------------
 struct LinearTask {
   const float *x, *weight, *bias, *residual;  // bias and residual may be null
@@ -206,6 +231,10 @@ struct EmbeddingKernels {
   void (*embedding_bag)(const EmbeddingTask &, EmbeddingFindings &);
 };
 
+struct HashKernels {
+  void (*hash_lookup)(const HashLookupTask &, HashFindings &);
+};
+
 struct BlockKernels {
   int linear_columns;     // of a panel
   size_t linear_scratch;  // floats
@@ -215,7 +244,7 @@ struct BlockKernels {
 };
 
 // All kernels of an instruction set.
-struct KernelTable : TargetAttentionKernels, HstuAttentionKernels, DecodeKernels, EmbeddingKernels, BlockKernels {
+struct KernelTable : TargetAttentionKernels, HstuAttentionKernels, DecodeKernels, EmbeddingKernels, HashKernels, BlockKernels {
   const char *isa;
 };
 

@@ -51,6 +51,15 @@ struct Avx2 {
   JD_SIMD M either(M a, M b) { return _mm256_or_ps(a, b); }
   JD_SIMD F keep(M m, F x) { return _mm256_and_ps(m, x); }  // zero where m is not set
 
+  // Bit i: p[i] == x, of eight.
+  JD_SIMD uint32_t equal8(const int64_t *p, int64_t x) {
+    const __m256i all = _mm256_set1_epi64x(x);
+    const __m256i low = _mm256_cmpeq_epi64(_mm256_loadu_si256(reinterpret_cast<const __m256i *>(p)), all);
+    const __m256i high = _mm256_cmpeq_epi64(_mm256_loadu_si256(reinterpret_cast<const __m256i *>(p + 4)), all);
+    return static_cast<uint32_t>(_mm256_movemask_pd(_mm256_castsi256_pd(low)) |
+                                 _mm256_movemask_pd(_mm256_castsi256_pd(high)) << 4);
+  }
+
   JD_SIMD float sum(F x) {
     __m128 half = _mm_add_ps(_mm256_castps256_ps128(x), _mm256_extractf128_ps(x, 1));
     half = _mm_add_ps(half, _mm_movehl_ps(half, half));

@@ -55,6 +55,11 @@ struct Avx512 {
   JD_SIMD M either(M a, M b) { return static_cast<M>(a | b); }
   JD_SIMD F keep(M m, F x) { return _mm512_maskz_mov_ps(m, x); }
 
+  // Bit i: p[i] == x, of eight.
+  JD_SIMD uint32_t equal8(const int64_t *p, int64_t x) {
+    return _mm512_cmpeq_epi64_mask(_mm512_loadu_si512(p), _mm512_set1_epi64(x));
+  }
+
   JD_SIMD float sum(F x) {
     const __m256 eight = _mm256_add_ps(_mm512_castps512_ps256(x), upper_half(x));
     __m128 half = _mm_add_ps(_mm256_castps256_ps128(eight), _mm256_extractf128_ps(eight, 1));

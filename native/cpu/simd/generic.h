@@ -53,6 +53,13 @@ struct Generic {
   JD_SIMD M either(M a, M b) { return a | b; }
   JD_SIMD F keep(M m, F x) { return (F)((M)x & m); }
 
+  // Bit i: p[i] == x, of eight.
+  JD_SIMD uint32_t equal8(const int64_t *p, int64_t x) {
+    uint32_t bits = 0;
+    for (int i = 0; i < 8; ++i) bits |= static_cast<uint32_t>(p[i] == x) << i;
+    return bits;
+  }
+
   JD_SIMD float sum(F x) { return (x[0] + x[2]) + (x[1] + x[3]); }
 
   JD_SIMD F load_bf16(const uint16_t *p) { return (F)(U{p[0], p[1], p[2], p[3]} << 16); }

@@ -8,6 +8,7 @@
 #include <jindou/decode.h>
 #include <jindou/device.h>
 #include <jindou/embedding.h>
+#include <jindou/hash_table.h>
 #include <jindou/paged_cache.h>
 #include <jindou/plan.h>
 #include <jindou/softmax_attention.h>

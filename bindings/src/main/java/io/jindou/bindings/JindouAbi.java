@@ -1887,6 +1887,547 @@ public class JindouAbi {
            throw new AssertionError("should not reach here", ex$);
         }
     }
+    private static final int JD_EVICT_NONE = (int)0L;
+    /**
+     * {@snippet lang=c :
+     * enum <anonymous>.JD_EVICT_NONE = 0
+     * }
+     */
+    public static int JD_EVICT_NONE() {
+        return JD_EVICT_NONE;
+    }
+    private static final int JD_EVICT_LRU = (int)1L;
+    /**
+     * {@snippet lang=c :
+     * enum <anonymous>.JD_EVICT_LRU = 1
+     * }
+     */
+    public static int JD_EVICT_LRU() {
+        return JD_EVICT_LRU;
+    }
+    private static final int JD_EVICT_LFU = (int)2L;
+    /**
+     * {@snippet lang=c :
+     * enum <anonymous>.JD_EVICT_LFU = 2
+     * }
+     */
+    public static int JD_EVICT_LFU() {
+        return JD_EVICT_LFU;
+    }
+    private static final int JD_EVICT_SCORE = (int)3L;
+    /**
+     * {@snippet lang=c :
+     * enum <anonymous>.JD_EVICT_SCORE = 3
+     * }
+     */
+    public static int JD_EVICT_SCORE() {
+        return JD_EVICT_SCORE;
+    }
+    private static final int JD_MISSING_ZERO = (int)0L;
+    /**
+     * {@snippet lang=c :
+     * enum <anonymous>.JD_MISSING_ZERO = 0
+     * }
+     */
+    public static int JD_MISSING_ZERO() {
+        return JD_MISSING_ZERO;
+    }
+    private static final int JD_MISSING_DEFAULT = (int)1L;
+    /**
+     * {@snippet lang=c :
+     * enum <anonymous>.JD_MISSING_DEFAULT = 1
+     * }
+     */
+    public static int JD_MISSING_DEFAULT() {
+        return JD_MISSING_DEFAULT;
+    }
+    private static final int JD_MISSING_REPORT = (int)2L;
+    /**
+     * {@snippet lang=c :
+     * enum <anonymous>.JD_MISSING_REPORT = 2
+     * }
+     */
+    public static int JD_MISSING_REPORT() {
+        return JD_MISSING_REPORT;
+    }
+    private static final int JD_HASH_ASSIGNED = (int)0L;
+    /**
+     * {@snippet lang=c :
+     * enum <anonymous>.JD_HASH_ASSIGNED = 0
+     * }
+     */
+    public static int JD_HASH_ASSIGNED() {
+        return JD_HASH_ASSIGNED;
+    }
+    private static final int JD_HASH_INSERTED = (int)1L;
+    /**
+     * {@snippet lang=c :
+     * enum <anonymous>.JD_HASH_INSERTED = 1
+     * }
+     */
+    public static int JD_HASH_INSERTED() {
+        return JD_HASH_INSERTED;
+    }
+    private static final int JD_HASH_REPLACED = (int)2L;
+    /**
+     * {@snippet lang=c :
+     * enum <anonymous>.JD_HASH_REPLACED = 2
+     * }
+     */
+    public static int JD_HASH_REPLACED() {
+        return JD_HASH_REPLACED;
+    }
+    private static final int JD_HASH_NOT_ADMITTED = (int)3L;
+    /**
+     * {@snippet lang=c :
+     * enum <anonymous>.JD_HASH_NOT_ADMITTED = 3
+     * }
+     */
+    public static int JD_HASH_NOT_ADMITTED() {
+        return JD_HASH_NOT_ADMITTED;
+    }
+    private static final int JD_HASH_REFUSED = (int)4L;
+    /**
+     * {@snippet lang=c :
+     * enum <anonymous>.JD_HASH_REFUSED = 4
+     * }
+     */
+    public static int JD_HASH_REFUSED() {
+        return JD_HASH_REFUSED;
+    }
+    private static final int JD_HASH_MISSING = (int)5L;
+    /**
+     * {@snippet lang=c :
+     * enum <anonymous>.JD_HASH_MISSING = 5
+     * }
+     */
+    public static int JD_HASH_MISSING() {
+        return JD_HASH_MISSING;
+    }
+
+    private static class jd_hash_table_slots {
+        public static final FunctionDescriptor DESC = FunctionDescriptor.of(
+            JindouAbi.C_LONG,
+            JindouAbi.C_LONG
+        );
+
+        public static final MemorySegment ADDR = JindouAbi.findOrThrow("jd_hash_table_slots");
+
+        public static final MethodHandle HANDLE = Linker.nativeLinker().downcallHandle(ADDR, DESC);
+    }
+
+    /**
+     * Function descriptor for:
+     * {@snippet lang=c :
+     * int64_t jd_hash_table_slots(int64_t capacity)
+     * }
+     */
+    public static FunctionDescriptor jd_hash_table_slots$descriptor() {
+        return jd_hash_table_slots.DESC;
+    }
+
+    /**
+     * Downcall method handle for:
+     * {@snippet lang=c :
+     * int64_t jd_hash_table_slots(int64_t capacity)
+     * }
+     */
+    public static MethodHandle jd_hash_table_slots$handle() {
+        return jd_hash_table_slots.HANDLE;
+    }
+
+    /**
+     * Address for:
+     * {@snippet lang=c :
+     * int64_t jd_hash_table_slots(int64_t capacity)
+     * }
+     */
+    public static MemorySegment jd_hash_table_slots$address() {
+        return jd_hash_table_slots.ADDR;
+    }
+
+    /**
+     * {@snippet lang=c :
+     * int64_t jd_hash_table_slots(int64_t capacity)
+     * }
+     */
+    public static long jd_hash_table_slots(long capacity) {
+        var mh$ = jd_hash_table_slots.HANDLE;
+        try {
+            if (TRACE_DOWNCALLS) {
+                traceDowncall("jd_hash_table_slots", capacity);
+            }
+            return (long)mh$.invokeExact(capacity);
+        } catch (Throwable ex$) {
+           throw new AssertionError("should not reach here", ex$);
+        }
+    }
+
+    private static class jd_hash_lookup_plan {
+        public static final FunctionDescriptor DESC = FunctionDescriptor.of(
+            JindouAbi.C_INT,
+            JindouAbi.C_LONG,
+            JindouAbi.C_POINTER,
+            JindouAbi.C_POINTER,
+            JindouAbi.C_POINTER
+        );
+
+        public static final MemorySegment ADDR = JindouAbi.findOrThrow("jd_hash_lookup_plan");
+
+        public static final MethodHandle HANDLE = Linker.nativeLinker().downcallHandle(ADDR, DESC);
+    }
+
+    /**
+     * Function descriptor for:
+     * {@snippet lang=c :
+     * jd_status jd_hash_lookup_plan(jd_device device, const jd_hash_table_desc *desc, jd_plan *plan, jd_error *error)
+     * }
+     */
+    public static FunctionDescriptor jd_hash_lookup_plan$descriptor() {
+        return jd_hash_lookup_plan.DESC;
+    }
+
+    /**
+     * Downcall method handle for:
+     * {@snippet lang=c :
+     * jd_status jd_hash_lookup_plan(jd_device device, const jd_hash_table_desc *desc, jd_plan *plan, jd_error *error)
+     * }
+     */
+    public static MethodHandle jd_hash_lookup_plan$handle() {
+        return jd_hash_lookup_plan.HANDLE;
+    }
+
+    /**
+     * Address for:
+     * {@snippet lang=c :
+     * jd_status jd_hash_lookup_plan(jd_device device, const jd_hash_table_desc *desc, jd_plan *plan, jd_error *error)
+     * }
+     */
+    public static MemorySegment jd_hash_lookup_plan$address() {
+        return jd_hash_lookup_plan.ADDR;
+    }
+
+    /**
+     * {@snippet lang=c :
+     * jd_status jd_hash_lookup_plan(jd_device device, const jd_hash_table_desc *desc, jd_plan *plan, jd_error *error)
+     * }
+     */
+    public static int jd_hash_lookup_plan(long device, MemorySegment desc, MemorySegment plan, MemorySegment error) {
+        var mh$ = jd_hash_lookup_plan.HANDLE;
+        try {
+            if (TRACE_DOWNCALLS) {
+                traceDowncall("jd_hash_lookup_plan", device, desc, plan, error);
+            }
+            return (int)mh$.invokeExact(device, desc, plan, error);
+        } catch (Throwable ex$) {
+           throw new AssertionError("should not reach here", ex$);
+        }
+    }
+
+    private static class jd_hash_lookup_run {
+        public static final FunctionDescriptor DESC = FunctionDescriptor.of(
+            JindouAbi.C_INT,
+            JindouAbi.C_LONG,
+            JindouAbi.C_LONG,
+            JindouAbi.C_POINTER,
+            JindouAbi.C_POINTER
+        );
+
+        public static final MemorySegment ADDR = JindouAbi.findOrThrow("jd_hash_lookup_run");
+
+        public static final MethodHandle HANDLE = Linker.nativeLinker().downcallHandle(ADDR, DESC);
+    }
+
+    /**
+     * Function descriptor for:
+     * {@snippet lang=c :
+     * jd_status jd_hash_lookup_run(jd_plan plan, jd_stream stream, const jd_hash_table_args *args, jd_error *error)
+     * }
+     */
+    public static FunctionDescriptor jd_hash_lookup_run$descriptor() {
+        return jd_hash_lookup_run.DESC;
+    }
+
+    /**
+     * Downcall method handle for:
+     * {@snippet lang=c :
+     * jd_status jd_hash_lookup_run(jd_plan plan, jd_stream stream, const jd_hash_table_args *args, jd_error *error)
+     * }
+     */
+    public static MethodHandle jd_hash_lookup_run$handle() {
+        return jd_hash_lookup_run.HANDLE;
+    }
+
+    /**
+     * Address for:
+     * {@snippet lang=c :
+     * jd_status jd_hash_lookup_run(jd_plan plan, jd_stream stream, const jd_hash_table_args *args, jd_error *error)
+     * }
+     */
+    public static MemorySegment jd_hash_lookup_run$address() {
+        return jd_hash_lookup_run.ADDR;
+    }
+
+    /**
+     * {@snippet lang=c :
+     * jd_status jd_hash_lookup_run(jd_plan plan, jd_stream stream, const jd_hash_table_args *args, jd_error *error)
+     * }
+     */
+    public static int jd_hash_lookup_run(long plan, long stream, MemorySegment args, MemorySegment error) {
+        var mh$ = jd_hash_lookup_run.HANDLE;
+        try {
+            if (TRACE_DOWNCALLS) {
+                traceDowncall("jd_hash_lookup_run", plan, stream, args, error);
+            }
+            return (int)mh$.invokeExact(plan, stream, args, error);
+        } catch (Throwable ex$) {
+           throw new AssertionError("should not reach here", ex$);
+        }
+    }
+
+    private static class jd_hash_insert_plan {
+        public static final FunctionDescriptor DESC = FunctionDescriptor.of(
+            JindouAbi.C_INT,
+            JindouAbi.C_LONG,
+            JindouAbi.C_POINTER,
+            JindouAbi.C_POINTER,
+            JindouAbi.C_POINTER
+        );
+
+        public static final MemorySegment ADDR = JindouAbi.findOrThrow("jd_hash_insert_plan");
+
+        public static final MethodHandle HANDLE = Linker.nativeLinker().downcallHandle(ADDR, DESC);
+    }
+
+    /**
+     * Function descriptor for:
+     * {@snippet lang=c :
+     * jd_status jd_hash_insert_plan(jd_device device, const jd_hash_table_desc *desc, jd_plan *plan, jd_error *error)
+     * }
+     */
+    public static FunctionDescriptor jd_hash_insert_plan$descriptor() {
+        return jd_hash_insert_plan.DESC;
+    }
+
+    /**
+     * Downcall method handle for:
+     * {@snippet lang=c :
+     * jd_status jd_hash_insert_plan(jd_device device, const jd_hash_table_desc *desc, jd_plan *plan, jd_error *error)
+     * }
+     */
+    public static MethodHandle jd_hash_insert_plan$handle() {
+        return jd_hash_insert_plan.HANDLE;
+    }
+
+    /**
+     * Address for:
+     * {@snippet lang=c :
+     * jd_status jd_hash_insert_plan(jd_device device, const jd_hash_table_desc *desc, jd_plan *plan, jd_error *error)
+     * }
+     */
+    public static MemorySegment jd_hash_insert_plan$address() {
+        return jd_hash_insert_plan.ADDR;
+    }
+
+    /**
+     * {@snippet lang=c :
+     * jd_status jd_hash_insert_plan(jd_device device, const jd_hash_table_desc *desc, jd_plan *plan, jd_error *error)
+     * }
+     */
+    public static int jd_hash_insert_plan(long device, MemorySegment desc, MemorySegment plan, MemorySegment error) {
+        var mh$ = jd_hash_insert_plan.HANDLE;
+        try {
+            if (TRACE_DOWNCALLS) {
+                traceDowncall("jd_hash_insert_plan", device, desc, plan, error);
+            }
+            return (int)mh$.invokeExact(device, desc, plan, error);
+        } catch (Throwable ex$) {
+           throw new AssertionError("should not reach here", ex$);
+        }
+    }
+
+    private static class jd_hash_insert_run {
+        public static final FunctionDescriptor DESC = FunctionDescriptor.of(
+            JindouAbi.C_INT,
+            JindouAbi.C_LONG,
+            JindouAbi.C_LONG,
+            JindouAbi.C_POINTER,
+            JindouAbi.C_POINTER
+        );
+
+        public static final MemorySegment ADDR = JindouAbi.findOrThrow("jd_hash_insert_run");
+
+        public static final MethodHandle HANDLE = Linker.nativeLinker().downcallHandle(ADDR, DESC);
+    }
+
+    /**
+     * Function descriptor for:
+     * {@snippet lang=c :
+     * jd_status jd_hash_insert_run(jd_plan plan, jd_stream stream, const jd_hash_table_args *args, jd_error *error)
+     * }
+     */
+    public static FunctionDescriptor jd_hash_insert_run$descriptor() {
+        return jd_hash_insert_run.DESC;
+    }
+
+    /**
+     * Downcall method handle for:
+     * {@snippet lang=c :
+     * jd_status jd_hash_insert_run(jd_plan plan, jd_stream stream, const jd_hash_table_args *args, jd_error *error)
+     * }
+     */
+    public static MethodHandle jd_hash_insert_run$handle() {
+        return jd_hash_insert_run.HANDLE;
+    }
+
+    /**
+     * Address for:
+     * {@snippet lang=c :
+     * jd_status jd_hash_insert_run(jd_plan plan, jd_stream stream, const jd_hash_table_args *args, jd_error *error)
+     * }
+     */
+    public static MemorySegment jd_hash_insert_run$address() {
+        return jd_hash_insert_run.ADDR;
+    }
+
+    /**
+     * {@snippet lang=c :
+     * jd_status jd_hash_insert_run(jd_plan plan, jd_stream stream, const jd_hash_table_args *args, jd_error *error)
+     * }
+     */
+    public static int jd_hash_insert_run(long plan, long stream, MemorySegment args, MemorySegment error) {
+        var mh$ = jd_hash_insert_run.HANDLE;
+        try {
+            if (TRACE_DOWNCALLS) {
+                traceDowncall("jd_hash_insert_run", plan, stream, args, error);
+            }
+            return (int)mh$.invokeExact(plan, stream, args, error);
+        } catch (Throwable ex$) {
+           throw new AssertionError("should not reach here", ex$);
+        }
+    }
+
+    private static class jd_hash_erase_plan {
+        public static final FunctionDescriptor DESC = FunctionDescriptor.of(
+            JindouAbi.C_INT,
+            JindouAbi.C_LONG,
+            JindouAbi.C_POINTER,
+            JindouAbi.C_POINTER,
+            JindouAbi.C_POINTER
+        );
+
+        public static final MemorySegment ADDR = JindouAbi.findOrThrow("jd_hash_erase_plan");
+
+        public static final MethodHandle HANDLE = Linker.nativeLinker().downcallHandle(ADDR, DESC);
+    }
+
+    /**
+     * Function descriptor for:
+     * {@snippet lang=c :
+     * jd_status jd_hash_erase_plan(jd_device device, const jd_hash_table_desc *desc, jd_plan *plan, jd_error *error)
+     * }
+     */
+    public static FunctionDescriptor jd_hash_erase_plan$descriptor() {
+        return jd_hash_erase_plan.DESC;
+    }
+
+    /**
+     * Downcall method handle for:
+     * {@snippet lang=c :
+     * jd_status jd_hash_erase_plan(jd_device device, const jd_hash_table_desc *desc, jd_plan *plan, jd_error *error)
+     * }
+     */
+    public static MethodHandle jd_hash_erase_plan$handle() {
+        return jd_hash_erase_plan.HANDLE;
+    }
+
+    /**
+     * Address for:
+     * {@snippet lang=c :
+     * jd_status jd_hash_erase_plan(jd_device device, const jd_hash_table_desc *desc, jd_plan *plan, jd_error *error)
+     * }
+     */
+    public static MemorySegment jd_hash_erase_plan$address() {
+        return jd_hash_erase_plan.ADDR;
+    }
+
+    /**
+     * {@snippet lang=c :
+     * jd_status jd_hash_erase_plan(jd_device device, const jd_hash_table_desc *desc, jd_plan *plan, jd_error *error)
+     * }
+     */
+    public static int jd_hash_erase_plan(long device, MemorySegment desc, MemorySegment plan, MemorySegment error) {
+        var mh$ = jd_hash_erase_plan.HANDLE;
+        try {
+            if (TRACE_DOWNCALLS) {
+                traceDowncall("jd_hash_erase_plan", device, desc, plan, error);
+            }
+            return (int)mh$.invokeExact(device, desc, plan, error);
+        } catch (Throwable ex$) {
+           throw new AssertionError("should not reach here", ex$);
+        }
+    }
+
+    private static class jd_hash_erase_run {
+        public static final FunctionDescriptor DESC = FunctionDescriptor.of(
+            JindouAbi.C_INT,
+            JindouAbi.C_LONG,
+            JindouAbi.C_LONG,
+            JindouAbi.C_POINTER,
+            JindouAbi.C_POINTER
+        );
+
+        public static final MemorySegment ADDR = JindouAbi.findOrThrow("jd_hash_erase_run");
+
+        public static final MethodHandle HANDLE = Linker.nativeLinker().downcallHandle(ADDR, DESC);
+    }
+
+    /**
+     * Function descriptor for:
+     * {@snippet lang=c :
+     * jd_status jd_hash_erase_run(jd_plan plan, jd_stream stream, const jd_hash_table_args *args, jd_error *error)
+     * }
+     */
+    public static FunctionDescriptor jd_hash_erase_run$descriptor() {
+        return jd_hash_erase_run.DESC;
+    }
+
+    /**
+     * Downcall method handle for:
+     * {@snippet lang=c :
+     * jd_status jd_hash_erase_run(jd_plan plan, jd_stream stream, const jd_hash_table_args *args, jd_error *error)
+     * }
+     */
+    public static MethodHandle jd_hash_erase_run$handle() {
+        return jd_hash_erase_run.HANDLE;
+    }
+
+    /**
+     * Address for:
+     * {@snippet lang=c :
+     * jd_status jd_hash_erase_run(jd_plan plan, jd_stream stream, const jd_hash_table_args *args, jd_error *error)
+     * }
+     */
+    public static MemorySegment jd_hash_erase_run$address() {
+        return jd_hash_erase_run.ADDR;
+    }
+
+    /**
+     * {@snippet lang=c :
+     * jd_status jd_hash_erase_run(jd_plan plan, jd_stream stream, const jd_hash_table_args *args, jd_error *error)
+     * }
+     */
+    public static int jd_hash_erase_run(long plan, long stream, MemorySegment args, MemorySegment error) {
+        var mh$ = jd_hash_erase_run.HANDLE;
+        try {
+            if (TRACE_DOWNCALLS) {
+                traceDowncall("jd_hash_erase_run", plan, stream, args, error);
+            }
+            return (int)mh$.invokeExact(plan, stream, args, error);
+        } catch (Throwable ex$) {
+           throw new AssertionError("should not reach here", ex$);
+        }
+    }
 
     private static class jd_paged_append_plan {
         public static final FunctionDescriptor DESC = FunctionDescriptor.of(

@@ -1,0 +1,142 @@
+// How a key is found in a hash table and put into it (jindou/hash_table.h), once: for the CUDA kernels, their emulation and the CPU
+// backend. Where it may lie is in core/hash_geometry.h.
+#ifndef JINDOU_KERNELS_EMBEDDING_HASH_BUCKETS_H
+#define JINDOU_KERNELS_EMBEDDING_HASH_BUCKETS_H
+
+#include "core/hash_geometry.h"
+
+namespace jindou::hashing {
+
+JD_HASH_FUNCTION int place_in(const int64_t *bucket, int64_t key) {
+  for (int i = 0; i < kBucketSlots; ++i) {
+    if (bucket[i] == key) return i;
+  }
+  return -1;
+}
+
+// The slot of a key, or -1. kEmptyKey is nowhere.
+JD_HASH_FUNCTION int64_t find(const int64_t *keys, const Places &places, int64_t key) {
+  if (key == kEmptyKey) return -1;
+  for (int side = 0; side < 2; ++side) {
+    const int place = place_in(keys + places.bucket[side] * kBucketSlots, key);
+    if (place >= 0) return places.bucket[side] * kBucketSlots + place;
+  }
+  return -1;
+}
+
+// What an insertion needs to remember while it looks for a chain of keys to move: a breadth-first search over buckets.
+struct MoveSearch {
+  static constexpr int kNodes = 256;
+  struct Node {
+    int64_t bucket;
+    int16_t parent;  // node whose key in `place` has this bucket as its other one; -1 for the two roots
+    int16_t place;
+  };
+  Node nodes[kNodes];
+};
+
+// Makes room in a bucket of a new key by moving others to their other buckets. Gives the slot made free, or -1.
+// move(from, to): key, row and whatever else belongs to a slot goes to a free slot.
+template <class Move>
+JD_HASH_FUNCTION int64_t make_room(const int64_t *keys, const Geometry &geometry, const Places &places, MoveSearch &search,
+                                   const Move &move) {
+  int count = 2;
+  search.nodes[0] = {places.bucket[0], -1, -1};
+  search.nodes[1] = {places.bucket[1], -1, -1};
+  for (int at = 0; at < count; ++at) {
+    const int64_t bucket = search.nodes[at].bucket;
+    for (int place = 0; place < kBucketSlots; ++place) {
+      const int64_t key = keys[bucket * kBucketSlots + place];
+      const Places other = geometry.places(key);
+      const int64_t target = other.bucket[other.bucket[0] == bucket ? 1 : 0];
+      // A chain that came back to one of its buckets would move a key twice.
+      bool on_path = false;
+      for (int n = at; n >= 0; n = search.nodes[n].parent) on_path |= search.nodes[n].bucket == target;
+      if (on_path) continue;
+      const int free = place_in(keys + target * kBucketSlots, kEmptyKey);
+      if (free < 0) {
+        if (count < MoveSearch::kNodes) {
+          search.nodes[count++] = {target, static_cast<int16_t>(at), static_cast<int16_t>(place)};
+        }
+        continue;
+      }
+      // From the end of the chain to its root, each key into the slot that the one before left.
+      int64_t hole = target * kBucketSlots + free;
+      int from_place = place;
+      for (int n = at; n >= 0; n = search.nodes[n].parent) {
+        const int64_t from = search.nodes[n].bucket * kBucketSlots + from_place;
+        move(from, hole);
+        hole = from;
+        from_place = search.nodes[n].place;
+      }
+      return hole;
+    }
+  }
+  return -1;
+}
+
+// The slot with the least score among a key's sixteen, the first bucket's first.
+JD_HASH_FUNCTION int64_t least_score(const int64_t *scores, const Places &places) {
+  int64_t best = -1;
+  for (int side = 0; side < 2; ++side) {
+    for (int place = 0; place < kBucketSlots; ++place) {
+      const int64_t slot = places.bucket[side] * kBucketSlots + place;
+      const bool lower = best >= 0 && slot < best;
+      if (best < 0 || scores[slot] < scores[best] || (scores[slot] == scores[best] && lower)) best = slot;
+    }
+  }
+  return best;
+}
+
+struct Inserted {
+  int64_t slot;     // of the key, or -1
+  int32_t outcome;  // JD_HASH_*
+  int64_t evicted;  // the key whose place it took, or kEmptyKey
+};
+
+// Puts a key in. The row is the caller's to write, into the slot given back. Table:
+//   geometry, keys, scores, sights (null without), eviction, admission, tick, search
+//   write_key(slot, key), write_score(slot, score), write_sight(at, count), move(from, to)
+template <class Table>
+JD_HASH_FUNCTION Inserted insert(Table &t, int64_t key, int64_t given_score) {
+  if (key == kEmptyKey) return {-1, JD_HASH_REFUSED, kEmptyKey};
+  const Places places = t.geometry.places(key);
+  int64_t slot = find(t.keys, places, key);
+  if (slot >= 0) {
+    if (t.eviction == JD_EVICT_LRU) t.write_score(slot, t.tick);
+    if (t.eviction == JD_EVICT_LFU) t.write_score(slot, t.scores[slot] + 1);
+    if (t.eviction == JD_EVICT_SCORE) t.write_score(slot, given_score);
+    return {slot, JD_HASH_ASSIGNED, kEmptyKey};
+  }
+  if (t.admission > 1) {
+    int64_t at[2];
+    t.geometry.sights(key, at);
+    const int seen[2] = {t.sights[at[0]], t.sights[at[1]]};
+    const int count = (seen[0] < seen[1] ? seen[0] : seen[1]) + 1;
+    for (int i = 0; i < 2; ++i) {
+      if (seen[i] < count && count < 256) t.write_sight(at[i], static_cast<uint8_t>(count));
+    }
+    if (count < t.admission) return {-1, JD_HASH_NOT_ADMITTED, kEmptyKey};
+  }
+  const int64_t score = t.eviction == JD_EVICT_LRU ? t.tick : t.eviction == JD_EVICT_LFU ? 1 : given_score;
+  int64_t evicted = kEmptyKey;
+  for (int side = 0; side < 2 && slot < 0; ++side) {
+    const int free = place_in(t.keys + places.bucket[side] * kBucketSlots, kEmptyKey);
+    if (free >= 0) slot = places.bucket[side] * kBucketSlots + free;
+  }
+  if (slot < 0 && t.eviction == JD_EVICT_NONE) {
+    slot = make_room(t.keys, t.geometry, places, t.search, [&](int64_t from, int64_t to) { t.move(from, to); });
+    if (slot < 0) return {-1, JD_HASH_REFUSED, kEmptyKey};
+  } else if (slot < 0) {
+    slot = least_score(t.scores, places);
+    if (t.scores[slot] > score) return {-1, JD_HASH_REFUSED, kEmptyKey};
+    evicted = t.keys[slot];
+  }
+  t.write_key(slot, key);
+  if (t.eviction != JD_EVICT_NONE) t.write_score(slot, score);
+  return {slot, evicted == kEmptyKey ? JD_HASH_INSERTED : JD_HASH_REPLACED, evicted};
+}
+
+}  // namespace jindou::hashing
+
+#endif

@@ -1,0 +1,105 @@
+// Which buckets of a hash table a key may lie in (jindou/hash_table.h), for validation and all backends.
+//
+// Slots are cut into partitions of about 16,384, and both buckets of a key lie in one partition. So writers of different partitions
+// never meet: each partition is the work of one writer, which takes its keys in the order of the call. That makes the table a
+// function of the calls alone, without a lock or an atomic.
+#ifndef JINDOU_CORE_HASH_GEOMETRY_H
+#define JINDOU_CORE_HASH_GEOMETRY_H
+
+#include <jindou/hash_table.h>
+#include <stdint.h>
+
+#if defined(__CUDACC__)
+#define JD_HASH_FUNCTION __host__ __device__ __forceinline__
+#else
+#define JD_HASH_FUNCTION inline
+#endif
+
+namespace jindou::hashing {
+
+constexpr int kBucketSlots = 8;
+constexpr int64_t kEmptyKey = -1;
+constexpr int64_t kPartitionBuckets = 2048;  // at least, in a table of several partitions
+
+// 64 x 64 bits, the upper half: x * n / 2^64, a number in 0..n-1 for any x.
+JD_HASH_FUNCTION uint64_t scaled(uint64_t x, uint64_t n) {
+#if defined(__CUDA_ARCH__)
+  return __umul64hi(x, n);
+#else
+  return static_cast<uint64_t>((static_cast<unsigned __int128>(x) * n) >> 64);
+#endif
+}
+
+// MurmurHash3's finaliser: every bit of the key moves every bit of the hash.
+JD_HASH_FUNCTION uint64_t mixed(uint64_t x) {
+  x ^= x >> 33;
+  x *= 0xff51afd7ed558ccdull;
+  x ^= x >> 33;
+  x *= 0xc4ceb9fe1a85ec53ull;
+  return x ^ (x >> 33);
+}
+
+// The two buckets of a key: different ones where a partition has two.
+struct Places {
+  int64_t partition;
+  int64_t bucket[2];
+};
+
+struct Geometry {
+  int64_t partitions, buckets_each;
+
+  // num_slots as slots_for gives it.
+  JD_HASH_FUNCTION explicit Geometry(int64_t num_slots) {
+    const int64_t buckets = num_slots / kBucketSlots;
+    partitions = partitions_of(buckets);
+    buckets_each = buckets / partitions;
+  }
+
+  JD_HASH_FUNCTION static int64_t partitions_of(int64_t buckets) {
+    return buckets < 2 * kPartitionBuckets ? 1 : buckets / kPartitionBuckets;
+  }
+  // Whether a table can have so many slots.
+  JD_HASH_FUNCTION static bool is_valid(int64_t num_slots) {
+    if (num_slots < 2 * kBucketSlots || num_slots % kBucketSlots != 0) return false;
+    const int64_t buckets = num_slots / kBucketSlots;
+    return buckets % partitions_of(buckets) == 0;
+  }
+  JD_HASH_FUNCTION static int64_t slots_for(int64_t capacity) {
+    int64_t buckets = (capacity * 20 + 19 * kBucketSlots - 1) / (19 * kBucketSlots);
+    if (buckets < 2) buckets = 2;
+    while (buckets % partitions_of(buckets) != 0) ++buckets;
+    return buckets * kBucketSlots;
+  }
+
+  JD_HASH_FUNCTION int64_t partition(int64_t key) const {
+    return static_cast<int64_t>(scaled(mixed(static_cast<uint64_t>(key)), static_cast<uint64_t>(partitions)));
+  }
+
+  JD_HASH_FUNCTION Places places(int64_t key) const {
+    const uint64_t h = mixed(static_cast<uint64_t>(key)), g = mixed(h + 0x9e3779b97f4a7c15ull);
+    const auto each = static_cast<uint64_t>(buckets_each);
+    Places p;
+    p.partition = static_cast<int64_t>(scaled(h, static_cast<uint64_t>(partitions)));
+    const int64_t base = p.partition * buckets_each;
+    const int64_t first = static_cast<int64_t>(scaled(g, each));
+    // The second is the first plus 1..each-1, so that it is another one.
+    int64_t second = first + 1 + static_cast<int64_t>(scaled(mixed(g), each - 1));
+    if (second >= buckets_each) second -= buckets_each;
+    p.bucket[0] = base + first;
+    p.bucket[1] = base + second;
+    return p;
+  }
+
+  // Two counters of sights of a key, both in its partition.
+  JD_HASH_FUNCTION void sights(int64_t key, int64_t (&at)[2]) const {
+    const uint64_t h = mixed(static_cast<uint64_t>(key)), g = mixed(h ^ 0xd6e8feb86659fd93ull);
+    const auto each = static_cast<uint64_t>(buckets_each * kBucketSlots);
+    const int64_t base = partition(key) * static_cast<int64_t>(each);
+    at[0] = base + static_cast<int64_t>(scaled(g, each));
+    at[1] = base + static_cast<int64_t>(scaled(mixed(g), each));
+  }
+};
+
+}  // namespace jindou::hashing
+
+#endif

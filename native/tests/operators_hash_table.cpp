@@ -1,0 +1,505 @@
+// hash_lookup, hash_insert and hash_erase through the C ABI against maps of the standard library, and the promises of
+// jindou/hash_table.h about what stays and what goes.
+#include <map>
+#include <unordered_map>
+
+#include "core/hash_geometry.h"
+#include "operators_support.h"
+
+namespace jindou::testing {
+namespace {
+
+using Keys = std::vector<int64_t>;
+
+struct Shape {
+  int64_t capacity = 100, dim = 8;
+  int32_t dtype = JD_F32;
+  int32_t eviction = JD_EVICT_NONE, admission = 1, missing = JD_MISSING_ZERO, bounds = JD_BOUNDS_STRICT;
+  int64_t padding = 0;  // elements between rows, of the table and of the call
+};
+
+// A table, its plans, and calls on it with plain vectors. The row of a key in its n-th version is row_of(key, n).
+class Table {
+ public:
+  Table(Rig &r, const Shape &setup) : rig(r), s(setup), slots(jd_hash_table_slots(setup.capacity)) {
+    jd_hash_table_desc d{};
+    d.struct_size = sizeof d;
+    d.dtype = s.dtype;
+    d.dim = static_cast<int32_t>(s.dim);
+    d.eviction = s.eviction;
+    d.admission = s.admission;
+    d.missing = s.missing;
+    d.bounds = s.bounds;
+    Error error;
+    rig.check(jd_hash_lookup_plan(rig.device, &d, &lookup_plan, &error), error);
+    rig.check(jd_hash_insert_plan(rig.device, &d, &insert_plan, &error), error);
+    rig.check(jd_hash_erase_plan(rig.device, &d, &erase_plan, &error), error);
+    for (const jd_plan plan : {lookup_plan, insert_plan, erase_plan}) rig.keep(plan);
+    keys = int64s({slots / 8, 8}, Keys(static_cast<size_t>(slots), -1));
+    rows = rig.poisoned(s.dtype, {slots, s.dim}, s.padding);
+    if (s.eviction != JD_EVICT_NONE) scores = int64s({slots}, Keys(static_cast<size_t>(slots), 0));
+    if (s.admission > 1) sights = rig.bytes(JD_U8, {slots}, std::vector<uint8_t>(static_cast<size_t>(slots), 0));
+    size = int64s({1}, {0});
+  }
+
+  struct Result {
+    jd_status status = JD_OK;
+    std::string message;
+    Keys slots, outcomes, evicted;
+    std::vector<double> rows;
+  };
+
+  Result insert(const Keys &which, const std::vector<double> &values, int64_t tick = 0, const Keys &given_scores = {}) {
+    jd_hash_table_args a = state(tick);
+    const int64_t n = static_cast<int64_t>(which.size());
+    a.table_sights = sights;
+    a.table_size = size;
+    a.keys = int64s({n}, which);
+    a.rows = rig.tensor(s.dtype, {n, s.dim}, values, s.padding);
+    if (s.eviction == JD_EVICT_SCORE) a.scores = int64s({n}, given_scores);
+    a.evicted_keys = rig.poisoned(JD_I64, {n});
+    return run(insert_plan, jd_hash_insert_run, a, n, false);
+  }
+  Result erase(const Keys &which) {
+    jd_hash_table_args a = state(0);
+    a.table_size = size;
+    a.keys = int64s({static_cast<int64_t>(which.size())}, which);
+    return run(erase_plan, jd_hash_erase_run, a, static_cast<int64_t>(which.size()), false);
+  }
+  Result lookup(const Keys &which, int64_t tick = 0, jd_tensor default_row = 0) {
+    jd_hash_table_args a = state(tick);
+    const int64_t n = static_cast<int64_t>(which.size());
+    a.keys = int64s({n}, which);
+    a.rows = rig.poisoned(s.dtype, {n, s.dim}, s.padding);
+    a.default_row = default_row;
+    return run(lookup_plan, jd_hash_lookup_run, a, n, true);
+  }
+
+  int64_t count() { return read64(size)[0]; }
+  Keys table_keys() { return read64(keys); }
+  Keys table_scores() { return read64(scores); }
+
+  std::vector<double> row_of(int64_t key, int version = 0) const {
+    Random random(static_cast<uint64_t>(key) * 31 + static_cast<uint64_t>(version));
+    if (s.dtype == JD_U8 || s.dtype == JD_I8) {
+      std::vector<double> row;
+      for (int64_t i = 0; i < s.dim; ++i) row.push_back(static_cast<double>(random.integer(0, 127)));
+      return row;
+    }
+    return random.values(s.dim, s.dtype);
+  }
+  std::vector<double> rows_of(const Keys &which, int version = 0) const {
+    std::vector<double> all;
+    for (const int64_t key : which) {
+      const std::vector<double> row = row_of(key, version);
+      all.insert(all.end(), row.begin(), row.end());
+    }
+    return all;
+  }
+
+  Rig &rig;
+  const Shape s;
+  const int64_t slots;
+  jd_plan lookup_plan = 0, insert_plan = 0, erase_plan = 0;
+  jd_tensor keys = 0, rows = 0, scores = 0, sights = 0, size = 0;
+
+  jd_tensor int64s(const std::vector<int64_t> &shape, const Keys &values) {
+    std::vector<uint8_t> bytes(values.size() * 8);
+    if (!values.empty()) std::memcpy(bytes.data(), values.data(), bytes.size());
+    return rig.bytes(JD_I64, shape, bytes);
+  }
+  Keys read64(jd_tensor t) {
+    const jd_tensor_info i = rig.tensor_info(t);
+    Keys values(static_cast<size_t>(i.size_bytes / 8));
+    Error error;
+    if (!values.empty()) rig.check(jd_tensor_read(rig.stream, t, values.data(), i.size_bytes, &error), error);
+    return values;
+  }
+
+ private:
+  jd_hash_table_args state(int64_t tick) const {
+    jd_hash_table_args a{};
+    a.struct_size = sizeof a;
+    a.tick = tick;
+    a.table_keys = keys;
+    a.table_rows = rows;
+    a.table_scores = scores;
+    return a;
+  }
+  template <class Run>
+  Result run(jd_plan plan, Run run_function, jd_hash_table_args &a, int64_t n, bool looks) {
+    a.slots = rig.poisoned(JD_I64, {n});
+    a.outcomes = rig.poisoned(JD_I32, {n});
+    Error error;
+    Result r;
+    r.status = run_function(plan, rig.stream, &a, &error);
+    if (r.status == JD_OK) r.status = jd_stream_synchronize(rig.stream, &error);
+    if (r.status != JD_OK) {
+      r.message = error.message;
+      if (r.status != JD_OUT_OF_BOUNDS) ADD_FAILURE() << r.message;
+    }
+    r.slots = read64(a.slots);
+    for (const uint32_t x : rig.bits(a.outcomes)) r.outcomes.push_back(static_cast<int32_t>(x));
+    if (a.evicted_keys) r.evicted = read64(a.evicted_keys);
+    if (looks) {
+      bool gaps = true;
+      for (const uint32_t x : rig.bits(a.rows, &gaps)) {
+        float f = 0;
+        std::memcpy(&f, &x, sizeof f);
+        r.rows.push_back(s.dtype == JD_F32 ? f : s.dtype == JD_U8 || s.dtype == JD_I8 ? x : from_half_bits(static_cast<uint16_t>(x), s.dtype));
+      }
+      EXPECT_TRUE(gaps) << "wrote between rows";
+    }
+    return r;
+  }
+};
+
+class HashTable : public ::testing::TestWithParam<std::string> {};
+
+Keys random_keys(Random &random, int64_t count, int64_t range) {
+  Keys keys;
+  for (int64_t i = 0; i < count; ++i) keys.push_back(random.integer(-range, range) * 0x100000001ll - 7);
+  return keys;
+}
+
+TEST_P(HashTable, does_what_a_map_does_for_every_row_size_and_dtype) {
+  Rig rig(GetParam());
+  uint64_t seed = 1;
+  for (const auto &[dtype, dim, padding] : {std::tuple<int32_t, int64_t, int64_t>{JD_F32, 8, 0}, {JD_F32, 1, 3}, {JD_F32, 128, 4},
+                                            {JD_BF16, 6, 0}, {JD_F16, 64, 8}, {JD_U8, 36, 0}, {JD_I8, 4, 4}}) {
+    Shape s;
+    s.dtype = dtype;
+    s.dim = dim;
+    s.padding = padding;
+    s.capacity = 200;
+    s.missing = seed % 2 ? JD_MISSING_ZERO : JD_MISSING_DEFAULT;
+    Table table(rig, s);
+    Random random(seed++);
+    std::unordered_map<int64_t, int> model;  // key to version of its row
+    const std::vector<double> standard = table.row_of(424242, 9);
+    const jd_tensor default_row = s.missing == JD_MISSING_DEFAULT ? rig.tensor(dtype, {dim}, standard) : 0;
+    for (int round = 0; round < 12; ++round) {
+      const Keys in = random_keys(random, 40, 100);
+      std::vector<double> values;
+      std::vector<bool> known;
+      for (size_t i = 0; i < in.size(); ++i) {  // equal keys of a call differ in their rows: the last one stays
+        const int version = round * 100 + static_cast<int>(i);
+        const std::vector<double> row = table.row_of(in[i], version);
+        values.insert(values.end(), row.begin(), row.end());
+        known.push_back(model.count(in[i]) > 0);
+        model[in[i]] = version;
+      }
+      const Table::Result inserted = table.insert(in, values);
+      EXPECT_EQ(inserted.message, "");
+      for (size_t i = 0; i < in.size(); ++i) {
+        EXPECT_EQ(inserted.outcomes[i], known[i] ? JD_HASH_ASSIGNED : JD_HASH_INSERTED);
+        EXPECT_EQ(inserted.evicted[i], -1);
+      }
+      const Keys out = random_keys(random, 15, 100);
+      const Table::Result erased = table.erase(out);
+      for (size_t i = 0; i < out.size(); ++i) EXPECT_EQ(erased.outcomes[i], model.erase(out[i]) ? JD_HASH_ASSIGNED : JD_HASH_MISSING);
+      EXPECT_EQ(table.count(), static_cast<int64_t>(model.size()));
+
+      Keys asked = random_keys(random, 61, 130);
+      asked.push_back(-1);
+      const Table::Result found = table.lookup(asked, 0, default_row);
+      EXPECT_EQ(found.message, "");
+      std::vector<double> expected;
+      const Keys keys = table.table_keys();
+      for (size_t i = 0; i < asked.size(); ++i) {
+        const auto at = model.find(asked[i]);
+        const bool there = at != model.end();
+        const std::vector<double> row = there ? table.row_of(asked[i], at->second)
+                                        : default_row ? standard : std::vector<double>(static_cast<size_t>(dim), 0.0);
+        expected.insert(expected.end(), row.begin(), row.end());
+        EXPECT_EQ(found.outcomes[i], there ? JD_HASH_ASSIGNED : JD_HASH_MISSING);
+        ASSERT_EQ(found.slots[i] >= 0, there);
+        if (there) {
+          EXPECT_EQ(keys[static_cast<size_t>(found.slots[i])], asked[i]);
+        }
+      }
+      EXPECT_EQ(found.rows, expected) << jd_dtype_name(dtype) << " x " << dim << ", round " << round;
+    }
+  }
+}
+
+TEST_P(HashTable, fills_to_its_capacity_in_one_call_and_in_many) {
+  Rig rig(GetParam());
+  for (const int64_t capacity : {int64_t{1}, int64_t{15}, int64_t{16}, rig.scaled(50000, 700)}) {
+    for (const bool one_call : {true, false}) {
+      Shape s;
+      s.capacity = capacity;
+      s.dim = 2;
+      Table table(rig, s);
+      Keys keys;
+      for (int64_t i = 0; i < capacity; ++i) keys.push_back(i * 977 + 5);
+      const int64_t step = one_call ? capacity : std::max<int64_t>(1, capacity / 3);
+      for (int64_t at = 0; at < capacity; at += step) {
+        const Keys some(keys.begin() + at, keys.begin() + std::min(capacity, at + step));
+        const Table::Result r = table.insert(some, table.rows_of(some));
+        ASSERT_EQ(r.message, "") << capacity;
+        const Keys in_place = table.table_keys();
+        for (size_t i = 0; i < some.size(); ++i) ASSERT_EQ(in_place[static_cast<size_t>(r.slots[i])], some[i]);
+      }
+      EXPECT_EQ(table.count(), capacity);
+      EXPECT_LE(static_cast<double>(capacity) / static_cast<double>(table.slots), 0.95);
+      if (capacity > 100) {
+        EXPECT_GT(static_cast<double>(capacity) / static_cast<double>(table.slots), 0.94);
+      }
+      EXPECT_EQ(table.lookup(keys).rows, table.rows_of(keys));
+    }
+  }
+}
+
+TEST_P(HashTable, a_full_table_refuses_and_says_so) {
+  Rig rig(GetParam());
+  Shape s;
+  s.capacity = 10;
+  s.dim = 4;
+  Table table(rig, s);
+  ASSERT_EQ(table.slots, 16);
+  Keys keys;
+  for (int64_t i = 0; i < 20; ++i) keys.push_back(i + 1);
+  const Table::Result r = table.insert(keys, table.rows_of(keys));
+  EXPECT_EQ(r.status, JD_OUT_OF_BOUNDS);
+  EXPECT_NE(r.message.find("hash_insert: argument 'keys': no room for key 17 at position 16 in a table of 16 slots"), std::string::npos)
+      << r.message;
+  EXPECT_EQ(table.count(), 16);
+  for (size_t i = 0; i < 20; ++i) EXPECT_EQ(r.outcomes[i], i < 16 ? JD_HASH_INSERTED : JD_HASH_REFUSED);
+  const Table::Result found = table.lookup(keys);
+  for (size_t i = 0; i < 20; ++i) EXPECT_EQ(found.outcomes[i], i < 16 ? JD_HASH_ASSIGNED : JD_HASH_MISSING);
+
+  s.bounds = JD_BOUNDS_ZERO;
+  Table counted(rig, s);
+  EXPECT_EQ(counted.insert(keys, counted.rows_of(keys)).status, JD_OK);
+  int64_t skipped = 0;
+  Error error;
+  rig.check(jd_stream_take_skipped(rig.stream, &skipped, &error), error);
+  EXPECT_EQ(skipped, 4);
+}
+
+TEST_P(HashTable, the_reserved_key_is_never_there) {
+  Rig rig(GetParam());
+  Shape s;
+  s.missing = JD_MISSING_REPORT;
+  Table table(rig, s);
+  const Table::Result r = table.insert({5, -1, 6}, table.rows_of({5, -1, 6}));
+  EXPECT_NE(r.message.find("expected any key but -1, which is reserved, at position 1"), std::string::npos) << r.message;
+  EXPECT_EQ(r.outcomes, (Keys{JD_HASH_INSERTED, JD_HASH_REFUSED, JD_HASH_INSERTED}));
+  EXPECT_EQ(table.count(), 2);
+  const Table::Result found = table.lookup({-1, 5, -1});
+  EXPECT_EQ(found.message, "") << "a lookup of -1 is no fault";
+  EXPECT_EQ(found.outcomes, (Keys{JD_HASH_MISSING, JD_HASH_ASSIGNED, JD_HASH_MISSING}));
+  EXPECT_EQ(table.erase({-1}).outcomes, Keys{JD_HASH_MISSING});
+}
+
+TEST_P(HashTable, missing_keys_are_reported_where_asked) {
+  Rig rig(GetParam());
+  Shape s;
+  s.missing = JD_MISSING_REPORT;
+  Table table(rig, s);
+  const Keys keys = {10, 20, 30};
+  table.insert(keys, table.rows_of(keys));
+  const Table::Result r = table.lookup({10, 21, 30, 22});
+  EXPECT_EQ(r.status, JD_OUT_OF_BOUNDS);
+  EXPECT_NE(r.message.find("hash_lookup: argument 'keys': expected keys of the table, got 21 at position 1"), std::string::npos) << r.message;
+  std::vector<double> expected = table.rows_of({10, 0, 30, 0});
+  std::fill_n(expected.begin() + s.dim, s.dim, 0.0);
+  std::fill_n(expected.begin() + 3 * s.dim, s.dim, 0.0);
+  EXPECT_EQ(r.rows, expected);
+}
+
+TEST_P(HashTable, a_key_is_admitted_on_its_nth_sight) {
+  Rig rig(GetParam());
+  Shape s;
+  s.capacity = 1000;
+  s.admission = 3;
+  Table table(rig, s);
+  const Keys keys = {11, 12, 13, 12};
+  EXPECT_EQ(table.insert(keys, table.rows_of(keys)).outcomes, Keys(4, JD_HASH_NOT_ADMITTED));
+  EXPECT_EQ(table.insert(keys, table.rows_of(keys)).outcomes,
+            (Keys{JD_HASH_NOT_ADMITTED, JD_HASH_INSERTED, JD_HASH_NOT_ADMITTED, JD_HASH_ASSIGNED}));
+  EXPECT_EQ(table.insert(keys, table.rows_of(keys)).outcomes,
+            (Keys{JD_HASH_INSERTED, JD_HASH_ASSIGNED, JD_HASH_INSERTED, JD_HASH_ASSIGNED}));
+  EXPECT_EQ(table.count(), 3);
+}
+
+// Of the keys that share one of a new key's buckets the one with the least score goes, and no other.
+TEST_P(HashTable, the_least_score_of_sixteen_makes_room) {
+  Rig rig(GetParam());
+  for (const int32_t eviction : {JD_EVICT_LRU, JD_EVICT_LFU, JD_EVICT_SCORE}) {
+    Shape s;
+    s.capacity = 60;
+    s.dim = 4;
+    s.eviction = eviction;
+    Table table(rig, s);
+    const hashing::Geometry geometry(table.slots);
+    Random random(static_cast<uint64_t>(eviction));
+    int replaced = 0, refused = 0;
+    for (int64_t tick = 1; tick < 400; ++tick) {
+      const Keys key = {random.integer(0, 300) * 13};
+      const Keys scores = {random.integer(0, 1000)};
+      const Keys keys_before = table.table_keys(), scores_before = table.table_scores();
+      const bool known = std::find(keys_before.begin(), keys_before.end(), key[0]) != keys_before.end();
+      const Table::Result r = table.insert(key, table.rows_of(key), tick, scores);
+      const hashing::Places places = geometry.places(key[0]);
+      int64_t least = INT64_MAX;
+      bool room = false;
+      for (const int64_t bucket : places.bucket) {
+        for (int64_t slot = bucket * 8; slot < bucket * 8 + 8; ++slot) {
+          room |= keys_before[static_cast<size_t>(slot)] == -1;
+          least = std::min(least, scores_before[static_cast<size_t>(slot)]);
+        }
+      }
+      const int64_t new_score = eviction == JD_EVICT_LRU ? tick : eviction == JD_EVICT_LFU ? 1 : scores[0];
+      if (known) {
+        EXPECT_EQ(r.outcomes[0], JD_HASH_ASSIGNED);
+      } else if (room) {
+        EXPECT_EQ(r.outcomes[0], JD_HASH_INSERTED);
+      } else if (least > new_score) {
+        EXPECT_EQ(r.outcomes[0], JD_HASH_REFUSED);
+        EXPECT_EQ(r.message, "") << "a score too low is no fault";
+        ++refused;
+      } else {
+        ASSERT_EQ(r.outcomes[0], JD_HASH_REPLACED);
+        EXPECT_EQ(keys_before[static_cast<size_t>(r.slots[0])], r.evicted[0]);
+        EXPECT_EQ(scores_before[static_cast<size_t>(r.slots[0])], least);
+        EXPECT_EQ(table.lookup(r.evicted, tick).outcomes[0], JD_HASH_MISSING);
+        ++replaced;
+      }
+      if (r.slots[0] >= 0 && !known) {
+        EXPECT_EQ(table.table_scores()[static_cast<size_t>(r.slots[0])], new_score);
+      }
+    }
+    EXPECT_GT(replaced, 20);
+    if (eviction != JD_EVICT_LRU) {
+      EXPECT_GT(refused, eviction == JD_EVICT_SCORE ? 20 : -1);
+    }
+    EXPECT_LE(table.count(), table.slots);
+  }
+}
+
+TEST_P(HashTable, lookups_keep_keys_in_the_table) {
+  Rig rig(GetParam());
+  for (const int32_t eviction : {JD_EVICT_LRU, JD_EVICT_LFU}) {
+    Shape s;
+    s.capacity = 12;
+    s.dim = 4;
+    s.eviction = eviction;
+    Table table(rig, s);  // one pair of buckets: all keys compete
+    ASSERT_EQ(table.slots, 16);
+    const Keys hot = {100, 200, 300};
+    table.insert(hot, table.rows_of(hot), 1);
+    for (int64_t tick = 2; tick < 60; ++tick) {
+      const Keys cold = {tick * 1000 + 1};
+      table.insert(cold, table.rows_of(cold), tick);
+      EXPECT_EQ(table.lookup({300, 100, 200, 100}, tick).outcomes, Keys(4, JD_HASH_ASSIGNED)) << "tick " << tick;
+    }
+    if (eviction == JD_EVICT_LFU) {
+      const int64_t slot = table.lookup(Keys{100}, 60).slots[0];
+      EXPECT_EQ(table.table_scores()[static_cast<size_t>(slot)], 1 + 2 * 58 + 1);
+    }
+  }
+}
+
+// Splitting a call, and another device, change nothing: the table is a function of the keys in their order.
+TEST_P(HashTable, the_table_depends_on_the_order_of_keys_alone) {
+  Rig rig(GetParam()), reference("cpu", 1);
+  for (const int32_t eviction : {JD_EVICT_NONE, JD_EVICT_SCORE}) {
+    Shape s;
+    s.capacity = rig.scaled(40000, 300);
+    s.dim = 2;
+    s.eviction = eviction;
+    s.bounds = JD_BOUNDS_ZERO;
+    Table whole(rig, s), split(rig, s), other(reference, s);
+    Random random(8);
+    Keys keys, scores;
+    for (int64_t i = 0; i < s.capacity * (eviction ? 2 : 1); ++i) {
+      keys.push_back(random.integer(0, 3 * s.capacity));
+      scores.push_back(random.integer(0, 50));
+    }
+    const std::vector<double> values = whole.rows_of(keys);
+    whole.insert(keys, values, 0, scores);
+    other.insert(keys, values, 0, scores);
+    for (size_t at = 0; at < keys.size();) {
+      const size_t end = std::min(keys.size(), at + static_cast<size_t>(random.integer(1, s.capacity)));
+      split.insert(Keys(keys.begin() + at, keys.begin() + end), {values.begin() + at * 2, values.begin() + end * 2}, 0,
+                   Keys(scores.begin() + at, scores.begin() + end));
+      at = end;
+    }
+    EXPECT_EQ(whole.table_keys(), split.table_keys());
+    EXPECT_EQ(whole.table_keys(), other.table_keys());
+    EXPECT_EQ(whole.count(), split.count());
+    const Table::Result a = whole.lookup(keys), b = split.lookup(keys);
+    EXPECT_EQ(a.slots, b.slots);
+    EXPECT_EQ(a.rows, b.rows);
+  }
+}
+
+TEST_P(HashTable, writers_of_several_partitions) {
+  Rig rig(GetParam());
+  Shape s;
+  s.capacity = 60000;
+  s.dim = 1;
+  Table table(rig, s);
+  EXPECT_GT(hashing::Geometry(table.slots).partitions, 2);
+  Random random(5);
+  const Keys keys = random_keys(random, 700, 300), gone(keys.begin(), keys.begin() + 50);
+  table.insert(keys, table.rows_of(keys));
+  table.erase(gone);
+  std::map<int64_t, int> left;
+  for (const int64_t key : keys) left[key] = 1;
+  for (const int64_t key : gone) left.erase(key);
+  EXPECT_EQ(table.count(), static_cast<int64_t>(left.size()));
+  const Table::Result found = table.lookup(keys);
+  for (size_t i = 0; i < keys.size(); ++i) {
+    EXPECT_EQ(found.outcomes[i], left.count(keys[i]) ? JD_HASH_ASSIGNED : JD_HASH_MISSING);
+  }
+}
+
+TEST_P(HashTable, calls_without_keys) {
+  Rig rig(GetParam());
+  Table table(rig, Shape{});
+  EXPECT_EQ(table.insert({}, {}).status, JD_OK);
+  EXPECT_EQ(table.lookup({}).status, JD_OK);
+  EXPECT_EQ(table.erase({}).status, JD_OK);
+  EXPECT_EQ(table.count(), 0);
+}
+
+TEST(HashGeometry, slots_of_a_capacity) {
+  EXPECT_EQ(jd_hash_table_slots(0), 0);
+  EXPECT_EQ(jd_hash_table_slots(-5), 0);
+  EXPECT_EQ(jd_hash_table_slots((int64_t{1} << 40) + 1), 0);
+  for (const int64_t capacity : {int64_t{1}, int64_t{7}, int64_t{1000}, int64_t{31129}, int64_t{31130}, int64_t{1000000}, int64_t{123456789},
+                                 int64_t{1} << 40}) {
+    const int64_t slots = jd_hash_table_slots(capacity);
+    EXPECT_TRUE(hashing::Geometry::is_valid(slots)) << capacity;
+    EXPECT_LE(static_cast<double>(capacity), 0.95 * static_cast<double>(slots));
+    if (capacity > 10000) {
+      EXPECT_GT(static_cast<double>(capacity), 0.9495 * static_cast<double>(slots)) << capacity;
+    }
+  }
+  EXPECT_FALSE(hashing::Geometry::is_valid(8));
+  EXPECT_FALSE(hashing::Geometry::is_valid(20));
+}
+
+TEST(HashGeometry, two_buckets_of_one_partition) {
+  const hashing::Geometry geometry(jd_hash_table_slots(200000));
+  EXPECT_GT(geometry.partitions, 5);
+  Random random(3);
+  std::map<int64_t, int64_t> keys_of_partition;
+  for (int i = 0; i < 20000; ++i) {
+    const hashing::Places p = geometry.places(random.integer(INT64_MIN, INT64_MAX));
+    EXPECT_NE(p.bucket[0], p.bucket[1]);
+    for (const int64_t bucket : p.bucket) EXPECT_EQ(bucket / geometry.buckets_each, p.partition);
+    ++keys_of_partition[p.partition];
+  }
+  for (const auto &[partition, count] : keys_of_partition) {
+    EXPECT_NEAR(static_cast<double>(count), 20000.0 / static_cast<double>(geometry.partitions), 300) << partition;
+  }
+}
+
+JD_INSTANTIATE_ON_DEVICES(HashTable);
+
+}  // namespace
+}  // namespace jindou::testing
