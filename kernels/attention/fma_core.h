@@ -5,12 +5,14 @@
 // y + 8, ..., scores of keys x, x + 16, and every 16th group of output columns: 16 neighbours share a row. For 4
 // elements of the inner dimension it reads 10 vectors of 16 bytes and does 64 multiply-adds in the first product, at
 // most 16 and 256 in the second: bound by the FMA units, not by shared memory. Weights pass through shared memory
-// within half a warp, from the layout of scores to that of outputs.
+// within half a warp, from the layout of scores to that of outputs. With more than 128 columns it is 32 rows against
+// tiles of 16 keys, so that queries and ring fit the 99 KiB of sm_86, sm_89 and sm_120.
 //
 // Rows are padded by 16 bytes: 8 threads that read a column of 8 neighbouring rows touch all banks.
 #ifndef JINDOU_KERNELS_ATTENTION_FMA_CORE_H
 #define JINDOU_KERNELS_ATTENTION_FMA_CORE_H
 
+#include "attention/jagged.h"
 #include "attention/tile_copy.h"
 
 namespace jindou::attention {
@@ -23,12 +25,12 @@ struct F32Tile {
   JD_DEVICE static int offset(int row, int chunk) { return row * kRowBytes + chunk * 16; }
 };
 
-template <int kHeadDim>
+template <int kColumns>
 struct FmaTraits {
   using Element = float;
-  static constexpr int kD = kHeadDim;
-  static constexpr int kRows = 64;
-  static constexpr int kKeys = 32;
+  static constexpr int kD = kColumns;
+  static constexpr int kRows = kD > 128 ? 32 : 64;
+  static constexpr int kKeys = kD > 128 ? 16 : 32;
   static constexpr int kThreads = 128;
   static constexpr int kSlots = 3;
   static constexpr int kMinBlocks = kD <= 64 ? 3 : 2;
@@ -42,7 +44,7 @@ struct FmaCore : Traits {
   using TileCopy = jindou::attention::TileCopy<Tile, T::kThreads>;
 
   // Floats a row of weights: the two rows a warp writes at once begin 16 banks apart.
-  static constexpr int kWeightStride = T::kKeys + 16;
+  static constexpr int kWeightStride = T::kKeys / 32 * 32 + 16;
   static constexpr int kQueryBytes = T::kRows * Tile::kRowBytes;
   static constexpr int kSlotBytes = T::kKeys * Tile::kRowBytes;
   static constexpr int kWeightBytes = T::kRows * kWeightStride * 4;
@@ -94,7 +96,9 @@ struct FmaCore : Traits {
   using Queries = const char *;
   JD_DEVICE static Queries queries(const char *tile) { return tile; }
 
-  JD_DEVICE static void multiply_keys(Scores &scores, Queries queries, const char *keys) {
+  JD_DEVICE static void multiply_keys(Scores &scores, Queries queries, const char *keys,
+                                      const HeadShape &shape) {
+    const int chunks = shape.dim_qk / 4;
     const Place place;
     const char *query_rows = queries + Tile::offset(place.row(0), 0);
     const char *key_rows = keys + Tile::offset(place.key(0), 0);
@@ -104,7 +108,7 @@ struct FmaCore : Traits {
       for (int i = 0; i < Scores::kCount; ++i) scores.values[r][i] = 0.0f;
     }
 #pragma unroll 4
-    for (int chunk = 0; chunk < Tile::kChunks; ++chunk) {
+    for (int chunk = 0; chunk < chunks; ++chunk) {
       float k[Scores::kCount][4];
 #pragma unroll
       for (int i = 0; i < Scores::kCount; ++i) load<4>(k[i], key_rows + Tile::offset(i * kX, chunk));
@@ -121,7 +125,8 @@ struct FmaCore : Traits {
     }
   }
 
-  JD_DEVICE static void multiply_values(Accumulators &acc, Scores &weights, const char *values, char *scratch) {
+  JD_DEVICE static void multiply_values(Accumulators &acc, Scores &weights, const char *values, char *scratch,
+                                        const HeadShape &) {
     const Place place;
     float *mine = reinterpret_cast<float *>(scratch) + place.y * kWeightStride;
 #pragma unroll
@@ -165,9 +170,10 @@ struct FmaCore : Traits {
   }
 
   // One thread's part of query row . key: every 16th chunk.
-  JD_DEVICE static float dot(const char *queries, const Place &place, int row, const Element *key) {
+  JD_DEVICE static float dot(const char *queries, const Place &place, int row, const Element *key,
+                             const HeadShape &shape) {
     float sum = 0.0f;
-    for (int chunk = place.x; chunk < Tile::kChunks; chunk += kX) {
+    for (int chunk = place.x; chunk < shape.dim_qk / 4; chunk += kX) {
       float q[4];
       load<4>(q, queries + Tile::offset(row, chunk));
       const prim::Vec4u k = prim::load16(key + chunk * 4);

@@ -1,26 +1,29 @@
 // hstu_attention: pointwise (SiLU) attention with HSTU's mask. One kernel; the core does the arithmetic, on tensor
-// cores for bf16 (mma_core.h), with FMA for f32 (fma_core.h).
+// cores for bf16 and f16 (mma_core.h), with FMA for f32 (fma_core.h).
 //
 //   a_ij = SiLU(alpha * q_i . k_j + rab_ij) * norm_i * m_ij      out_i = sum_j a_ij v_j      SiLU(x) = x / (1 + exp(-x))
 //
 // The mask m is hstu_mask.h's. norm_i, 1 / scaling_seqlen or attn_scale[i], multiplies the finished row. No softmax: no
 // running maximum, nothing to rescale.
 //
-// rab, in the kernels with kBias only, is looked up for each pair: by distance in a table of 2 N - 1, by the bucket of the
-// time difference (time_buckets.h) in another; both stay in L1. Queries may be the last rows of each sequence only.
+// Queries may be the last rows of each sequence only.
 //
-// kPaged: keys and values lie in pages (decode/pages.h), found row by row through the page table; what is computed, and its
-// bits, are the same. fp8 and int8 codes are exact in bf16 and f32: they are multiplied as they are, and their scales, one a
+// kOptions, branches a tile or outside that the other kernels do without:
+// rab is looked up for each pair: by distance in a table of 2 N - 1, by the bucket of the time difference (time_buckets.h)
+// in another; both stay in L1.
+// Keys and values lie in pages (decode/pages.h), found row by row through the page table; what is computed, and its bits,
+// are the same. fp8 and int8 codes are exact in bf16, f16 and f32: they are multiplied as they are, and their scales, one a
 // key, meet the scores and the weights.
 //
-// Shapes: queries, keys, values [total, H, d], out [total, H, d] in the inputs' dtype or f32; d = 32, 64, 96, 128.
+// Shapes: queries, keys [total, H, dqk], values, out [total, H, dv], out in the inputs' dtype or f32; dqk and dv up to
+// Core::kD columns. Columns past a row's dim are zeros that no memory is read for.
 //
 // A block owns Core::kRows query rows of one sequence and head. It visits the tiles of keys of which the mask leaves
 // something (hstu_attention_problem.h); a warp skips those that are empty for its own rows, and masks element by
-// element only where a tile is neither full nor empty. bf16 has tiles of 128 rows, and of 64 for batches with little
-// work.
+// element only where a tile is neither full nor empty. Up to 128 columns 16-bit rows have tiles of 128 rows, and of 64 for
+// batches with little work.
 //
-// FLOPs 4 * d * H * allowed pairs, plus 2 special functions (exp2, reciprocal) a pair: at d = 64 these need as long as
+// FLOPs 2 * (dqk + dv) * H * allowed pairs, plus 2 special functions (exp2, reciprocal) a pair: at d = 64 these need as long as
 // the tensor cores. Bytes: queries, keys, values and out once from HBM, keys and values rows / kRows / 2 times from L2
 // (causal). Bound: tensor cores and special functions from a few hundred rows on.
 #ifndef JINDOU_KERNELS_ATTENTION_HSTU_ATTENTION_H
@@ -33,25 +36,23 @@
 
 namespace jindou::attention {
 
-template <class Core, bool kWithBias, bool kWithPages = false>
+template <class Core, bool kWithOptions>
 struct HstuAttentionKernel {
   using Element = typename Core::Element;
   using Params = HstuAttentionParams<Element>;
 
   static constexpr int kThreads = Core::kThreads;
-  // Looking up biases takes registers that a third block would not leave.
-  static constexpr int kMinBlocks = (kWithBias || kWithPages) && Core::kMinBlocks > 2 ? 2 : Core::kMinBlocks;
-  static constexpr int32_t kDtype = sizeof(Element) == 4 ? JD_F32 : JD_BF16;
-  static constexpr int32_t kHeadDim = Core::kD;
+  // The options take registers that a third block would not leave.
+  static constexpr int kMinBlocks = kWithOptions && Core::kMinBlocks > 2 ? 2 : Core::kMinBlocks;
+  static constexpr int32_t kColumns = Core::kD;
   static constexpr int32_t kTileRows = Core::kRows;
-  static constexpr bool kBias = kWithBias;  // of paged kernels: a branch a tile, not a kernel of its own
-  static constexpr bool kPaged = kWithPages;
+  static constexpr bool kOptions = kWithOptions;
 
   struct Shared {
     alignas(1024) char queries[Core::kQueryBytes];
     alignas(1024) char ring[Core::kSlots * Core::kSlotBytes];
     alignas(16) char weights[Core::kWeightBytes + 16];
-    alignas(16) float scales[kPaged ? Core::kSlots * Core::kKeys : 4];  // of the keys or values in each slot of the ring
+    alignas(16) float scales[kOptions ? Core::kSlots * Core::kKeys : 4];  // of the keys or values in each slot of the ring
     WorkListShared<kThreads> list;
     alignas(8) char item[sizeof(HstuItem)];  // an HstuItem: here rather than in every thread's registers
   };
@@ -65,8 +66,8 @@ struct HstuAttentionKernel {
           HstuItem &item = *reinterpret_cast<HstuItem *>(shared.item);
           if (prim::thread_idx().x == 0) item = read_hstu_item<Core::kRows, Core::kKeys>(p, b, index);
           prim::sync_threads();
-          if constexpr (kPaged) {
-            if (index == 0) check_pages(p, b, item);
+          if constexpr (kOptions) {
+            if (index == 0 && is_paged(p)) check_pages(p, b, item);
           }
           run_item(p, shared, item);
         });
@@ -83,20 +84,22 @@ struct HstuAttentionKernel {
       const TileCopy mine(prim::opaque_thread_index());
       const int64_t row = item.first_query + item.first_row;
       mine.template copy<Core::kRows>(shared.queries, mine.first(p.queries.at(row, item.head), p.queries.token_stride),
-                                      p.queries.token_stride, item.last_row - item.first_row);
+                                      p.queries.token_stride, item.last_row - item.first_row, p.shape.dim_qk);
       prim::cp_async_commit();
-      if constexpr (!kPaged) {
+      if (!is_paged(p)) {
         first_keys = mine.first(p.keys.at(item.sequence.begin, item.head), p.keys.token_stride);
         first_values = mine.first(p.values.at(item.sequence.begin, item.head), p.values.token_stride);
       }
     }
     const auto copy = [&](int i, char *slot) {
-      if constexpr (kPaged) return copy_paged(p, shared, item, i, slot);
+      if constexpr (kOptions) {
+        if (is_paged(p)) return copy_paged(p, shared, item, i, slot);
+      }
       const TileCopy mine(prim::opaque_thread_index());
       const int32_t key = item.tile(i / 2) * Core::kKeys;
       const int64_t stride = i % 2 == 0 ? p.keys.token_stride : p.values.token_stride;
       mine.template copy<Core::kKeys>(slot, (i % 2 == 0 ? first_keys : first_values) + key * stride, stride,
-                                      item.sequence.length - key);
+                                      item.sequence.length - key, i % 2 == 0 ? p.shape.dim_qk : p.shape.dim_v);
     };
     KeyValueLoop<Core::kSlots, Core::kSlotBytes> loop(shared.ring, item.tiles, copy);
 
@@ -120,34 +123,31 @@ struct HstuAttentionKernel {
           const int32_t key = item.tile(i) * Core::kKeys;
           state = classify(item, key);
           if (state == TileMask::kEmpty) return;
-          Core::multiply_keys(scores, queries, slot);
-          if constexpr (kPaged) {
+          Core::multiply_keys(scores, queries, slot, p.shape);
+          float alpha = p.alpha;
+          if constexpr (kOptions) {
             if (p.pages.key_scales.data != nullptr) scale_columns(scores, shared, slot);
             if (p.bias.position != nullptr || p.bias.time != nullptr) {
               add_bias(scores, p, item, key);
-              weigh_silu(scores, 1.0f);
-            } else {
-              weigh_silu(scores, p.alpha);
+              alpha = 1.0f;
             }
-          } else if constexpr (kBias) {
-            add_bias(scores, p, item, key);
-            weigh_silu(scores, 1.0f);
-          } else {
-            weigh_silu(scores, p.alpha);  // keys past the end are zeros, and SiLU(0) = 0
           }
+          weigh_silu(scores, alpha);  // keys past the end are zeros, and SiLU(0) = 0
           if (state == TileMask::kPartial) hide(scores, item, key);
         },
         [&](int, const char *slot) {
           if (state == TileMask::kEmpty) return;
-          if constexpr (kPaged) {
+          if constexpr (kOptions) {
             if (p.pages.value_scales.data != nullptr) scale_columns(scores, shared, slot);
           }
-          Core::multiply_values(acc, scores, slot, shared.weights);
+          Core::multiply_values(acc, scores, slot, shared.weights, p.shape);
         });
 
     // Phase 4: out.
     store_out(p, item, acc);
   }
+
+  JD_DEVICE static bool is_paged(const Params &p) { return kOptions && p.pages.seq_lens != nullptr; }
 
   // Reports every refused page of a sequence, once: the block of its first item, all threads.
   JD_DEVICE static void check_pages(const Params &p, int64_t b, const HstuItem &item) {
@@ -165,6 +165,7 @@ struct HstuAttentionKernel {
     const TileCopy mine(thread);
     const paged::Pages &pages = i % 2 == 0 ? p.pages.keys : p.pages.values;
     const paged::PageScales &scales = i % 2 == 0 ? p.pages.key_scales : p.pages.value_scales;
+    const int32_t dim = i % 2 == 0 ? p.shape.dim_qk : p.shape.dim_v;
     const int32_t key = item.tile(i / 2) * Core::kKeys;
     // f(page, row of the page) where the row exists, else `missing`.
     const auto find = [&](int row, auto missing, const auto &f) {
@@ -174,10 +175,11 @@ struct HstuAttentionKernel {
     };
     if (scales.data == nullptr) {
       const Element *data = static_cast<const Element *>(pages.data);
-      mine.template copy_scattered<Core::kKeys>(slot, [&](int row) {
+      const auto row_of = [&](int row) {
         return find(row, static_cast<const Element *>(nullptr),
                     [&](int32_t page, int32_t within) { return data + pages.at(page, within, item.head); });
-      });
+      };
+      mine.template copy_scattered<Core::kKeys>(slot, row_of, dim);
       return;
     }
     const uint8_t *data = static_cast<const uint8_t *>(pages.data);
@@ -185,8 +187,15 @@ struct HstuAttentionKernel {
       return find(row, static_cast<const uint8_t *>(nullptr),
                   [&](int32_t page, int32_t within) { return data + pages.at(page, within, item.head); });
     };
-    const bool bytes = p.pages.dtype == JD_I8;
-    mine.template copy_codes<Core::kKeys>(slot, row_of, [&](prim::Vec2u codes) { return paged::widen_codes<Element>(codes, bytes); });
+    const bool is_i8 = p.pages.dtype == JD_I8;
+    mine.template copy_codes<Core::kKeys>(slot, row_of, dim, [&](prim::Vec2u codes) {
+      if constexpr (sizeof(Element) == 4) {
+        return paged::widen_codes<float>(codes, is_i8);
+      } else {
+        return p.shape.dtype == JD_F16 ? paged::widen_codes<prim::f16>(codes, is_i8)
+                                       : paged::widen_codes<prim::bf16>(codes, is_i8);
+      }
+    });
     if (thread < Core::kKeys) {
       const int in_ring = static_cast<int>(slot - shared.ring) / Core::kSlotBytes;
       shared.scales[in_ring * Core::kKeys + thread] =
@@ -262,8 +271,10 @@ struct HstuAttentionKernel {
       const float norm = p.attn_scale != nullptr ? p.attn_scale[token] : p.norm;
       const int64_t at = p.out.at(token, item.head);
 #pragma unroll
-      for (int c = 0; c < Core::Accumulators::kColumns; c += 2)
+      for (int c = 0; c < Core::Accumulators::kColumns; c += 2) {
+        if (place.column(c) >= p.shape.dim_v) continue;
         p.out.store_pair(at + place.column(c), acc.out(r, c) * norm, acc.out(r, c + 1) * norm);
+      }
     }
   }
 };

@@ -16,49 +16,40 @@ namespace jindou {
 
 namespace attention {
 
-template <int kHeadDim, int kRows, bool kBias = false>
-using HstuAttentionBf16 = HstuAttentionKernel<MmaCore<MmaTraits<kHeadDim, kRows>>, kBias>;
-template <int kHeadDim, bool kBias = false>
-using HstuAttentionF32 = HstuAttentionKernel<FmaCore<FmaTraits<kHeadDim>>, kBias>;
+template <int kColumns, int kRows, bool kOptions = false>
+using HstuAttentionHalf = HstuAttentionKernel<MmaCore<MmaTraits<kColumns, kRows>>, kOptions>;
+template <int kColumns, bool kOptions = false>
+using HstuAttentionF32 = HstuAttentionKernel<FmaCore<FmaTraits<kColumns>>, kOptions>;
 
 using HstuAttentionKernels =
-    KernelList<HstuAttentionBf16<32, kLargeTile>, HstuAttentionBf16<64, kLargeTile>, HstuAttentionBf16<96, kLargeTile>,
-               HstuAttentionBf16<128, kLargeTile>, HstuAttentionBf16<32, kSmallTile>, HstuAttentionBf16<64, kSmallTile>,
-               HstuAttentionBf16<96, kSmallTile>, HstuAttentionBf16<128, kSmallTile>, HstuAttentionF32<32>,
-               HstuAttentionF32<64>, HstuAttentionF32<96>, HstuAttentionF32<128>>;
+    KernelList<HstuAttentionHalf<32, kLargeTile>, HstuAttentionHalf<64, kLargeTile>, HstuAttentionHalf<96, kLargeTile>,
+               HstuAttentionHalf<128, kLargeTile>, HstuAttentionHalf<32, kSmallTile>, HstuAttentionHalf<64, kSmallTile>,
+               HstuAttentionHalf<96, kSmallTile>, HstuAttentionHalf<128, kSmallTile>, HstuAttentionHalf<192, kSmallTile>,
+               HstuAttentionHalf<256, kSmallTile>, HstuAttentionF32<32>, HstuAttentionF32<64>, HstuAttentionF32<96>,
+               HstuAttentionF32<128>, HstuAttentionF32<256>>;
 
-// With position or time bias: bound by its look-ups, so the larger tile would bring nothing.
-using BiasedHstuAttentionKernels =
-    KernelList<HstuAttentionBf16<32, kSmallTile, true>, HstuAttentionBf16<64, kSmallTile, true>,
-               HstuAttentionBf16<96, kSmallTile, true>, HstuAttentionBf16<128, kSmallTile, true>,
-               HstuAttentionF32<32, true>, HstuAttentionF32<64, true>, HstuAttentionF32<96, true>,
-               HstuAttentionF32<128, true>>;
-
-// Keys and values in pages: calls with a cache have few rows of queries, so the larger tile would bring little.
-template <int kHeadDim>
-using PagedHstuAttentionBf16 = HstuAttentionKernel<MmaCore<MmaTraits<kHeadDim, kSmallTile>>, false, true>;
-template <int kHeadDim>
-using PagedHstuAttentionF32 = HstuAttentionKernel<FmaCore<FmaTraits<kHeadDim>>, false, true>;
-using PagedHstuAttentionKernels =
-    KernelList<PagedHstuAttentionBf16<32>, PagedHstuAttentionBf16<64>, PagedHstuAttentionBf16<96>, PagedHstuAttentionBf16<128>,
-               PagedHstuAttentionF32<32>, PagedHstuAttentionF32<64>, PagedHstuAttentionF32<96>, PagedHstuAttentionF32<128>>;
+// With position or time bias, or keys and values in pages. Look-ups bound the one and calls with a cache have few rows
+// of queries, so the larger tile would bring little.
+using HstuAttentionOptionKernels =
+    KernelList<HstuAttentionHalf<32, kSmallTile, true>, HstuAttentionHalf<64, kSmallTile, true>,
+               HstuAttentionHalf<96, kSmallTile, true>, HstuAttentionHalf<128, kSmallTile, true>,
+               HstuAttentionHalf<192, kSmallTile, true>, HstuAttentionHalf<256, kSmallTile, true>, HstuAttentionF32<32, true>,
+               HstuAttentionF32<64, true>, HstuAttentionF32<96, true>, HstuAttentionF32<128, true>,
+               HstuAttentionF32<256, true>>;
 
 }  // namespace attention
 
 // No scratch but the table of time buckets.
 struct HstuAttentionPlan : KernelPlan {
   HstuAttentionPlan(const PlanResources &resources, const jd_hstu_attention_desc &description)
-      : KernelPlan(JDB_OP_HSTU_ATTENTION, resources), desc(description) {}
+      : KernelPlan(JDB_OP_HSTU_ATTENTION, resources), desc(description),
+        shape{description.dtype, description.head_dim_qk, description.head_dim_v},
+        columns(attention::HstuAttentionKernels::columns(shape)) {}
 
   static jd_status create(const PlanResources &resources, const jd_hstu_attention_desc &desc, KernelPlan **plan,
                           jd_error *error) {
-    if (desc.head_dim_v != desc.head_dim_qk ||
-        !attention::HstuAttentionKernels::has(desc.dtype, desc.head_dim_qk, attention::kSmallTile)) {
-      return fail(error, JD_UNSUPPORTED,
-                  "hstu_attention: head dims %d and %d have no kernel here; equal ones of 32, 64, 96 and 128 have",
-                  desc.head_dim_qk, desc.head_dim_v);
-    }
     auto made = std::make_unique<HstuAttentionPlan>(resources, desc);
+    if (made->columns == 0) return attention::refuse_head_dims(error, "hstu_attention", made->shape);
     void *memory = nullptr;
     if (const jd_status status = made->buffers.alloc(sizeof(TimeBuckets), &memory, error)) return status;
     const TimeBuckets table = TimeBuckets::make();
@@ -69,16 +60,15 @@ struct HstuAttentionPlan : KernelPlan {
   }
 
   void describe(char *text, size_t capacity) const override {
-    const bool bf16 = desc.dtype == JD_BF16;
-    snprintf(text, capacity, "hstu_attention %s, head dim %d: %s, tiles of %s rows x %d keys", bf16 ? "bf16" : "f32",
-             desc.head_dim_qk, bf16 ? "mma.sync m16n8k16" : "FMA", bf16 ? "128 or 64" : "64",
-             bf16 ? (desc.head_dim_qk >= 96 ? 32 : 64) : 32);
+    snprintf(text, capacity, "hstu_attention %s, head dims %d and %d in %d: %s, tiles of %s keys",
+             attention::dtype_name(desc.dtype), desc.head_dim_qk, desc.head_dim_v, columns,
+             attention::core_name(desc.dtype), attention::tile_names(desc.dtype, columns));
   }
 
   // Rows of the tiles of a run.
-  int32_t tile_rows(int64_t batch, int64_t rows, bool biased) const {
-    if (biased) return attention::kSmallTile;
-    return attention::tile_rows_for(desc.dtype, items(batch, rows, attention::kLargeTile), multiprocessors);
+  int32_t tile_rows(int64_t batch, int64_t rows, bool with_options) const {
+    if (with_options) return attention::small_tile(desc.dtype, columns);
+    return attention::tile_rows_for(desc.dtype, columns, items(batch, rows, attention::kLargeTile), multiprocessors);
   }
 
   int64_t items(int64_t batch, int64_t rows, int32_t tile_rows) const {
@@ -86,6 +76,8 @@ struct HstuAttentionPlan : KernelPlan {
   }
 
   const jd_hstu_attention_desc desc;
+  const attention::HeadShape shape;
+  const int32_t columns;
   const TimeBuckets *buckets = nullptr;
 };
 
@@ -106,11 +98,22 @@ inline HstuBias hstu_bias(const HstuAttentionPlan &plan, const jdb_hstu_attentio
   return bias;
 }
 
-}  // namespace attention
+inline HstuPages hstu_pages(const HstuAttentionPlan &plan, const jdb_hstu_attention_args &args) {
+  HstuPages pages{};
+  pages.table = paged::page_table_of(args.page_table, args.key_pages);
+  pages.keys = paged::pages_of(args.key_pages);
+  pages.values = paged::pages_of(args.value_pages);
+  pages.key_scales = paged::scales_of(args.key_scales);
+  pages.value_scales = paged::scales_of(args.value_scales);
+  pages.seq_lens = static_cast<const int32_t *>(args.seq_lens.data);
+  pages.timestamp_stride = args.timestamps.rank == 2 ? stride_of(args.timestamps, 0) : 0;
+  pages.most_rows = std::min(plan.desc.max_seq_len, args.page_table.shape[1] * args.key_pages.shape[1]);
+  if (args.timestamps.rank == 2) pages.most_rows = std::min(pages.most_rows, args.timestamps.shape[1]);
+  pages.dtype = args.key_pages.dtype;
+  return pages;
+}
 
-namespace attention {
-
-// Parameters of any of the kernels but for its inputs' rows.
+// Parameters of any of the kernels.
 template <class Kernel, class Exec>
 typename Kernel::Params hstu_attention_params(Exec &exec, const HstuAttentionPlan &plan, const jdb_hstu_attention_args &args) {
   using Element = typename Kernel::Element;
@@ -129,62 +132,46 @@ typename Kernel::Params hstu_attention_params(Exec &exec, const HstuAttentionPla
   params.query_rows = args.queries.shape[0];
   params.max_seq_len = desc.max_seq_len;
   params.heads = desc.num_heads;
+  params.shape = plan.shape;
   params.mask = HstuMaskParams{desc.causal, desc.contextual_seq_len, desc.max_attn_len, desc.min_full_attn_seq_len};
   params.alpha = desc.alpha;
   params.norm = 1.0f / desc.scaling_seqlen;
   if (args.position_bias.dtype != 0 || args.time_bias.dtype != 0) params.bias = hstu_bias(plan, args);
+  if (args.key_pages.dtype != 0) params.pages = hstu_pages(plan, args);
   params.sink = FaultSink{exec.faults(), exec.launch_number(), JDB_OP_HSTU_ATTENTION, desc.bounds};
   return params;
 }
 
 }  // namespace attention
 
-// Keys and values in pages. In a file of its own (launch_hstu_attention_paged), so that the kernels build in parallel.
-template <class Exec>
-jd_status launch_hstu_attention_paged(Exec &exec, const HstuAttentionPlan &plan, const jdb_hstu_attention_args &args) {
+template <class Kernels, class Exec>
+jd_status launch_hstu_attention_of(Exec &exec, const HstuAttentionPlan &plan, const jdb_hstu_attention_args &args,
+                                   bool with_options) {
   using namespace attention;
-  jd_status status = JD_INTERNAL;
-  PagedHstuAttentionKernels::select(plan.desc.dtype, plan.desc.head_dim_qk, kSmallTile, [&](auto tag) {
-    using Kernel = typename decltype(tag)::type;
-    typename Kernel::Params params = hstu_attention_params<Kernel>(exec, plan, args);
-    params.pages.table = paged::page_table_of(args.page_table, args.key_pages);
-    params.pages.keys = paged::pages_of(args.key_pages);
-    params.pages.values = paged::pages_of(args.value_pages);
-    params.pages.key_scales = paged::scales_of(args.key_scales);
-    params.pages.value_scales = paged::scales_of(args.value_scales);
-    params.pages.seq_lens = static_cast<const int32_t *>(args.seq_lens.data);
-    params.pages.timestamp_stride = args.timestamps.rank == 2 ? stride_of(args.timestamps, 0) : 0;
-    params.pages.most_rows = std::min(plan.desc.max_seq_len, args.page_table.shape[1] * args.key_pages.shape[1]);
-    if (args.timestamps.rank == 2) params.pages.most_rows = std::min(params.pages.most_rows, args.timestamps.shape[1]);
-    params.pages.dtype = args.key_pages.dtype;
-    const int64_t items = plan.items(args.batch, args.queries.shape[0], kSmallTile);
-    status = exec.template launch<Kernel>(grid_for(items, kBlocksAMultiprocessor * plan.multiprocessors), params);
-  });
-  return status;
-}
-
-template <class Exec>
-jd_status launch_hstu_attention(Exec &exec, const HstuAttentionPlan &plan, const jdb_hstu_attention_args &args) {
-  using namespace attention;
-  if (args.batch == 0) return JD_OK;
-  if (args.key_pages.dtype != 0) return launch_hstu_attention_paged(exec, plan, args);
-  const bool biased = args.position_bias.dtype != 0 || args.time_bias.dtype != 0;
   const int64_t rows = args.queries.shape[0];
-  const int32_t tile_rows = plan.tile_rows(args.batch, rows, biased);
-
+  const int32_t tile_rows = plan.tile_rows(args.batch, rows, with_options);
   jd_status status = JD_INTERNAL;
-  const auto launch = [&](auto tag) {
+  Kernels::select(plan.shape, tile_rows, [&](auto tag) {
     using Kernel = typename decltype(tag)::type;
     const int64_t items = plan.items(args.batch, rows, tile_rows);
     status = exec.template launch<Kernel>(grid_for(items, kBlocksAMultiprocessor * plan.multiprocessors),
                                           hstu_attention_params<Kernel>(exec, plan, args));
-  };
-  if (biased) {
-    BiasedHstuAttentionKernels::select(plan.desc.dtype, plan.desc.head_dim_qk, tile_rows, launch);
-  } else {
-    HstuAttentionKernels::select(plan.desc.dtype, plan.desc.head_dim_qk, tile_rows, launch);
-  }
+  });
   return status;
+}
+
+// In a file of its own (launch_hstu_attention_options), so that the kernels build in parallel.
+template <class Exec>
+jd_status launch_hstu_attention_options(Exec &exec, const HstuAttentionPlan &plan, const jdb_hstu_attention_args &args) {
+  return launch_hstu_attention_of<attention::HstuAttentionOptionKernels>(exec, plan, args, true);
+}
+
+template <class Exec>
+jd_status launch_hstu_attention(Exec &exec, const HstuAttentionPlan &plan, const jdb_hstu_attention_args &args) {
+  if (args.batch == 0) return JD_OK;
+  if (args.key_pages.dtype != 0 || args.position_bias.dtype != 0 || args.time_bias.dtype != 0)
+    return launch_hstu_attention_options(exec, plan, args);
+  return launch_hstu_attention_of<attention::HstuAttentionKernels>(exec, plan, args, false);
 }
 
 }  // namespace jindou

@@ -50,6 +50,7 @@ struct HstuAttentionParams {
   int64_t query_rows;          // of queries and out
   int64_t max_seq_len;
   int32_t heads;
+  HeadShape shape;
   HstuMaskParams mask;
   float alpha;
   float norm;                  // 1 / scaling_seqlen

@@ -6,7 +6,9 @@
 
 namespace jindou::attention {
 
-// [rows, heads, headDim], last dimension contiguous; strides in elements, multiples of 16 bytes.
+// [rows, heads, headDim], last dimension contiguous; strides in elements, multiples of 16 bytes. bf16 and f16 are both
+// uint16_t: what tells them apart is a dtype beside them, a uniform branch where they are multiplied or converted, so
+// that one kernel serves both.
 template <class T>
 struct Rows {
   T *data;
@@ -16,11 +18,24 @@ struct Rows {
   JD_DEVICE T *at(int64_t token, int32_t head) const { return data + token * token_stride + head * head_stride; }
 };
 
+// What rows of queries, keys and values are, where a kernel learns it at run time.
+struct HeadShape {
+  int32_t dtype;
+  int32_t dim_qk, dim_v;  // multiples of 32, at most the kernel's columns
+};
+
 // Two neighbouring elements, 2 * sizeof aligned.
-JD_DEVICE inline void load_pair(const prim::bf16 *address, float &low, float &high) {
-  prim::unpack2<prim::bf16>(prim::load4(address), low, high);
+JD_DEVICE inline void unpack_pair(uint32_t bits, int32_t dtype, float &low, float &high) {
+  if (dtype == JD_F16) {
+    prim::unpack2<prim::f16>(bits, low, high);
+  } else {
+    prim::unpack2<prim::bf16>(bits, low, high);
+  }
 }
-JD_DEVICE inline void load_pair(const float *address, float &low, float &high) {
+JD_DEVICE inline void load_pair(const uint16_t *address, int32_t dtype, float &low, float &high) {
+  unpack_pair(prim::load4(address), dtype, low, high);
+}
+JD_DEVICE inline void load_pair(const float *address, int32_t, float &low, float &high) {
   const prim::Vec2u pair = prim::load8(address);
   low = prim::as_float(pair.x);
   high = prim::as_float(pair.y);
@@ -31,15 +46,16 @@ struct OutRows {
   void *data;
   int64_t token_stride;
   int64_t head_stride;
-  int32_t is_bf16;
+  int32_t dtype;
 
   JD_DEVICE int64_t at(int64_t token, int32_t head) const { return token * token_stride + head * head_stride; }
 
   JD_DEVICE void store_pair(int64_t element, float low, float high) const {
-    if (is_bf16) {
-      prim::store4(static_cast<prim::bf16 *>(data) + element, prim::pack_bf16x2(low, high));
-    } else {
+    if (dtype == JD_F32) {
       prim::store8(static_cast<float *>(data) + element, prim::Vec2u{prim::as_uint(low), prim::as_uint(high)});
+    } else {
+      const uint32_t pair = dtype == JD_F16 ? prim::pack_f16x2(low, high) : prim::pack_bf16x2(low, high);
+      prim::store4(static_cast<uint16_t *>(data) + element, pair);
     }
   }
 };

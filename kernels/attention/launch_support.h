@@ -7,11 +7,12 @@
 #include <cstdint>
 
 #include "attention/jagged.h"
+#include "core/error.h"
 
 namespace jindou::attention {
 
 // The kernels of an operator: what is compiled, what is tested, and where run-time values become traits. A kernel has
-// kDtype, kHeadDim and kTileRows.
+// an Element (uint16_t stands for bf16 and f16), kColumns and kTileRows.
 template <class... Kernels>
 struct KernelList {
   static constexpr int kSize = sizeof...(Kernels);
@@ -27,19 +28,34 @@ struct KernelList {
     return (f(Tag<Kernels>{}) || ...);
   }
 
+  // The least number of columns compiled that holds both head dims; 0 when none does.
+  static int32_t columns(const HeadShape &shape) {
+    int32_t best = 0;
+    visit([&](auto tag) {
+      using Kernel = typename decltype(tag)::type;
+      const bool holds = takes<Kernel>(shape.dtype) && Kernel::kColumns >= std::max(shape.dim_qk, shape.dim_v);
+      if (holds && (best == 0 || Kernel::kColumns < best)) best = Kernel::kColumns;
+      return false;
+    });
+    return best;
+  }
+
   // f(Tag<Kernel>{}) for the kernel of these values; false when there is none.
   template <class F>
-  static bool select(int32_t dtype, int32_t head_dim, int32_t tile_rows, F &&f) {
+  static bool select(const HeadShape &shape, int32_t tile_rows, F &&f) {
+    const int32_t wanted = columns(shape);
     return visit([&](auto tag) {
       using Kernel = typename decltype(tag)::type;
-      if (Kernel::kDtype != dtype || Kernel::kHeadDim != head_dim || Kernel::kTileRows != tile_rows) return false;
+      if (!takes<Kernel>(shape.dtype) || Kernel::kColumns != wanted || Kernel::kTileRows != tile_rows) return false;
       f(tag);
       return true;
     });
   }
 
-  static bool has(int32_t dtype, int32_t head_dim, int32_t tile_rows) {
-    return select(dtype, head_dim, tile_rows, [](auto) {});
+ private:
+  template <class Kernel>
+  static bool takes(int32_t dtype) {
+    return (dtype == JD_F32) == (sizeof(typename Kernel::Element) == 4);
   }
 };
 
@@ -55,7 +71,7 @@ Rows<const T> rows_of(const jdb_tensor &tensor) {
 }
 
 inline OutRows out_rows_of(const jdb_tensor &tensor) {
-  return OutRows{tensor.data, stride_of(tensor, 0), stride_of(tensor, 1), tensor.dtype == JD_BF16};
+  return OutRows{tensor.data, stride_of(tensor, 0), stride_of(tensor, 1), tensor.dtype};
 }
 
 inline Offsets offsets_of(const jdb_tensor &tensor) { return Offsets{tensor.data, tensor.dtype == JD_I64}; }
@@ -79,13 +95,35 @@ inline prim::Grid grid_for(int64_t items, int64_t most) {
   return prim::Grid{static_cast<uint32_t>(std::max<int64_t>(1, std::min(items, most))), 1, 1};
 }
 
-// bf16 has tiles of 128 rows, the faster, and of 64, for when the others would not give each multiprocessor two blocks;
-// f32 has tiles of 64. The bits of the results are the same.
+// Kernels of 16-bit rows with up to 128 columns have tiles of 128 rows, the faster, and of 64, for when the others would
+// not give each multiprocessor two blocks; those with more columns, and of f32, have one tile each (mma_core.h,
+// fma_core.h). The bits of the results are the same.
 constexpr int32_t kLargeTile = 128;
 constexpr int32_t kSmallTile = 64;
+constexpr int32_t kSmallestTile = 32;
 
-inline int32_t tile_rows_for(int32_t dtype, int64_t large_tiles, int32_t multiprocessors) {
-  return dtype == JD_BF16 && large_tiles >= int64_t{2} * multiprocessors ? kLargeTile : kSmallTile;
+inline int32_t small_tile(int32_t dtype, int32_t columns) {
+  return dtype == JD_F32 && columns > 128 ? kSmallestTile : kSmallTile;
+}
+
+inline int32_t tile_rows_for(int32_t dtype, int32_t columns, int64_t large_tiles, int32_t multiprocessors) {
+  const bool large = dtype != JD_F32 && columns <= 128 && large_tiles >= int64_t{2} * multiprocessors;
+  return large ? kLargeTile : small_tile(dtype, columns);
+}
+
+inline jd_status refuse_head_dims(jd_error *error, const char *op, const HeadShape &shape) {
+  return fail(error, JD_UNSUPPORTED, "%s: head dims %d and %d have no kernel here; those up to 256 have", op,
+              shape.dim_qk, shape.dim_v);
+}
+
+// For descriptions of plans.
+inline const char *dtype_name(int32_t dtype) { return dtype == JD_F32 ? "f32" : dtype == JD_F16 ? "f16" : "bf16"; }
+inline const char *core_name(int32_t dtype) { return dtype == JD_F32 ? "FMA" : "mma.sync m16n8k16"; }
+inline const char *tile_names(int32_t dtype, int32_t columns) {
+  return dtype == JD_F32 ? columns > 128 ? "32 rows x 16" : "64 rows x 32"
+         : columns > 128 ? "64 rows x 32"
+         : columns >= 96 ? "128 or 64 rows x 32"
+                         : "128 or 64 rows x 64";
 }
 
 // Blocks a multiprocessor in a grid: enough for the hardware's scheduler to even out items of different length.

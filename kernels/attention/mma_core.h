@@ -1,5 +1,7 @@
-// The two products of attention on tiles of bf16, with mma.sync m16n8k16 (sm_80 and up): a "core" for the kernels, as
-// fma_core.h is for f32.
+// The two products of attention on tiles of bf16 or f16, with mma.sync m16n8k16 (sm_80 and up): a "core" for the
+// kernels, as fma_core.h is for f32. Both dtypes lie in shared memory alike; which one it is matters to the products and
+// to the rounding of the weights alone. Those are a tenth of a kernel's code, so every kernel holds them twice, behind a
+// uniform branch a tile, instead of being compiled twice.
 //
 // A block owns kRows = 64 * kMTiles query rows, each of its four warps 16 * kMTiles of them with all keys of a tile and
 // all output columns, so that scores, weights and outputs never leave its registers: the accumulators of the first
@@ -14,17 +16,18 @@
 #ifndef JINDOU_KERNELS_ATTENTION_MMA_CORE_H
 #define JINDOU_KERNELS_ATTENTION_MMA_CORE_H
 
+#include "attention/jagged.h"
 #include "attention/tile_copy.h"
 
 namespace jindou::attention {
 
-// Rows of kD bf16 in 16-byte chunks, chunks permuted by row so that the 8 rows one ldmatrix phase reads at a column,
+// Rows of kD 16-bit elements in 16-byte chunks, chunks permuted by row so that the 8 rows one ldmatrix phase reads at a column,
 // and the 8 chunks a copy writes at once, fall on all 32 banks. Rows of 64 or 128 elements start at bank 0: chunk ^ row
 // % 8. Rows of 32 or 96 alternate between two halves of the banks by themselves: chunk ^ row / 2 % 4.
 template <int kD>
-struct Bf16Tile {
+struct HalfTile {
   static_assert(kD % 32 == 0, "");
-  using Element = prim::bf16;
+  using Element = uint16_t;
   static constexpr int kChunks = kD / 8;
   static constexpr int kRowBytes = kD * 2;
 
@@ -38,11 +41,11 @@ template <int kD>
 class TileReader {
  public:
   JD_DEVICE TileReader(int row, int chunk)
-      : row_(row * Bf16Tile<kD>::kRowBytes), chunk_((chunk ^ Bf16Tile<kD>::swizzle(row)) * 16) {}
+      : row_(row * HalfTile<kD>::kRowBytes), chunk_((chunk ^ HalfTile<kD>::swizzle(row)) * 16) {}
 
   // `rows` a multiple of 8, `chunks` even.
   JD_DEVICE const char *at(const char *tile, int rows, int chunks) const {
-    return tile + row_ + rows * Bf16Tile<kD>::kRowBytes + (chunk_ ^ (chunks * 16));
+    return tile + row_ + rows * HalfTile<kD>::kRowBytes + (chunk_ ^ (chunks * 16));
   }
 
  private:
@@ -55,7 +58,7 @@ template <int kMTiles, int kD, bool kInRegisters>
 class QueryFragments {
  public:
   JD_DEVICE QueryFragments(const char *tile, int first_row, int lane)
-      : rows_(tile + first_row * Bf16Tile<kD>::kRowBytes) {
+      : rows_(tile + first_row * HalfTile<kD>::kRowBytes) {
     if constexpr (kInRegisters) {
       const TileReader<kD> reader(lane & 15, lane >> 4);
 #pragma unroll
@@ -80,8 +83,8 @@ class QueryFragments {
   uint32_t kept_[kInRegisters ? kD / 16 : 1][kMTiles][4];
 };
 
-// scores[m][n] = queries . keys^T over all kD elements.
-template <int kMTiles, int kNTiles, int kD, bool kInRegisters>
+// scores[m][n] = queries . keys^T over all kD elements, of type T.
+template <class T, int kMTiles, int kNTiles, int kD, bool kInRegisters>
 JD_DEVICE void multiply_queries_keys(float (&scores)[kMTiles][kNTiles][4],
                                      const QueryFragments<kMTiles, kD, kInRegisters> &queries, const char *keys,
                                      int lane) {
@@ -106,15 +109,15 @@ JD_DEVICE void multiply_queries_keys(float (&scores)[kMTiles][kNTiles][4],
       prim::ldmatrix_x4(b, key_reader.at(keys, n * 8, k * 2));
 #pragma unroll
       for (int m = 0; m < kMTiles; ++m) {
-        prim::mma_m16n8k16_bf16(scores[m][n], a[m], b);
-        prim::mma_m16n8k16_bf16(scores[m][n + 1], a[m], b + 2);
+        prim::mma_m16n8k16<T>(scores[m][n], a[m], b);
+        prim::mma_m16n8k16<T>(scores[m][n + 1], a[m], b + 2);
       }
     }
   }
 }
 
-// out += weights . values; the weights are rounded to bf16 on the way.
-template <int kMTiles, int kNTiles, int kD>
+// out += weights . values; the weights are rounded to T, the values' type, on the way.
+template <class T, int kMTiles, int kNTiles, int kD>
 JD_DEVICE void multiply_weights_values(float (&out)[kMTiles][kD / 8][4], const float (&weights)[kMTiles][kNTiles][4],
                                        const char *values, int lane) {
   const TileReader<kD> reader(lane & 15, lane >> 4);
@@ -123,10 +126,10 @@ JD_DEVICE void multiply_weights_values(float (&out)[kMTiles][kD / 8][4], const f
     uint32_t a[kMTiles][4];
 #pragma unroll
     for (int m = 0; m < kMTiles; ++m) {
-      a[m][0] = prim::pack_bf16x2(weights[m][k][0], weights[m][k][1]);
-      a[m][1] = prim::pack_bf16x2(weights[m][k][2], weights[m][k][3]);
-      a[m][2] = prim::pack_bf16x2(weights[m][k + 1][0], weights[m][k + 1][1]);
-      a[m][3] = prim::pack_bf16x2(weights[m][k + 1][2], weights[m][k + 1][3]);
+      a[m][0] = prim::pack2<T>(weights[m][k][0], weights[m][k][1]);
+      a[m][1] = prim::pack2<T>(weights[m][k][2], weights[m][k][3]);
+      a[m][2] = prim::pack2<T>(weights[m][k + 1][0], weights[m][k + 1][1]);
+      a[m][3] = prim::pack2<T>(weights[m][k + 1][2], weights[m][k + 1][3]);
     }
 #pragma unroll
     for (int n = 0; n < kD / 8; n += 2) {
@@ -134,30 +137,32 @@ JD_DEVICE void multiply_weights_values(float (&out)[kMTiles][kD / 8][4], const f
       prim::ldmatrix_x4_trans(b, reader.at(values, k * 8, n));
 #pragma unroll
       for (int m = 0; m < kMTiles; ++m) {
-        prim::mma_m16n8k16_bf16(out[m][n], a[m], b);
-        prim::mma_m16n8k16_bf16(out[m][n + 1], a[m], b + 2);
+        prim::mma_m16n8k16<T>(out[m][n], a[m], b);
+        prim::mma_m16n8k16<T>(out[m][n + 1], a[m], b + 2);
       }
     }
   }
 }
 
-template <int kHeadDim, int kTileRows>
+// Up to 128 columns there are tiles of 64 and of 128 rows; beyond, of 64: 256 columns of as many rows are half a thread's
+// registers, and queries and ring 80 KiB of shared memory, two blocks of sm_80 and one of sm_86, sm_89 and sm_120.
+template <int kColumns, int kTileRows>
 struct MmaTraits {
-  using Element = prim::bf16;
-  static constexpr int kD = kHeadDim;
-  static constexpr int kRows = kTileRows;           // 64 or 128
+  using Element = uint16_t;  // the bits of a bf16 or f16
+  static constexpr int kD = kColumns;
+  static constexpr int kRows = kTileRows;
   static constexpr int kKeys = kD >= 96 ? 32 : 64;  // 128 rows x 64 keys with their outputs do not fit 255 registers
   static constexpr int kThreads = 128;
-  static constexpr int kSlots = kD >= 96 ? 6 : 4;
-  static constexpr int kMinBlocks = kRows == 128 ? 2 : 3;  // 255 or 168 registers a thread
+  static constexpr int kSlots = kD >= 256 ? 3 : kD >= 192 ? 4 : kD >= 96 ? 6 : 4;
+  static constexpr int kMinBlocks = kRows == 128 || kD > 128 ? 2 : 3;  // 255 or 168 registers a thread
   static constexpr bool kQueriesInRegisters = kD * kRows <= 64 * 64;
 };
 
 template <class Traits>
 struct MmaCore : Traits {
   using T = Traits;
-  using Element = prim::bf16;
-  using Tile = Bf16Tile<T::kD>;
+  using Element = uint16_t;
+  using Tile = HalfTile<T::kD>;
 
   static constexpr int kMTiles = T::kRows / 64;
   static constexpr int kKeyTiles = T::kKeys / 8;
@@ -214,13 +219,23 @@ struct MmaCore : Traits {
     return Queries(tile, place.first_row, place.lane);
   }
 
-  JD_DEVICE static void multiply_keys(Scores &scores, const Queries &queries, const char *keys) {
-    multiply_queries_keys(scores.tiles, queries, keys, prim::opaque_thread_index() & 31);
+  JD_DEVICE static void multiply_keys(Scores &scores, const Queries &queries, const char *keys, const HeadShape &shape) {
+    const int lane = prim::opaque_thread_index() & 31;
+    if (shape.dtype == JD_F16) {
+      multiply_queries_keys<prim::f16>(scores.tiles, queries, keys, lane);
+    } else {
+      multiply_queries_keys<prim::bf16>(scores.tiles, queries, keys, lane);
+    }
   }
 
-  JD_DEVICE static void multiply_values(Accumulators &acc, Scores &weights, const char *values, char *) {
-    multiply_weights_values<kMTiles, kKeyTiles, T::kD>(acc.tiles, weights.tiles, values,
-                                                       prim::opaque_thread_index() & 31);
+  JD_DEVICE static void multiply_values(Accumulators &acc, Scores &weights, const char *values, char *,
+                                        const HeadShape &shape) {
+    const int lane = prim::opaque_thread_index() & 31;
+    if (shape.dtype == JD_F16) {
+      multiply_weights_values<prim::f16, kMTiles, kKeyTiles, T::kD>(acc.tiles, weights.tiles, values, lane);
+    } else {
+      multiply_weights_values<prim::bf16, kMTiles, kKeyTiles, T::kD>(acc.tiles, weights.tiles, values, lane);
+    }
   }
 
   // For a softmax, whose scale must be positive: for a negative one the queries change sign, each thread negating what
@@ -241,24 +256,25 @@ struct MmaCore : Traits {
   }
 
   // One thread's part of query row . key: every fourth chunk.
-  JD_DEVICE static float dot(const char *queries, const Place &place, int row, const Element *key) {
+  JD_DEVICE static float dot(const char *queries, const Place &place, int row, const Element *key,
+                             const HeadShape &shape) {
     float sum = 0.0f;
-    for (int chunk = place.quad; chunk < Tile::kChunks; chunk += 4) {
+    for (int chunk = place.quad; chunk < shape.dim_qk / 8; chunk += 4) {
       const prim::Vec4u a = prim::load_shared16(queries + Tile::offset(row, chunk));
       const prim::Vec4u b = prim::load16(key + chunk * 8);
-      sum = add_products(a.x, b.x, sum);
-      sum = add_products(a.y, b.y, sum);
-      sum = add_products(a.z, b.z, sum);
-      sum = add_products(a.w, b.w, sum);
+      sum = add_products(a.x, b.x, shape.dtype, sum);
+      sum = add_products(a.y, b.y, shape.dtype, sum);
+      sum = add_products(a.z, b.z, shape.dtype, sum);
+      sum = add_products(a.w, b.w, shape.dtype, sum);
     }
     return sum;
   }
 
  private:
-  JD_DEVICE static float add_products(uint32_t a, uint32_t b, float sum) {
+  JD_DEVICE static float add_products(uint32_t a, uint32_t b, int32_t dtype, float sum) {
     float a0, a1, b0, b1;
-    prim::unpack2<prim::bf16>(a, a0, a1);
-    prim::unpack2<prim::bf16>(b, b0, b1);
+    unpack_pair(a, dtype, a0, a1);
+    unpack_pair(b, dtype, b0, b1);
     return prim::fma(a1, b1, prim::fma(a0, b0, sum));
   }
 };

@@ -1,21 +1,22 @@
 // target_attention: every candidate of a user against the user's history. One kernel; the core does the arithmetic, on
-// tensor cores for bf16 (mma_core.h), with FMA for f32 (fma_core.h).
+// tensor cores for bf16 and f16 (mma_core.h), with FMA for f32 (fma_core.h).
 //
 //   out_i = sum_j softmax_j(scale * q_i . k_j) v_j      j over the user's latest events and, with self_key, i's own row
-//   out_i = sum_j SiLU(scale * q_i . k_j) v_j * norm    the kernels with kSilu
+//   out_i = sum_j SiLU(scale * q_i . k_j) v_j * norm    where a norm is given: a branch a tile
 //
-// Shapes: candidates [sum nc, H, d], keys and values [sum nk, Hkv, d], out [sum nc, H, d] in the inputs' dtype or f32;
-// d = 32, 64, 96, 128.
+// Shapes: candidates [sum nc, H, dqk], keys [sum nk, Hkv, dqk], values [sum nk, Hkv, dv], out [sum nc, H, dv] in the
+// inputs' dtype or f32; dqk and dv up to Core::kD columns. Columns past a row's dim are zeros that no memory is read for.
 //
 // A block owns Core::kRows packed query rows (target_attention_problem.h) of one user and key/value head, against one
-// piece of the history or all of it. Tiles of keys and values pass through a ring of asynchronous copies. bf16 has two
-// tile sizes: 128 rows read each tile of the history from shared memory and L2 half as often per product; 64 rows make
-// twice as many blocks when there is little work. A row's arithmetic is the same in both, bit for bit.
+// piece of the history or all of it. Tiles of keys and values pass through a ring of asynchronous copies. Up to
+// 128 columns 16-bit rows have two tile sizes: 128 rows read each tile of the history from shared memory and L2 half as
+// often per product; 64 rows make twice as many blocks when there is little work. A row's arithmetic is the same in
+// both, bit for bit.
 //
 // i's own key needs no product of tiles: it is one dot product a row, and starts the online softmax as its first key.
 //
-// FLOPs 4 * d * H * sum(nc * nk). Bytes: the history once from HBM, ceil(nc * group / kRows) times from L2: kRows FLOPs
-// a byte of L2 in bf16. Bound: tensor cores (FMA units) for nc * group of 64 and more, else HBM.
+// FLOPs 2 * (dqk + dv) * H * sum(nc * nk), of which the tensor cores do 4 * kD for 2 * (dqk + dv). Bytes: the history
+// once from HBM, ceil(nc * group / kRows) times from L2: kRows FLOPs a byte of L2 in 16 bit. Bound: tensor cores (FMA units) for nc * group of 64 and more, else HBM.
 #ifndef JINDOU_KERNELS_ATTENTION_TARGET_ATTENTION_H
 #define JINDOU_KERNELS_ATTENTION_TARGET_ATTENTION_H
 
@@ -25,17 +26,15 @@
 
 namespace jindou::attention {
 
-template <class Core, bool kWithSilu>
+template <class Core>
 struct TargetAttentionKernel {
   using Element = typename Core::Element;
   using Params = TargetAttentionParams<Element>;
 
   static constexpr int kThreads = Core::kThreads;
   static constexpr int kMinBlocks = Core::kMinBlocks;
-  static constexpr int32_t kDtype = sizeof(Element) == 4 ? JD_F32 : JD_BF16;
-  static constexpr int32_t kHeadDim = Core::kD;
+  static constexpr int32_t kColumns = Core::kD;
   static constexpr int32_t kTileRows = Core::kRows;
-  static constexpr bool kSilu = kWithSilu;
 
   struct Shared {
     alignas(1024) char queries[Core::kQueryBytes];
@@ -97,10 +96,10 @@ struct TargetAttentionKernel {
       const auto copy = [&](int i, char *slot) {
         const TileCopy mine(prim::opaque_thread_index());
         if (i % 2 == 0) {
-          mine.template copy<Core::kKeys>(slot, next_keys, p.keys.token_stride, keys_left);
+          mine.template copy<Core::kKeys>(slot, next_keys, p.keys.token_stride, keys_left, p.users.shape.dim_qk);
           next_keys += Core::kKeys * p.keys.token_stride;
         } else {
-          mine.template copy<Core::kKeys>(slot, next_values, p.values.token_stride, keys_left);
+          mine.template copy<Core::kKeys>(slot, next_values, p.values.token_stride, keys_left, p.users.shape.dim_v);
           next_values += Core::kKeys * p.values.token_stride;
           keys_left -= Core::kKeys;
         }
@@ -111,16 +110,16 @@ struct TargetAttentionKernel {
       // Phase 2: queries arrive; the rows' own keys, if any, are the first.
       if (piece == work.first_piece) {
         loop.wait_for_earlier_copies();
-        if constexpr (!kSilu) scale = Core::prepare_softmax(shared.queries, p.scale);
+        if (!p.users.is_silu()) scale = Core::prepare_softmax(shared.queries, p.scale);
         prim::sync_threads();
       }
       Accumulators acc;
-      start_empty<kSilu>(acc);
+      start_empty(p.users.is_silu(), acc);
       if (piece == 0 && p.self_key) {
         const Place place;
-        start_with_own_keys<kSilu>(
+        start_with_own_keys(
             p, work, place,
-            [&](int row, const Element *key) { return Core::dot(shared.queries, place, row, key); }, acc);
+            [&](int row, const Element *key) { return Core::dot(shared.queries, place, row, key, p.users.shape); }, acc);
       }
       const typename Core::Queries queries = Core::queries(shared.queries);
 
@@ -129,15 +128,15 @@ struct TargetAttentionKernel {
       loop.run(
           tiles, copy,
           [&](int tile, const char *slot) {
-            Core::multiply_keys(scores, queries, slot);
-            if constexpr (kSilu) {
+            Core::multiply_keys(scores, queries, slot, p.users.shape);
+            if (p.users.is_silu()) {
               weigh_silu(scores, p.scale);  // keys past the end are zeros, and SiLU(0) = 0
             } else {
               if (keys - tile * Core::kKeys < Core::kKeys) hide_keys_from(scores, keys - tile * Core::kKeys);
               weigh(scores, scale, acc);
             }
           },
-          [&](int, const char *slot) { Core::multiply_values(acc, scores, slot, shared.weights); });
+          [&](int, const char *slot) { Core::multiply_values(acc, scores, slot, shared.weights, p.users.shape); });
 
       // Phase 4: this piece's result.
       const Place place;
@@ -158,7 +157,8 @@ struct TargetAttentionKernel {
     TileCopy(prim::opaque_thread_index())
         .template for_each_chunk<Core::kRows>([&](int local, int element, int offset) {
           const TargetAttentionRow row = read_row(p.users, work, local);
-          prim::cp_async_16(shared.queries + offset, p.candidates.at(row.candidate, row.head) + element, row.valid);
+          prim::cp_async_16(shared.queries + offset, p.candidates.at(row.candidate, row.head) + element,
+                            row.valid && element < p.users.shape.dim_qk);
         });
     prim::cp_async_commit();
   }

@@ -17,21 +17,17 @@ namespace jindou {
 
 namespace attention {
 
-template <int kHeadDim, int kRows, bool kSilu>
-using TargetAttentionBf16 = TargetAttentionKernel<MmaCore<MmaTraits<kHeadDim, kRows>>, kSilu>;
-template <int kHeadDim, bool kSilu>
-using TargetAttentionF32 = TargetAttentionKernel<FmaCore<FmaTraits<kHeadDim>>, kSilu>;
+template <int kColumns, int kRows>
+using TargetAttentionHalf = TargetAttentionKernel<MmaCore<MmaTraits<kColumns, kRows>>>;
+template <int kColumns>
+using TargetAttentionF32 = TargetAttentionKernel<FmaCore<FmaTraits<kColumns>>>;
 
-template <bool kSilu>
-using TargetAttentionKernelsOf =
-    KernelList<TargetAttentionBf16<32, kLargeTile, kSilu>, TargetAttentionBf16<64, kLargeTile, kSilu>,
-               TargetAttentionBf16<96, kLargeTile, kSilu>, TargetAttentionBf16<128, kLargeTile, kSilu>,
-               TargetAttentionBf16<32, kSmallTile, kSilu>, TargetAttentionBf16<64, kSmallTile, kSilu>,
-               TargetAttentionBf16<96, kSmallTile, kSilu>, TargetAttentionBf16<128, kSmallTile, kSilu>,
-               TargetAttentionF32<32, kSilu>, TargetAttentionF32<64, kSilu>, TargetAttentionF32<96, kSilu>,
-               TargetAttentionF32<128, kSilu>>;
-using TargetAttentionKernels = TargetAttentionKernelsOf<false>;
-using SiluTargetAttentionKernels = TargetAttentionKernelsOf<true>;
+using TargetAttentionKernels =
+    KernelList<TargetAttentionHalf<32, kLargeTile>, TargetAttentionHalf<64, kLargeTile>, TargetAttentionHalf<96, kLargeTile>,
+               TargetAttentionHalf<128, kLargeTile>, TargetAttentionHalf<32, kSmallTile>, TargetAttentionHalf<64, kSmallTile>,
+               TargetAttentionHalf<96, kSmallTile>, TargetAttentionHalf<128, kSmallTile>, TargetAttentionHalf<192, kSmallTile>,
+               TargetAttentionHalf<256, kSmallTile>, TargetAttentionF32<32>, TargetAttentionF32<64>, TargetAttentionF32<96>,
+               TargetAttentionF32<128>, TargetAttentionF32<256>>;
 
 }  // namespace attention
 
@@ -44,27 +40,24 @@ struct TargetAttentionSchedule {
 };
 
 struct TargetAttentionPlan : KernelPlan {
-  // A split run keeps rows * pieces * (d + 2) floats of partial results: never more than this.
+  // A split run keeps rows * pieces * (dv + 2) floats of partial results: never more than this.
   static constexpr int64_t kScratchBudget = int64_t{128} << 20;
   // Without a split each block parks one tile between pieces.
   static constexpr int64_t kParkingBlocksAMultiprocessor = 4;
 
   TargetAttentionPlan(const PlanResources &resources, const jd_target_attention_desc &description)
-      : KernelPlan(JDB_OP_TARGET_ATTENTION, resources), desc(description) {
-    const int64_t a_tile = int64_t{attention::kLargeTile} * pieces(desc.max_history) * (desc.head_dim_qk + 2) * 4;
+      : KernelPlan(JDB_OP_TARGET_ATTENTION, resources), desc(description),
+        shape{description.dtype, description.head_dim_qk, description.head_dim_v},
+        columns(attention::TargetAttentionKernels::columns(shape)) {
+    const int64_t a_tile = int64_t{attention::kLargeTile} * pieces(desc.max_history) * (desc.head_dim_v + 2) * 4;
     // Two blocks a multiprocessor are busy without a split.
     split_limit = std::min(int64_t{2} * multiprocessors, std::max<int64_t>(1, kScratchBudget / a_tile));
   }
 
   static jd_status create(const PlanResources &resources, const jd_target_attention_desc &desc, KernelPlan **plan,
                           jd_error *error) {
-    if (desc.head_dim_v != desc.head_dim_qk ||
-        !attention::TargetAttentionKernels::has(desc.dtype, desc.head_dim_qk, attention::kSmallTile)) {
-      return fail(error, JD_UNSUPPORTED,
-                  "target_attention: head dims %d and %d have no kernel here; equal ones of 32, 64, 96 and 128 have",
-                  desc.head_dim_qk, desc.head_dim_v);
-    }
     auto made = std::make_unique<TargetAttentionPlan>(resources, desc);
+    if (made->columns == 0) return attention::refuse_head_dims(error, "target_attention", made->shape);
     const jd_status status = made->allocate(error);
     if (status != JD_OK) return status;
     *plan = made.release();
@@ -72,11 +65,10 @@ struct TargetAttentionPlan : KernelPlan {
   }
 
   void describe(char *text, size_t capacity) const override {
-    const bool bf16 = desc.dtype == JD_BF16;
     snprintf(text, capacity,
-             "target_attention %s%s, head dim %d: %s, tiles of %s rows x %d keys, at most %d pieces a history%s",
-             bf16 ? "bf16" : "f32", is_silu() ? ", silu" : "", desc.head_dim_qk, bf16 ? "mma.sync m16n8k16" : "FMA", bf16 ? "128 or 64" : "64",
-             bf16 ? (desc.head_dim_qk >= 96 ? 32 : 64) : 32, pieces(desc.max_history),
+             "target_attention %s%s, head dims %d and %d in %d: %s, tiles of %s keys, at most %d pieces a history%s",
+             attention::dtype_name(desc.dtype), is_silu() ? ", silu" : "", desc.head_dim_qk, desc.head_dim_v, columns,
+             attention::core_name(desc.dtype), attention::tile_names(desc.dtype, columns), pieces(desc.max_history),
              desc.self_key ? ", own keys" : "");
   }
 
@@ -89,7 +81,7 @@ struct TargetAttentionPlan : KernelPlan {
     TargetAttentionSchedule s;
     s.split = most_pieces > 1 && large <= split_limit;
     const int64_t pieces_an_item = s.split ? most_pieces : 1;
-    s.tile_rows = attention::tile_rows_for(desc.dtype, large * pieces_an_item, multiprocessors);
+    s.tile_rows = attention::tile_rows_for(desc.dtype, columns, large * pieces_an_item, multiprocessors);
     s.items = tile_heads(candidates, batch, s.tile_rows) * pieces_an_item;
     const bool parks = most_pieces > 1 && !s.split;
     s.most_blocks = parks ? parking_blocks() : attention::kBlocksAMultiprocessor * multiprocessors;
@@ -99,6 +91,8 @@ struct TargetAttentionPlan : KernelPlan {
   bool is_silu() const { return desc.activation == JD_ACTIVATION_SILU; }
 
   const jd_target_attention_desc desc;
+  const attention::HeadShape shape;
+  const int32_t columns;
   int64_t split_limit;  // tiles of 128 rows, all heads counted, up to which a run is split over pieces
   float *partial_outputs = nullptr;
   attention::SoftmaxState *partial_states = nullptr;
@@ -137,7 +131,7 @@ struct TargetAttentionPlan : KernelPlan {
 
   size_t output_bytes() const {
     const int64_t parked = may_park() ? parking_blocks() * attention::kLargeTile : 0;
-    return std::max(split_rows(), parked) * desc.head_dim_qk * sizeof(float);
+    return std::max(split_rows() * desc.head_dim_v, parked * columns) * sizeof(float);
   }
 
   size_t state_rows() const {
@@ -169,7 +163,7 @@ inline TargetAttentionUsers target_attention_users(const TargetAttentionPlan &pl
   users.num_latest = desc.num_latest;
   users.kv_heads = desc.num_kv_heads;
   users.group = desc.num_heads / desc.num_kv_heads;
-  users.head_dim = desc.head_dim_qk;
+  users.shape = plan.shape;
   users.split = split;
   users.silu_norm = plan.is_silu() ? 1.0f / desc.scaling_seqlen : 0.0f;
   users.out = out_rows_of(args.out);
@@ -201,17 +195,13 @@ jd_status launch_target_attention(Exec &exec, const TargetAttentionPlan &plan, c
     params.candidate_keys = rows_of<Element>(args.candidate_keys);
     params.candidate_values = rows_of<Element>(args.candidate_values);
     params.self_key = plan.desc.self_key;
-    params.scale = Kernel::kSilu ? plan.desc.scale : plan.desc.scale * 1.4426950408889634f;
+    params.scale = plan.is_silu() ? plan.desc.scale : plan.desc.scale * 1.4426950408889634f;
     status = exec.template launch<Kernel>(grid_for(schedule.items, schedule.most_blocks), params);
   };
-  if (plan.is_silu()) {
-    SiluTargetAttentionKernels::select(plan.desc.dtype, plan.desc.head_dim_qk, schedule.tile_rows, start);
-  } else {
-    TargetAttentionKernels::select(plan.desc.dtype, plan.desc.head_dim_qk, schedule.tile_rows, start);
-  }
+  TargetAttentionKernels::select(plan.shape, schedule.tile_rows, start);
   if (status != JD_OK || !schedule.split) return status;
 
-  const int64_t groups = int64_t{plan.desc.num_heads} * (plan.desc.head_dim_qk / 4);
+  const int64_t groups = int64_t{plan.desc.num_heads} * (plan.desc.head_dim_v / 4);
   const int64_t items = max_tiles(users.candidate_rows, groups, users.batch, TargetAttentionMergeKernel::kThreads);
   return exec.template launch<TargetAttentionMergeKernel>(grid_for(items, schedule.most_blocks), users);
 }

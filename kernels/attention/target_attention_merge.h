@@ -1,8 +1,8 @@
 // The second kernel of target_attention over split histories: out = the merged partial results of a row, in the order
 // of the pieces (online_softmax.h).
 //
-// A block owns kThreads groups of four output elements of one user, numbered over [candidate, head, d / 4]; a thread
-// one group. Reads pieces * (d + 2) floats a row, from L2 as a rule: bound by latency, hence all pieces' loads are
+// A block owns kThreads groups of four output elements of one user, numbered over [candidate, head, dv / 4]; a thread
+// one group. Reads pieces * (dv + 2) floats a row, from L2 as a rule: bound by latency, hence all pieces' loads are
 // independent. Users with one piece have their result already.
 #ifndef JINDOU_KERNELS_ATTENTION_TARGET_ATTENTION_MERGE_H
 #define JINDOU_KERNELS_ATTENTION_TARGET_ATTENTION_MERGE_H
@@ -21,7 +21,7 @@ struct TargetAttentionMergeKernel {
   static constexpr size_t shared_bytes() { return sizeof(Shared); }
 
   JD_DEVICE static void run(const Params &p, char *shared_memory) {
-    const int32_t groups = p.head_dim / 4;  // of a row
+    const int32_t groups = p.shape.dim_v / 4;  // of a row
     for_each_item(
         p.batch, *reinterpret_cast<Shared *>(shared_memory),
         [&](int64_t b) -> uint32_t {
@@ -52,7 +52,7 @@ struct TargetAttentionMergeKernel {
     for (int32_t piece = 0; piece < pieces; ++piece) {
       const int64_t at = partial_row(p, piece, candidate, head);
       const SoftmaxState newer = p.partial_states[at];
-      const float *partial = p.partial_outputs + at * p.head_dim + column;
+      const float *partial = p.partial_outputs + at * p.shape.dim_v + column;
       if (piece == 0) {
         state = newer;
 #pragma unroll
@@ -64,7 +64,7 @@ struct TargetAttentionMergeKernel {
       }
     }
 
-    const float normalizer = p.silu_norm != 0.0f ? p.silu_norm : softmax_normalizer(state.sum);
+    const float normalizer = p.is_silu() ? p.silu_norm : softmax_normalizer(state.sum);
     const int64_t at = p.out.at(candidate, head) + column;
     p.out.store_pair(at, out[0] * normalizer, out[1] * normalizer);
     p.out.store_pair(at + 2, out[2] * normalizer, out[3] * normalizer);

@@ -38,7 +38,7 @@ JD_HOST_DEVICE inline int32_t max_pieces(int64_t keys) {
   return keys >= int64_t{kMaxPieces} * kPieceKeys ? kMaxPieces : num_pieces(static_cast<int32_t>(keys));
 }
 
-// All that does not depend on the inputs' dtype.
+// All that is not the inputs.
 struct TargetAttentionUsers {
   Offsets candidate_offsets, history_offsets;
   int64_t batch;
@@ -47,13 +47,15 @@ struct TargetAttentionUsers {
   int64_t num_latest;
   int32_t kv_heads;
   int32_t group;                         // query heads a key/value head
-  int32_t head_dim;
+  HeadShape shape;
   int32_t split;                         // 1: a block takes one piece
   float silu_norm;                       // 0: softmax; else what SiLU weights are multiplied by
   OutRows out;
   float *partial_outputs;                // scratch, see partial_row
   SoftmaxState *partial_states;
   FaultSink sink;
+
+  JD_DEVICE bool is_silu() const { return silu_norm != 0.0f; }
 };
 
 template <class T>
@@ -136,7 +138,7 @@ JD_DEVICE inline TargetAttentionRow read_row(const TargetAttentionUsers &p, cons
   return row;
 }
 
-// With `split`, the partial result of a piece of a row lies here, head_dim floats and a state.
+// With `split`, the partial result of a piece of a row lies here, dim_v floats and a state.
 JD_DEVICE inline int64_t partial_row(const TargetAttentionUsers &p, int32_t piece, int64_t candidate, int32_t head) {
   const int64_t heads = int64_t{p.kv_heads} * p.group;
   return (piece * p.candidate_rows + candidate) * heads + head;

@@ -20,11 +20,11 @@ struct ParkedRows {
 };
 
 // No key yet. Without a softmax `top` stays 0, so that merging two results adds them.
-template <bool kSilu, class A>
-JD_DEVICE void start_empty(A &acc) {
+template <class A>
+JD_DEVICE void start_empty(bool is_silu, A &acc) {
 #pragma unroll
   for (int r = 0; r < A::kRows; ++r) {
-    acc.top[r] = kSilu ? 0.0f : -INFINITY;
+    acc.top[r] = is_silu ? 0.0f : -INFINITY;
     acc.sum[r] = 0.0f;
 #pragma unroll
     for (int c = 0; c < A::kColumns; ++c) acc.out(r, c) = 0.0f;
@@ -33,7 +33,7 @@ JD_DEVICE void start_empty(A &acc) {
 
 // A candidate's own key, with score `dot(local row, its key)` added up over the threads of the row, is its first; its
 // own value the output so far, weighted where there is no softmax. Rows past the user's last stay empty.
-template <bool kSilu, class P, class A, class T, class Dot>
+template <class P, class A, class T, class Dot>
 JD_DEVICE void start_with_own_keys(const TargetAttentionParams<T> &p, const TargetAttentionItem &work, const P &place,
                                    const Dot &dot, A &acc) {
 #pragma unroll
@@ -42,14 +42,17 @@ JD_DEVICE void start_with_own_keys(const TargetAttentionParams<T> &p, const Targ
     const float part = row.valid ? dot(place.row(r), p.candidate_keys.at(row.candidate, work.kv_head)) : 0.0f;
     const float score = place.add(part);
     if (!row.valid) continue;
-    if constexpr (!kSilu) {
+    if (!p.users.is_silu()) {
       acc.top[r] = score;
       acc.sum[r] = place.leads() ? 1.0f : 0.0f;
     }
     const T *value = p.candidate_values.at(row.candidate, work.kv_head);
 #pragma unroll
-    for (int c = 0; c < A::kColumns; c += 2) load_pair(value + place.column(c), acc.out(r, c), acc.out(r, c + 1));
-    if constexpr (kSilu) {
+    for (int c = 0; c < A::kColumns; c += 2) {
+      if (place.column(c) < p.users.shape.dim_v)
+        load_pair(value + place.column(c), p.users.shape.dtype, acc.out(r, c), acc.out(r, c + 1));
+    }
+    if (p.users.is_silu()) {
       const float weight = silu(score * p.scale);
 #pragma unroll
       for (int c = 0; c < A::kColumns; ++c) acc.out(r, c) *= weight;
@@ -106,9 +109,10 @@ JD_DEVICE void store_partial(const TargetAttentionUsers &p, const TargetAttentio
     if (!row.valid) continue;
     const int64_t at = partial_row(p, piece, row.candidate, row.head);
     if (place.leads()) p.partial_states[at] = SoftmaxState{acc.top[r], acc.sum[r]};
-    float *out = p.partial_outputs + at * p.head_dim;
+    float *out = p.partial_outputs + at * p.shape.dim_v;
 #pragma unroll
     for (int c = 0; c < A::kColumns; c += 2) {
+      if (place.column(c) >= p.shape.dim_v) continue;
       prim::store8(out + place.column(c),
                    prim::Vec2u{prim::as_uint(acc.out(r, c)), prim::as_uint(acc.out(r, c + 1))});
     }
@@ -121,11 +125,13 @@ JD_DEVICE void store_out(const TargetAttentionUsers &p, const TargetAttentionIte
   for (int r = 0; r < A::kRows; ++r) {
     const TargetAttentionRow row = read_row(p, work, place.row(r));
     if (!row.valid) continue;
-    const float normalizer = p.silu_norm != 0.0f ? p.silu_norm : softmax_normalizer(acc.sum[r]);
+    const float normalizer = p.is_silu() ? p.silu_norm : softmax_normalizer(acc.sum[r]);
     const int64_t at = p.out.at(row.candidate, row.head);
 #pragma unroll
-    for (int c = 0; c < A::kColumns; c += 2)
+    for (int c = 0; c < A::kColumns; c += 2) {
+      if (place.column(c) >= p.shape.dim_v) continue;
       p.out.store_pair(at + place.column(c), acc.out(r, c) * normalizer, acc.out(r, c + 1) * normalizer);
+    }
   }
 }
 

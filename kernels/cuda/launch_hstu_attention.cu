@@ -3,7 +3,7 @@
 
 namespace jindou {
 
-extern template jd_status launch_hstu_attention_paged(cuda_backend::Executor &, const HstuAttentionPlan &,
+extern template jd_status launch_hstu_attention_options(cuda_backend::Executor &, const HstuAttentionPlan &,
                                                       const jdb_hstu_attention_args &);
 template jd_status launch_hstu_attention(cuda_backend::Executor &, const HstuAttentionPlan &, const jdb_hstu_attention_args &);
 

@@ -22,7 +22,7 @@ namespace jindou::testing {
 struct HstuCase {
   std::vector<int64_t> lengths;
   std::vector<int64_t> targets;  // empty: none
-  int64_t heads = 1, d = 32;
+  int64_t heads = 1, dqk = 32, dv = 32;
   int32_t dtype = JD_BF16, out_dtype = JD_BF16, offset_dtype = JD_I32;
   float alpha = 0.5f, scaling_seqlen = 50.0f;
   bool scale_rows = false;  // attn_scale instead of scaling_seqlen
@@ -42,19 +42,20 @@ struct HstuCase {
 
   void draw() {
     offsets = offsets_of_lengths(lengths);
-    const auto values = [&](uint64_t seed) {
-      return random_values(static_cast<size_t>(rows() * heads * d), dtype, values_seed * 16 + seed);
+    const auto values = [&](int64_t dim, uint64_t seed) {
+      return random_values(static_cast<size_t>(rows() * heads * dim), dtype, values_seed * 16 + seed);
     };
-    q = values(0);
-    k = values(1);
-    v = values(2);
+    q = values(dqk, 0);
+    k = values(dqk, 1);
+    v = values(dv, 2);
     row_scale = random_values(static_cast<size_t>(rows()), JD_F32, values_seed * 16 + 3);
   }
 
   reference::HstuAttentionResult expected() const {
     reference::HstuAttentionCase c;
     c.heads = heads;
-    c.dqk = c.dv = d;
+    c.dqk = dqk;
+    c.dv = dv;
     c.alpha = alpha;
     c.scaling_seqlen = scaling_seqlen;
     c.mask = mask;
@@ -74,9 +75,9 @@ struct HstuCase {
     const auto slice = [&](std::vector<float> &x, int64_t width) {
       x = std::vector<float>(x.begin() + first * width, x.begin() + last * width);
     };
-    slice(part.q, heads * d);
-    slice(part.k, heads * d);
-    slice(part.v, heads * d);
+    slice(part.q, heads * dqk);
+    slice(part.k, heads * dqk);
+    slice(part.v, heads * dv);
     slice(part.row_scale, 1);
     part.lengths = {last - first};
     if (!targets.empty()) part.targets = {targets[b]};
@@ -86,7 +87,7 @@ struct HstuCase {
 };
 
 struct HstuOutcome {
-  std::vector<float> out;  // [rows, heads, d]
+  std::vector<float> out;  // [rows, heads, dv]
   jdb_report report;
   int32_t tile_rows;
 };
@@ -98,7 +99,8 @@ inline jd_hstu_attention_desc desc_of(const HstuCase &c) {
   desc.out_dtype = c.out_dtype;
   desc.offset_dtype = c.offset_dtype;
   desc.num_heads = static_cast<int32_t>(c.heads);
-  desc.head_dim_qk = desc.head_dim_v = static_cast<int32_t>(c.d);
+  desc.head_dim_qk = static_cast<int32_t>(c.dqk);
+  desc.head_dim_v = static_cast<int32_t>(c.dv);
   desc.alpha = c.alpha;
   desc.scaling_seqlen = c.scaling_seqlen;
   desc.causal = c.mask.causal;
@@ -112,13 +114,13 @@ inline jd_hstu_attention_desc desc_of(const HstuCase &c) {
 }
 
 inline HstuOutcome run(const HstuCase &c) {
-  const auto rows = [&](const std::vector<float> &values) {
-    RowsInMemory memory(c.dtype, c.rows(), c.heads, c.d, c.gaps);
+  const auto rows = [&](int64_t dim, const std::vector<float> &values) {
+    RowsInMemory memory(c.dtype, c.rows(), c.heads, dim, c.gaps);
     memory.fill(values);
     return memory;
   };
-  const RowsInMemory q = rows(c.q), k = rows(c.k), v = rows(c.v);
-  const RowsInMemory out(c.out_dtype, c.rows(), c.heads, c.d, c.gaps);
+  const RowsInMemory q = rows(c.dqk, c.q), k = rows(c.dqk, c.k), v = rows(c.dv, c.v);
+  const RowsInMemory out(c.out_dtype, c.rows(), c.heads, c.dv, c.gaps);
   const DeviceArray offsets = DeviceArray::integers(c.offset_dtype, c.offsets);
   const DeviceArray targets = DeviceArray::integers(JD_I32, c.targets);
   const DeviceArray row_scale = DeviceArray::floats(JD_F32, c.row_scale);
@@ -161,17 +163,17 @@ inline void expect_close(const HstuCase &c, const HstuOutcome &outcome, int64_t 
   const reference::HstuAttentionResult expected = c.expected();
   int64_t longest = 1;
   for (const int64_t n : c.lengths) longest = std::max(longest, n);
-  const double score = std::fabs(c.alpha) * static_cast<double>(c.d);  // values are in (-1, 1)
-  for (int64_t i = first * c.heads * c.d; i < last * c.heads * c.d; ++i) {
+  const double score = std::fabs(c.alpha) * static_cast<double>(c.dqk);  // values are in (-1, 1)
+  for (int64_t i = first * c.heads * c.dv; i < last * c.heads * c.dv; ++i) {
     const auto at = static_cast<size_t>(i);
     const double norm =
-        c.scale_rows ? std::fabs(c.row_scale[static_cast<size_t>(i / (c.heads * c.d))]) : 1.0 / c.scaling_seqlen;
-    const double allowed = tolerance::hstu_attention(longest, c.d, score, expected.terms[at], expected.out[at], c.dtype,
+        c.scale_rows ? std::fabs(c.row_scale[static_cast<size_t>(i / (c.heads * c.dv))]) : 1.0 / c.scaling_seqlen;
+    const double allowed = tolerance::hstu_attention(longest, c.dqk, score, expected.terms[at], expected.out[at], c.dtype,
                                                      c.out_dtype) +
-                           tolerance::hstu_scores(c.d, score, norm * static_cast<double>(longest));
+                           tolerance::hstu_scores(c.dqk, score, norm * static_cast<double>(longest));
     // Negated, so that a NaN fails.
     ASSERT_TRUE(std::fabs(outcome.out[at] - expected.out[at]) <= allowed)
-        << "row " << i / (c.heads * c.d) << " head " << i / c.d % c.heads << " column " << i % c.d << ": got "
+        << "row " << i / (c.heads * c.dv) << " head " << i / c.dv % c.heads << " column " << i % c.dv << ": got "
         << outcome.out[at] << ", expected " << expected.out[at] << " +- " << allowed;
   }
 }

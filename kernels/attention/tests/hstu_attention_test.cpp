@@ -14,10 +14,11 @@ using testing::poison_rows;
 using testing::run;
 using testing::run_and_expect_close;
 
-// One case a compiled kernel.
+// One case a compiled kernel. Those of 16-bit rows are of both dtypes: the larger tile is tested with bf16, the smaller
+// with f16, and every one around its edges with either.
 struct KernelCase {
   int32_t dtype;
-  int32_t d;
+  int32_t columns;
   int32_t tile_rows;
 };
 
@@ -25,22 +26,23 @@ std::vector<KernelCase> every_kernel() {
   std::vector<KernelCase> cases;
   attention::HstuAttentionKernels::visit([&](auto tag) {
     using Kernel = typename decltype(tag)::type;
-    cases.push_back({Kernel::kDtype, Kernel::kHeadDim, Kernel::kTileRows});
+    const int32_t half = Kernel::kTileRows == attention::kLargeTile ? JD_BF16 : JD_F16;
+    cases.push_back({sizeof(typename Kernel::Element) == 4 ? JD_F32 : half, Kernel::kColumns, Kernel::kTileRows});
     return false;
   });
   return cases;
 }
 
 std::string name_of(const ::testing::TestParamInfo<KernelCase> &info) {
-  return std::string(info.param.dtype == JD_F32 ? "f32" : "bf16") + "_d" + std::to_string(info.param.d) + "_rows" +
-         std::to_string(info.param.tile_rows);
+  return std::string(info.param.dtype == JD_F32 ? "f32" : "half") + "_columns" +
+         std::to_string(info.param.columns) + "_rows" + std::to_string(info.param.tile_rows);
 }
 
 HstuCase case_of(const KernelCase &kernel) {
   HstuCase c;
   c.dtype = c.out_dtype = kernel.dtype;
-  c.d = kernel.d;
-  c.alpha = 3.0f / std::sqrt(static_cast<float>(kernel.d));
+  c.dqk = c.dv = kernel.columns;
+  c.alpha = 3.0f / std::sqrt(static_cast<float>(kernel.columns));
   c.multiprocessors = kernel.tile_rows == attention::kLargeTile ? 1 : 64;  // so that the schedule picks the tile
   return c;
 }
@@ -49,11 +51,15 @@ class HstuAttentionKernel : public ::testing::TestWithParam<KernelCase> {};
 INSTANTIATE_TEST_SUITE_P(Every, HstuAttentionKernel, ::testing::ValuesIn(every_kernel()), name_of);
 
 TEST_P(HstuAttentionKernel, causal_with_targets_around_tile_edges) {
-  HstuCase c = case_of(GetParam());
-  c.lengths = {0, 1, 2, 31, 32, 33, 63, 64, 65, 0, 127, 128, 129, 97};
-  c.targets = {0, 1, 0, 5, 32, 1, 0, 10, 33, 0, 64, 127, 40, 20};
-  c.draw();
-  EXPECT_EQ(run_and_expect_close(c).tile_rows, GetParam().tile_rows);
+  for (const int32_t half : {JD_BF16, JD_F16}) {
+    HstuCase c = case_of(GetParam());
+    if (c.dtype != JD_F32) c.dtype = c.out_dtype = half;
+    c.lengths = {0, 1, 2, 31, 32, 33, 63, 64, 65, 0, 127, 128, 129, 97};
+    c.targets = {0, 1, 0, 5, 32, 1, 0, 10, 33, 0, 64, 127, 40, 20};
+    c.draw();
+    EXPECT_EQ(run_and_expect_close(c).tile_rows, GetParam().tile_rows);
+    if (c.dtype == JD_F32) break;
+  }
 }
 
 TEST_P(HstuAttentionKernel, contexts_targets_and_window_together) {
@@ -94,7 +100,7 @@ TEST_P(HstuAttentionKernel, reads_no_row_of_another_sequence) {
   c.lengths = {33, 70, 66};
   c.targets = {3, 5, 20};
   c.draw();
-  for (std::vector<float> *x : {&c.q, &c.k, &c.v}) poison_rows(*x, c.heads * c.d, 33, 103);
+  for (std::vector<float> *x : {&c.q, &c.k, &c.v}) poison_rows(*x, c.heads * c.dqk, 33, 103);
   const HstuOutcome outcome = run(c);
   expect_close(c, outcome, 0, 33);
   expect_close(c, outcome, 103, 169);
@@ -127,7 +133,7 @@ TEST(HstuAttention, every_mask) {
 
 // Parameters past the sequence's length, as large as they can be.
 TEST(HstuAttention, huge_mask_parameters) {
-  for (const int32_t dtype : {JD_F32, JD_BF16}) {
+  for (const int32_t dtype : {JD_F32, JD_BF16, JD_F16}) {
     for (const int64_t contexts : {int64_t{100}, int64_t{101}, int64_t{2147483647}}) {
       HstuCase c = case_of({dtype, 32, 64});
       c.lengths = {100};
@@ -218,7 +224,7 @@ TEST(HstuAttentionTiles, no_tile_is_computed_that_the_mask_empties) {
 
 // -- the rest of the interface --------------------------------------------------------------------------------------
 TEST(HstuAttention, takes_a_scale_for_every_row) {
-  for (const int32_t dtype : {JD_F32, JD_BF16}) {
+  for (const int32_t dtype : {JD_F32, JD_BF16, JD_F16}) {
     HstuCase c = case_of({dtype, 32, 64});
     c.lengths = {70, 20};
     c.scale_rows = true;
@@ -229,7 +235,7 @@ TEST(HstuAttention, takes_a_scale_for_every_row) {
 }
 
 TEST(HstuAttention, takes_gaps_between_heads_and_tokens_both_offsets_and_both_outputs) {
-  for (const int32_t dtype : {JD_F32, JD_BF16}) {
+  for (const int32_t dtype : {JD_F32, JD_BF16, JD_F16}) {
     for (const int32_t offset_dtype : {JD_I32, JD_I64}) {
       for (const int32_t out_dtype : {int32_t{JD_F32}, dtype}) {
         HstuCase c = case_of({dtype, 32, 64});
@@ -246,9 +252,30 @@ TEST(HstuAttention, takes_gaps_between_heads_and_tokens_both_offsets_and_both_ou
   }
 }
 
+// Every pair of head dims: columns past a row's own dim are neither read (they are NaN in memory) nor written.
+TEST(HstuAttention, takes_every_pair_of_head_dims) {
+  for (const int32_t dtype : {JD_F32, JD_BF16, JD_F16}) {
+    for (const int64_t dqk : {32, 64, 96, 128, 192, 256}) {
+      for (const int64_t dv : {32, 64, 96, 128, 192, 256}) {
+        SCOPED_TRACE(std::to_string(dqk) + " and " + std::to_string(dv));
+        HstuCase c = case_of({dtype, static_cast<int32_t>(dqk), 64});
+        c.dv = dv;
+        c.lengths = {35, 3};
+        c.targets = {4, 1};
+        c.heads = 2;
+        c.gaps = {256, 0};
+        c.multiprocessors = dqk == 64 ? 1 : 64;
+        c.draw();
+        run_and_expect_close(c);
+        if (::testing::Test::HasFatalFailure()) return;
+      }
+    }
+  }
+}
+
 // SiLU far from zero, where exp overflows on one side and vanishes on the other; alpha of either sign, and zero.
 TEST(HstuAttention, takes_every_alpha) {
-  for (const int32_t dtype : {JD_F32, JD_BF16}) {
+  for (const int32_t dtype : {JD_F32, JD_BF16, JD_F16}) {
     for (const float alpha : {0.0f, 1e-30f, -0.5f, 20.0f, -100.0f}) {
       HstuCase c = case_of({dtype, 32, 64});
       c.alpha = alpha;
@@ -260,8 +287,8 @@ TEST(HstuAttention, takes_every_alpha) {
 }
 
 TEST(HstuAttention, bits_do_not_depend_on_the_tile_size) {
-  for (const int32_t d : {32, 64, 96, 128}) {
-    HstuCase c = case_of({JD_BF16, d, attention::kLargeTile});
+  for (const int32_t columns : {32, 64, 96, 128}) {
+    HstuCase c = case_of({columns % 64 == 0 ? JD_BF16 : JD_F16, columns, attention::kLargeTile});
     c.lengths = {250, 70};
     c.targets = {100, 0};
     c.mask.contextual_seq_len = 3;
@@ -276,7 +303,7 @@ TEST(HstuAttention, bits_do_not_depend_on_the_tile_size) {
 }
 
 TEST(HstuAttention, many_short_sequences) {
-  for (const int32_t dtype : {JD_F32, JD_BF16}) {
+  for (const int32_t dtype : {JD_F32, JD_BF16, JD_F16}) {
     HstuCase c = case_of({dtype, 32, 64});
     c.multiprocessors = 1;
     for (int64_t b = 0; b < 300; ++b) {
@@ -320,9 +347,9 @@ TEST(HstuAttentionPlan, says_what_it_runs_and_refuses_other_head_dims) {
   EXPECT_NE(std::string(text).find("FMA"), std::string::npos) << text;
   delete made;
 
-  c.d = 48;
+  c.dv = 288;
   EXPECT_EQ(HstuAttentionPlan::create(memory.resources(132), testing::desc_of(c), &made, &error), JD_UNSUPPORTED);
-  EXPECT_NE(std::string(error.message).find("48"), std::string::npos) << error.message;
+  EXPECT_NE(std::string(error.message).find("288"), std::string::npos) << error.message;
 }
 
 // -- what only the device can see -----------------------------------------------------------------------------------
@@ -352,7 +379,7 @@ std::vector<BadInput> bad_inputs() {
 }
 
 TEST(HstuAttentionFaults, name_the_first_offender_and_leave_the_others_alone) {
-  for (const int32_t dtype : {JD_F32, JD_BF16}) {
+  for (const int32_t dtype : {JD_F32, JD_BF16, JD_F16}) {
     for (const int32_t bounds : {JD_BOUNDS_STRICT, JD_BOUNDS_ZERO}) {
       for (const BadInput &bad : bad_inputs()) {
         SCOPED_TRACE(bad.what);
@@ -397,7 +424,7 @@ TEST(HstuAttentionFaults, name_the_first_offender_and_leave_the_others_alone) {
             for (int64_t i = bad.offsets[b]; i < bad.offsets[b + 1]; ++i) {
               if (owners[static_cast<size_t>(i)] > 1) continue;
               const auto row = [&](const std::vector<float> &out, int64_t at) {
-                return std::vector<float>(out.begin() + at * c.heads * c.d, out.begin() + (at + 1) * c.heads * c.d);
+                return std::vector<float>(out.begin() + at * c.heads * c.dv, out.begin() + (at + 1) * c.heads * c.dv);
               };
               expect_same_bits(row(outcome.out, i), row(expected.out, i - bad.offsets[b]));
             }

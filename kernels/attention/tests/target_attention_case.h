@@ -21,7 +21,7 @@ namespace jindou::testing {
 
 struct TargetCase {
   std::vector<int64_t> candidates, history;  // rows a user
-  int64_t heads = 2, kv_heads = 2, d = 32;
+  int64_t heads = 2, kv_heads = 2, dqk = 32, dv = 32;
   int32_t dtype = JD_BF16, out_dtype = JD_BF16, offset_dtype = JD_I32;
   float scale = 0.3f;
   bool self_key = false;
@@ -45,21 +45,22 @@ struct TargetCase {
   void draw() {
     candidate_offsets = offsets_of_lengths(candidates);
     history_offsets = offsets_of_lengths(history);
-    const auto rows = [&](int64_t n, int64_t h, uint64_t seed) {
-      return random_values(static_cast<size_t>(n * h * d), dtype, values_seed * 16 + seed);
+    const auto rows = [&](int64_t n, int64_t width, uint64_t seed) {
+      return random_values(static_cast<size_t>(n * width), dtype, values_seed * 16 + seed);
     };
-    q = rows(candidate_rows(), heads, 0);
-    k = rows(history_rows(), kv_heads, 1);
-    v = rows(history_rows(), kv_heads, 2);
-    self_k = rows(candidate_rows(), kv_heads, 3);
-    self_v = rows(candidate_rows(), kv_heads, 4);
+    q = rows(candidate_rows(), heads * dqk, 0);
+    k = rows(history_rows(), kv_heads * dqk, 1);
+    v = rows(history_rows(), kv_heads * dv, 2);
+    self_k = rows(candidate_rows(), kv_heads * dqk, 3);
+    self_v = rows(candidate_rows(), kv_heads * dv, 4);
   }
 
   std::vector<double> expected() const {
     reference::TargetAttentionCase c;
     c.heads = heads;
     c.kv_heads = kv_heads;
-    c.dqk = c.dv = d;
+    c.dqk = dqk;
+    c.dv = dv;
     c.scale = scale;
     c.self_key = self_key;
     c.num_latest = num_latest == INT64_MAX ? 0 : num_latest;
@@ -81,11 +82,11 @@ struct TargetCase {
     };
     const int64_t c0 = candidate_offsets[first], c1 = candidate_offsets[last];
     const int64_t h0 = history_offsets[first], h1 = history_offsets[last];
-    slice(part.q, heads * d, c0, c1);
-    slice(part.self_k, kv_heads * d, c0, c1);
-    slice(part.self_v, kv_heads * d, c0, c1);
-    slice(part.k, kv_heads * d, h0, h1);
-    slice(part.v, kv_heads * d, h0, h1);
+    slice(part.q, heads * dqk, c0, c1);
+    slice(part.self_k, kv_heads * dqk, c0, c1);
+    slice(part.self_v, kv_heads * dv, c0, c1);
+    slice(part.k, kv_heads * dqk, h0, h1);
+    slice(part.v, kv_heads * dv, h0, h1);
     part.candidates.assign(candidates.begin() + first, candidates.begin() + last);
     part.history.assign(history.begin() + first, history.begin() + last);
     part.candidate_offsets = offsets_of_lengths(part.candidates);
@@ -95,7 +96,7 @@ struct TargetCase {
 };
 
 struct TargetOutcome {
-  std::vector<float> out;  // [candidates, heads, d]
+  std::vector<float> out;  // [candidates, heads, dv]
   jdb_report report;
   TargetAttentionSchedule schedule;
 };
@@ -108,7 +109,8 @@ inline jd_target_attention_desc desc_of(const TargetCase &c) {
   desc.offset_dtype = c.offset_dtype;
   desc.num_heads = static_cast<int32_t>(c.heads);
   desc.num_kv_heads = static_cast<int32_t>(c.kv_heads);
-  desc.head_dim_qk = desc.head_dim_v = static_cast<int32_t>(c.d);
+  desc.head_dim_qk = static_cast<int32_t>(c.dqk);
+  desc.head_dim_v = static_cast<int32_t>(c.dv);
   desc.scale = c.scale;
   desc.self_key = c.self_key;
   desc.bounds = c.bounds;
@@ -120,16 +122,17 @@ inline jd_target_attention_desc desc_of(const TargetCase &c) {
 }
 
 inline TargetOutcome run(const TargetCase &c) {
-  const auto rows = [&](int64_t n, int64_t heads, const std::vector<float> &values) {
-    RowsInMemory memory(c.dtype, n, heads, c.d, c.gaps);
+  const auto rows = [&](int64_t n, int64_t heads, int64_t dim, const std::vector<float> &values) {
+    RowsInMemory memory(c.dtype, n, heads, dim, c.gaps);
     memory.fill(values);
     return memory;
   };
-  const RowsInMemory q = rows(c.candidate_rows(), c.heads, c.q);
-  const RowsInMemory k = rows(c.history_rows(), c.kv_heads, c.k), v = rows(c.history_rows(), c.kv_heads, c.v);
-  const RowsInMemory self_k = rows(c.candidate_rows(), c.kv_heads, c.self_k);
-  const RowsInMemory self_v = rows(c.candidate_rows(), c.kv_heads, c.self_v);
-  const RowsInMemory out(c.out_dtype, c.candidate_rows(), c.heads, c.d, c.gaps);
+  const RowsInMemory q = rows(c.candidate_rows(), c.heads, c.dqk, c.q);
+  const RowsInMemory k = rows(c.history_rows(), c.kv_heads, c.dqk, c.k);
+  const RowsInMemory v = rows(c.history_rows(), c.kv_heads, c.dv, c.v);
+  const RowsInMemory self_k = rows(c.candidate_rows(), c.kv_heads, c.dqk, c.self_k);
+  const RowsInMemory self_v = rows(c.candidate_rows(), c.kv_heads, c.dv, c.self_v);
+  const RowsInMemory out(c.out_dtype, c.candidate_rows(), c.heads, c.dv, c.gaps);
   const DeviceArray candidate_offsets = DeviceArray::integers(c.offset_dtype, c.candidate_offsets);
   const DeviceArray history_offsets = DeviceArray::integers(c.offset_dtype, c.history_offsets);
 
@@ -180,13 +183,13 @@ inline void expect_close(const TargetCase &c, const TargetOutcome &outcome, int6
   };
   const double value = std::max(highest(c.v), c.self_key ? highest(c.self_v) : 0.0);
   const double key = std::max(highest(c.k), c.self_key ? highest(c.self_k) : 0.0);
-  const double score = std::fabs(c.scale) * highest(c.q) * key * static_cast<double>(c.d);
-  for (int64_t i = first * c.heads * c.d; i < last * c.heads * c.d; ++i) {
+  const double score = std::fabs(c.scale) * highest(c.q) * key * static_cast<double>(c.dqk);
+  for (int64_t i = first * c.heads * c.dv; i < last * c.heads * c.dv; ++i) {
     const double allowed =
-        tolerance::softmax_attention(c.d, score, value, expected[static_cast<size_t>(i)], c.dtype, c.out_dtype);
+        tolerance::softmax_attention(c.dqk, score, value, expected[static_cast<size_t>(i)], c.dtype, c.out_dtype);
     // Negated, so that a NaN fails.
     ASSERT_TRUE(std::fabs(outcome.out[static_cast<size_t>(i)] - expected[static_cast<size_t>(i)]) <= allowed)
-        << "candidate " << i / (c.heads * c.d) << " head " << i / c.d % c.heads << " column " << i % c.d << ": got "
+        << "candidate " << i / (c.heads * c.dv) << " head " << i / c.dv % c.heads << " column " << i % c.dv << ": got "
         << outcome.out[static_cast<size_t>(i)] << ", expected " << expected[static_cast<size_t>(i)] << " +- "
         << allowed;
   }

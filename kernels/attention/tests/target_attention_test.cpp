@@ -17,10 +17,11 @@ using testing::TargetOutcome;
 const std::vector<int64_t> kCandidates = {0, 1, 63, 64, 65, 0, 127, 128, 129, 5, 67, 1};
 const std::vector<int64_t> kHistory = {5, 0, 1, 31, 32, 0, 33, 63, 64, 65, 97, 200};
 
-// One case a compiled kernel.
+// One case a compiled kernel. Those of 16-bit rows are of both dtypes: the larger tile is tested with bf16, the smaller
+// with f16, and every one around its edges with either.
 struct KernelCase {
   int32_t dtype;
-  int32_t d;
+  int32_t columns;
   int32_t tile_rows;
 };
 
@@ -28,22 +29,23 @@ std::vector<KernelCase> every_kernel() {
   std::vector<KernelCase> cases;
   attention::TargetAttentionKernels::visit([&](auto tag) {
     using Kernel = typename decltype(tag)::type;
-    cases.push_back({Kernel::kDtype, Kernel::kHeadDim, Kernel::kTileRows});
+    const int32_t half = Kernel::kTileRows == attention::kLargeTile ? JD_BF16 : JD_F16;
+    cases.push_back({sizeof(typename Kernel::Element) == 4 ? JD_F32 : half, Kernel::kColumns, Kernel::kTileRows});
     return false;
   });
   return cases;
 }
 
 std::string name_of(const ::testing::TestParamInfo<KernelCase> &info) {
-  return std::string(info.param.dtype == JD_F32 ? "f32" : "bf16") + "_d" + std::to_string(info.param.d) + "_rows" +
-         std::to_string(info.param.tile_rows);
+  return std::string(info.param.dtype == JD_F32 ? "f32" : "half") + "_columns" +
+         std::to_string(info.param.columns) + "_rows" + std::to_string(info.param.tile_rows);
 }
 
 TargetCase case_of(const KernelCase &kernel) {
   TargetCase c;
   c.dtype = c.out_dtype = kernel.dtype;
-  c.d = kernel.d;
-  c.scale = 1.0f / std::sqrt(static_cast<float>(kernel.d));
+  c.dqk = c.dv = kernel.columns;
+  c.scale = 1.0f / std::sqrt(static_cast<float>(kernel.columns));
   c.multiprocessors = kernel.tile_rows == attention::kLargeTile ? 1 : 64;  // so that the schedule picks the tile
   return c;
 }
@@ -52,12 +54,16 @@ class TargetAttentionKernel : public ::testing::TestWithParam<KernelCase> {};
 INSTANTIATE_TEST_SUITE_P(Every, TargetAttentionKernel, ::testing::ValuesIn(every_kernel()), name_of);
 
 TEST_P(TargetAttentionKernel, equals_the_reference_around_tile_edges) {
-  TargetCase c = case_of(GetParam());
-  c.candidates = kCandidates;
-  c.history = kHistory;
-  c.heads = c.kv_heads = 1;
-  c.draw();
-  EXPECT_EQ(run_and_expect_close(c).schedule.tile_rows, GetParam().tile_rows);
+  for (const int32_t half : {JD_BF16, JD_F16}) {
+    TargetCase c = case_of(GetParam());
+    if (c.dtype != JD_F32) c.dtype = c.out_dtype = half;
+    c.candidates = kCandidates;
+    c.history = kHistory;
+    c.heads = c.kv_heads = 1;
+    c.draw();
+    EXPECT_EQ(run_and_expect_close(c).schedule.tile_rows, GetParam().tile_rows);
+    if (c.dtype == JD_F32) break;
+  }
 }
 
 TEST_P(TargetAttentionKernel, sees_each_candidates_own_key) {
@@ -130,11 +136,11 @@ TEST_P(TargetAttentionKernel, reads_no_row_of_another_user) {
   c.history = {33, 100, 65};
   c.self_key = true;
   c.draw();
-  poison_rows(c.q, c.heads * c.d, 5, 75);
-  poison_rows(c.self_k, c.kv_heads * c.d, 5, 75);
-  poison_rows(c.self_v, c.kv_heads * c.d, 5, 75);
-  poison_rows(c.k, c.kv_heads * c.d, 33, 133);
-  poison_rows(c.v, c.kv_heads * c.d, 33, 133);
+  poison_rows(c.q, c.heads * c.dqk, 5, 75);
+  poison_rows(c.self_k, c.kv_heads * c.dqk, 5, 75);
+  poison_rows(c.self_v, c.kv_heads * c.dv, 5, 75);
+  poison_rows(c.k, c.kv_heads * c.dqk, 33, 133);
+  poison_rows(c.v, c.kv_heads * c.dv, 33, 133);
   const TargetOutcome outcome = run(c);
   expect_close(c, outcome, 0, 5);
   expect_close(c, outcome, 75, 141);
@@ -150,12 +156,12 @@ TEST_P(TargetAttentionKernel, ignores_other_candidates) {
   c.draw();
   const TargetOutcome whole = run_and_expect_close(c);
   for (std::vector<float> *x : {&c.q, &c.self_k, &c.self_v}) {
-    poison_rows(*x, c.d, 0, 66);
-    poison_rows(*x, c.d, 67, 131);
+    poison_rows(*x, c.dqk, 0, 66);
+    poison_rows(*x, c.dqk, 67, 131);
   }
   const TargetOutcome one = run(c);
   const auto row = [&](const TargetOutcome &o) {
-    return std::vector<float>(o.out.begin() + 66 * c.d, o.out.begin() + 67 * c.d);
+    return std::vector<float>(o.out.begin() + 66 * c.dv, o.out.begin() + 67 * c.dv);
   };
   expect_same_bits(row(whole), row(one));
 }
@@ -168,15 +174,15 @@ TEST_P(TargetAttentionKernel, takes_the_latest_events) {
   c.draw();
   run_and_expect_close(c);
   // The events before are not read.
-  poison_rows(c.k, c.kv_heads * c.d, 0, 63);
-  poison_rows(c.v, c.kv_heads * c.d, 0, 63);
+  poison_rows(c.k, c.kv_heads * c.dqk, 0, 63);
+  poison_rows(c.v, c.kv_heads * c.dv, 0, 63);
   expect_close(c, run(c), 0, c.candidate_rows());
 }
 
 // Tile sizes and the number of multiprocessors choose how work is spread, never what comes out.
 TEST(TargetAttention, bits_do_not_depend_on_the_tile_size) {
-  for (const int64_t d : {32, 64, 96, 128}) {
-    TargetCase c = case_of({JD_BF16, static_cast<int32_t>(d), attention::kLargeTile});
+  for (const int32_t columns : {32, 64, 96, 128}) {
+    TargetCase c = case_of({columns % 64 == 0 ? JD_BF16 : JD_F16, columns, attention::kLargeTile});
     c.candidates = {130, 64};
     c.history = {1100, 129};
     c.self_key = true;
@@ -193,7 +199,7 @@ TEST(TargetAttention, bits_do_not_depend_on_the_tile_size) {
 }
 
 TEST(TargetAttention, takes_gaps_between_heads_and_tokens_both_offsets_and_both_outputs) {
-  for (const int32_t dtype : {JD_F32, JD_BF16}) {
+  for (const int32_t dtype : {JD_F32, JD_BF16, JD_F16}) {
     for (const int32_t offset_dtype : {JD_I32, JD_I64}) {
       for (const int32_t out_dtype : {int32_t{JD_F32}, dtype}) {
         TargetCase c;
@@ -213,9 +219,54 @@ TEST(TargetAttention, takes_gaps_between_heads_and_tokens_both_offsets_and_both_
   }
 }
 
+// Every pair of head dims: columns past a row's own dim are neither read (they are NaN in memory) nor written.
+TEST(TargetAttention, takes_every_pair_of_head_dims) {
+  for (const int32_t dtype : {JD_F32, JD_BF16, JD_F16}) {
+    for (const int64_t dqk : {32, 64, 96, 128, 192, 256}) {
+      for (const int64_t dv : {32, 64, 96, 128, 192, 256}) {
+        SCOPED_TRACE(std::to_string(dqk) + " and " + std::to_string(dv));
+        TargetCase c;
+        c.dtype = c.out_dtype = dtype;
+        c.dqk = dqk;
+        c.dv = dv;
+        c.scale = 1.0f / std::sqrt(static_cast<float>(dqk));
+        c.candidates = {3, 1};
+        c.history = {35, 17};
+        c.self_key = true;
+        c.gaps = {256, 0};
+        c.multiprocessors = dqk == 64 ? 1 : 64;
+        c.draw();
+        run_and_expect_close(c);
+        if (::testing::Test::HasFatalFailure()) return;
+      }
+    }
+  }
+}
+
+// Partial results are of dv columns; what a block parks, of the kernel's.
+TEST(TargetAttention, pieces_of_other_head_dims_give_the_same_bits_split_or_not) {
+  for (const int32_t dtype : {JD_F32, JD_F16}) {
+    for (const bool wide_values : {false, true}) {
+      TargetCase c;
+      c.dtype = c.out_dtype = dtype;
+      c.dqk = wide_values ? 32 : 192;
+      c.dv = wide_values ? 192 : 32;
+      c.candidates = {3, 1};
+      c.history = {1025, 1100};
+      c.gaps = {256, 0};
+      c.draw();
+      c.split_limit = 1000;
+      const TargetOutcome split = run_and_expect_close(c);
+      EXPECT_TRUE(split.schedule.split);
+      c.split_limit = 0;
+      expect_same_bits(split.out, run(c).out);
+    }
+  }
+}
+
 // Scale of either sign, zero, and large enough that one key takes all the weight and earlier maxima are overtaken.
 TEST(TargetAttention, takes_every_scale) {
-  for (const int32_t dtype : {JD_F32, JD_BF16}) {
+  for (const int32_t dtype : {JD_F32, JD_BF16, JD_F16}) {
     for (const float scale : {0.0f, -0.0f, 1e-30f, -0.5f, 3.0f, -40.0f}) {
       TargetCase c;
       c.dtype = c.out_dtype = dtype;
@@ -232,7 +283,7 @@ TEST(TargetAttention, takes_every_scale) {
 }
 
 TEST(TargetAttention, zero_scale_averages) {
-  for (const int32_t dtype : {JD_F32, JD_BF16}) {
+  for (const int32_t dtype : {JD_F32, JD_BF16, JD_F16}) {
     TargetCase c;
     c.dtype = dtype;
     c.out_dtype = JD_F32;
@@ -242,16 +293,16 @@ TEST(TargetAttention, zero_scale_averages) {
     c.heads = c.kv_heads = 1;
     c.draw();
     const TargetOutcome outcome = run(c);
-    for (int64_t column = 0; column < c.d; ++column) {
+    for (int64_t column = 0; column < c.dv; ++column) {
       double mean = 0;
-      for (int64_t j = 0; j < 33; ++j) mean += c.v[static_cast<size_t>(j * c.d + column)] / 33.0;
+      for (int64_t j = 0; j < 33; ++j) mean += c.v[static_cast<size_t>(j * c.dv + column)] / 33.0;
       EXPECT_NEAR(outcome.out[static_cast<size_t>(column)], mean, 1e-6);
     }
   }
 }
 
 TEST(TargetAttention, a_candidate_without_any_key_gives_zeros) {
-  for (const int32_t dtype : {JD_F32, JD_BF16}) {
+  for (const int32_t dtype : {JD_F32, JD_BF16, JD_F16}) {
     TargetCase c;
     c.dtype = c.out_dtype = dtype;
     c.candidates = {2, 3};
@@ -263,7 +314,7 @@ TEST(TargetAttention, a_candidate_without_any_key_gives_zeros) {
 
 // More users than a block looks at at once, and more items than blocks.
 TEST(TargetAttention, many_short_users) {
-  for (const int32_t dtype : {JD_F32, JD_BF16}) {
+  for (const int32_t dtype : {JD_F32, JD_BF16, JD_F16}) {
     TargetCase c;
     c.dtype = c.out_dtype = dtype;
     c.heads = c.kv_heads = 1;
@@ -322,7 +373,8 @@ TEST(TargetAttentionSchedule, grids_hold_every_item_and_scratch_stays_bounded) {
     TargetCase c;
     c.heads = 8;
     c.kv_heads = 1 << (random() % 4);
-    c.d = 32 * (1 + random() % 4);
+    c.dqk = 32 * (1 + random() % 8);
+    c.dv = 32 * (1 + random() % 8);
     c.dtype = random() % 2 ? JD_BF16 : JD_F32;
     c.max_candidates = 4096;
     c.max_history = 131072;
@@ -404,7 +456,7 @@ std::vector<BadOffsets> bad_offsets() {
 }
 
 TEST(TargetAttentionFaults, name_the_first_offender_and_leave_the_others_alone) {
-  for (const int32_t dtype : {JD_F32, JD_BF16}) {
+  for (const int32_t dtype : {JD_F32, JD_BF16, JD_F16}) {
     for (const int32_t bounds : {JD_BOUNDS_STRICT, JD_BOUNDS_ZERO}) {
       for (const BadOffsets &bad : bad_offsets()) {
         SCOPED_TRACE(bad.what);
@@ -452,14 +504,14 @@ TEST(TargetAttentionFaults, name_the_first_offender_and_leave_the_others_alone) 
             alone.candidates = {c1 - c0};
             alone.history = {h1 - h0};
             alone.draw();
-            alone.q.assign(c.q.begin() + c0 * c.d, c.q.begin() + c1 * c.d);
-            alone.k.assign(c.k.begin() + h0 * c.d, c.k.begin() + h1 * c.d);
-            alone.v.assign(c.v.begin() + h0 * c.d, c.v.begin() + h1 * c.d);
+            alone.q.assign(c.q.begin() + c0 * c.dqk, c.q.begin() + c1 * c.dqk);
+            alone.k.assign(c.k.begin() + h0 * c.dqk, c.k.begin() + h1 * c.dqk);
+            alone.v.assign(c.v.begin() + h0 * c.dv, c.v.begin() + h1 * c.dv);
             const TargetOutcome expected = run(alone);
             for (int64_t i = c0; i < c1; ++i) {
               if (owners[static_cast<size_t>(i)] > 1) continue;
               const auto row = [&](const std::vector<float> &out, int64_t at) {
-                return std::vector<float>(out.begin() + at * c.d, out.begin() + (at + 1) * c.d);
+                return std::vector<float>(out.begin() + at * c.dv, out.begin() + (at + 1) * c.dv);
               };
               expect_same_bits(row(outcome.out, i), row(expected.out, i - c0));
             }

@@ -1,9 +1,9 @@
 #include "attention/hstu_attention_launch.h"
-#include "cuda/executor.h"
+#include "simt/backend/executor.h"
 
 namespace jindou {
 
-template jd_status launch_hstu_attention_paged(cuda_backend::Executor &, const HstuAttentionPlan &,
+template jd_status launch_hstu_attention_options(simt_backend::Executor &, const HstuAttentionPlan &,
                                                const jdb_hstu_attention_args &);
 
 }  // namespace jindou
