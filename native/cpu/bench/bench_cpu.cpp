@@ -2,7 +2,7 @@
 // times the limit, the operator, and the limit again, and the ratio is taken within the repetition. Printed are the median and
 // the best ratio, so that a machine shared with others still tells something.
 //
-//   bench_cpu [operator] [threads...]      operator: target, hstu, linear, embedding or all
+//   bench_cpu [operator] [threads...]      operator: target, hstu, linear, embedding, hash or all
 //
 // A ratio of 1.00 is the limit itself: FMAs (or bf16 dot products) in registers, or a prefetched gather of rows on huge pages.
 #include <jindou/jindou.h>
@@ -308,6 +308,82 @@ void bench_embedding(int32_t threads) {
   }
 }
 
+// hash_lookup at a load factor of 0.9 against embedding_bag without pooling over a dense table of as many rows.
+void bench_hash(int32_t threads) {
+  Device d(threads);
+  struct Shape {
+    int64_t keys, dim;
+  };
+  for (const Shape s : {Shape{1000000, 128}, Shape{4000000, 64}, Shape{4000000, 32}}) {
+    const int64_t n = 20000, rotations = 20;
+    const int64_t slots = jd_hash_table_slots(s.keys * 95 / 90);
+    const auto key_of = [](int64_t i) { return i * 0x9E3779B1ll + 12345; };
+    jd_hash_table_desc desc{};
+    desc.struct_size = sizeof desc;
+    desc.dtype = JD_F32;
+    desc.dim = static_cast<int32_t>(s.dim);
+    desc.admission = 1;
+    jd_plan lookup = 0, insert = 0, bags = 0;
+    must(jd_hash_lookup_plan(d.device, &desc, &lookup, &d.error), d.error);
+    must(jd_hash_insert_plan(d.device, &desc, &insert, &d.error), d.error);
+    jd_hash_table_args table{};
+    table.struct_size = sizeof table;
+    table.table_keys = d.tensor(JD_I64, {slots / 8, 8}, [](int64_t) { return -1; });
+    table.table_rows = d.tensor(JD_F32, {slots, s.dim});
+    jd_tensor dense = d.tensor(JD_F32, {s.keys, s.dim});
+    {
+      jd_hash_table_args a = table;
+      a.table_size = d.tensor(JD_I64, {1}, [](int64_t) { return 0; });
+      a.keys = d.tensor(JD_I64, {s.keys}, key_of);
+      a.rows = dense;
+      const double t = time_of([&] { must(jd_hash_insert_run(insert, d.stream, &a, &d.error), d.error); });
+      must(jd_stream_synchronize(d.stream, &d.error), d.error);
+      std::printf("hash_insert of %lldk keys x %lld, one call, %d threads: %.1f million a second\n", static_cast<long long>(s.keys / 1000),
+                  static_cast<long long>(s.dim), threads, static_cast<double>(s.keys) / t * 1e-6);
+      jd_tensor_destroy(a.keys, nullptr);
+      jd_tensor_destroy(a.table_size, nullptr);
+    }
+    jd_embedding_bag_desc bag{};
+    bag.struct_size = sizeof bag;
+    bag.num_tables = 1;
+    bag.tables = &dense;
+    bag.index_dtype = bag.offset_dtype = JD_I64;
+    bag.pooling = JD_POOL_NONE;
+    bag.max_batch = 1;
+    bag.max_ids = n;
+    must(jd_embedding_bag_plan(d.device, &bag, &bags, &d.error), d.error);
+    std::mt19937_64 random(1);
+    std::vector<jd_hash_table_args> by_key;
+    std::vector<jd_embedding_bag_args> by_row;
+    const jd_tensor out = d.tensor(JD_F32, {n, s.dim}), offsets = d.tensor(JD_I64, {2}, [&](int64_t i) { return i * n; });
+    for (int64_t r = 0; r < rotations; ++r) {
+      std::vector<int64_t> ids;
+      for (int64_t i = 0; i < n; ++i) ids.push_back(static_cast<int64_t>(random() % static_cast<uint64_t>(s.keys)));
+      jd_hash_table_args a = table;
+      a.keys = d.tensor(JD_I64, {n}, [&](int64_t i) { return key_of(ids[static_cast<size_t>(i)]); });
+      a.rows = out;
+      by_key.push_back(a);
+      jd_embedding_bag_args b{};
+      b.struct_size = sizeof b;
+      b.ids = d.tensor(JD_I64, {n}, [&](int64_t i) { return ids[static_cast<size_t>(i)]; });
+      b.offsets = offsets;
+      b.out = out;
+      by_row.push_back(b);
+    }
+    const Ratio r = compare(
+        9, [&] { for (const auto &b : by_row) must(jd_embedding_bag_run(bags, d.stream, &b, &d.error), d.error); },
+        [&] { for (const auto &a : by_key) must(jd_hash_lookup_run(lookup, d.stream, &a, &d.error), d.error); });
+    std::printf("hash_lookup %lldk x %lld at load %.2f, %d threads: %.2f of the rate of dense rows (best %.2f), %.1f million keys a second\n",
+                static_cast<long long>(s.keys / 1000), static_cast<long long>(s.dim),
+                static_cast<double>(s.keys) / static_cast<double>(slots), threads, 1 / r.median, 1 / r.best,
+                static_cast<double>(n * rotations) / r.seconds * 1e-6);
+    for (const auto &a : by_key) jd_tensor_destroy(a.keys, nullptr);
+    for (const auto &b : by_row) jd_tensor_destroy(b.ids, nullptr);
+    for (const jd_tensor t : {out, offsets, dense, table.table_keys, table.table_rows}) jd_tensor_destroy(t, nullptr);
+    for (const jd_plan plan : {lookup, insert, bags}) jd_plan_destroy(plan, nullptr);
+  }
+}
+
 }  // namespace
 
 int main(int count, char **arguments) {
@@ -320,6 +396,7 @@ int main(int count, char **arguments) {
     if (wanted == "all" || wanted == "hstu") bench_hstu(n);
     if (wanted == "all" || wanted == "linear") bench_linear(n);
     if (wanted == "all" || wanted == "embedding") bench_embedding(n);
+    if (wanted == "all" || wanted == "hash") bench_hash(n);
   }
   return 0;
 }
