@@ -216,6 +216,24 @@ class DocumentationTest {
     }
 
     @Test
+    void hash_table() {
+        Tensor users = Tensor.of(stream, new long[] {900000000001L, 17}, 2);
+        Tensor embeddings = Tensor.of(stream, new float[] {1, 2, 3, 4, 5, 6, 7, 8}, 2, 4);
+        // @start region="hash-table"
+        try (HashTable table = HashTable.create(device, HashTableDesc.of(DType.F32, 4, 1_000_000).withEviction(Eviction.LRU));
+                Tensor rows = Tensor.create(device, DType.F32, 2, 4)) {
+            table.insert(stream, users, embeddings); // keys [2], rows [2, 4]
+            table.lookup(stream, users, rows); // a key that is not there gives zeros
+            assert rows.readFloats(stream)[4] == 5;
+            table.erase(stream, users);
+            assert table.size(stream) == 0;
+        }
+        // @end
+        users.close();
+        embeddings.close();
+    }
+
+    @Test
     void hstu_attention_paged() {
         int heads = 2, headDim = 32;
         // @start region="hstu-attention-paged"

@@ -1,0 +1,19 @@
+package io.jindou;
+
+/** Which key of a {@link HashTable} makes room for a new one when both buckets of that are full. */
+public enum Eviction {
+    /** None: keys are moved, and an insertion into a full table is refused. */
+    NONE(0),
+    /** The one looked up or inserted longest ago. */
+    LRU(1),
+    /** The one looked up and inserted least often. */
+    LFU(2),
+    /** The one with the least score, given at insertion; a new key with a score below all of them is refused. */
+    SCORE(3);
+
+    final int code;
+
+    Eviction(int code) {
+        this.code = code;
+    }
+}

@@ -1,0 +1,283 @@
+package io.jindou;
+
+import io.jindou.bindings.JindouAbi;
+import java.lang.foreign.MemorySegment;
+import java.util.ArrayList;
+import java.util.Arrays;
+import java.util.List;
+import java.util.Objects;
+import java.util.concurrent.atomic.AtomicLong;
+import java.util.stream.IntStream;
+
+/**
+ * Rows of an embedding table by 64-bit keys, on a device: lookup, insert or assign, erase, export ({@code jindou/hash_table.h}).
+ *
+ * {@snippet file="io/jindou/DocumentationTest.java" region="hash-table"}
+ *
+ * <p>A lookup reads little more than one cache line before the row at any load factor up to 0.95. With an {@link Eviction} the table is
+ * a cache: a new key takes the place of the worst of the sixteen it competes with. Results and the table itself depend on the order of
+ * calls alone, not on the device, the number of threads or how a call was split. The key -1 is reserved: never found, never
+ * inserted.
+ *
+ * <p>All methods may be called from any thread and with any streams of the device. Lookups run beside each other; an insertion,
+ * erasure or {@link #clear} waits for the lookups enqueued before it and holds back those after it, on whatever streams.
+ *
+ * <p>Bucketed cuckoo hashing: Erlingsson, Manasse, McSherry 2006. Hash tables for recommendation: HierarchicalKV; Monolith, arXiv
+ * 2209.07663.
+ */
+public final class HashTable implements AutoCloseable {
+    private static final int BUCKET_SLOTS = 8;
+
+    private final Device device;
+    private final HashTableDesc desc;
+    private final List<NativeObject> owned = new ArrayList<>();
+    private final HashCall lookup;
+    private final HashCall insert;
+    private final HashCall erase;
+    private final HashCall.State state;
+    private final long slots;
+    private final StreamOrder order;
+    /** The time of LRU: the number of the call. */
+    private final AtomicLong tick = new AtomicLong();
+
+    private HashTable(Device device, HashTableDesc desc) {
+        this.device = device;
+        this.desc = desc;
+        try {
+            lookup = own(HashCall.plan(device, desc, HashCall.Operator.LOOKUP));
+            insert = own(HashCall.plan(device, desc, HashCall.Operator.INSERT));
+            erase = own(HashCall.plan(device, desc, HashCall.Operator.ERASE));
+            slots = JindouAbi.jd_hash_table_slots(desc.capacity());
+            if (slots == 0) {
+                throw new InvalidArgumentException("argument 'capacity': expected 1.." + (1L << 40) + ", got " + desc.capacity());
+            }
+            state = new HashCall.State(
+                    own(Tensor.create(device, DType.I64, slots / BUCKET_SLOTS, BUCKET_SLOTS)),
+                    own(Tensor.create(device, desc.dtype(), slots, desc.dim())),
+                    desc.eviction() == Eviction.NONE ? null : own(Tensor.create(device, DType.I64, slots)),
+                    desc.admission() == 1 ? null : own(Tensor.create(device, DType.U8, slots)),
+                    own(Tensor.create(device, DType.I64, 1)));
+            order = new StreamOrder(device);
+            try (Stream stream = Stream.create(device)) {
+                clear(stream);
+                stream.synchronize();
+            }
+        } catch (RuntimeException | Error e) {
+            closeOwned();
+            throw e;
+        }
+    }
+
+    /**
+     * An empty table.
+     *
+     * @param device where it lies
+     * @param desc its shape and rules
+     * @return the table, to be closed
+     * @throws InvalidArgumentException when the description breaks a rule; the message names the field
+     * @throws OutOfDeviceMemoryException when the device has no room
+     */
+    public static HashTable create(Device device, HashTableDesc desc) {
+        Objects.requireNonNull(desc, "desc");
+        if (device == null) {
+            throw NativeObject.missing("device");
+        }
+        return new HashTable(device, desc);
+    }
+
+    /**
+     * The shape and the rules of the table.
+     *
+     * @return the description it was made from
+     */
+    public HashTableDesc desc() {
+        return desc;
+    }
+
+    /**
+     * The device that the table lies on.
+     *
+     * @return the device
+     */
+    public Device device() {
+        return device;
+    }
+
+    /**
+     * Places for keys: at least {@link HashTableDesc#capacity()} / 0.95.
+     *
+     * @return the number of rows of {@link #rows()}
+     */
+    public long slots() {
+        return slots;
+    }
+
+    /**
+     * The rows, by slot, for operators over plain tables: {@link EmbeddingBag} with the slots of a lookup as ids and -1 as
+     * padding id gives bags over keys.
+     *
+     * @return {@code [slots, dim]}; closed with the table
+     */
+    public Tensor rows() {
+        return state.rows();
+    }
+
+    /**
+     * Enqueues a lookup.
+     *
+     * @param stream orders it
+     * @param keys {@code [n]} {@link DType#I64}
+     * @param rows {@code [n, dim]}, written
+     */
+    public void lookup(Stream stream, Tensor keys, Tensor rows) {
+        lookup(stream, keys, rows, null, HashTableResults.NONE);
+    }
+
+    /**
+     * Enqueues a lookup.
+     *
+     * @param stream orders it
+     * @param keys {@code [n]} {@link DType#I64}
+     * @param rows {@code [n, dim]}, written; or null
+     * @param defaultRow {@code [dim]}, for missing keys under {@link MissingKeys#DEFAULT}; else null
+     * @param results what else is written
+     */
+    public void lookup(Stream stream, Tensor keys, Tensor rows, Tensor defaultRow, HashTableResults results) {
+        Objects.requireNonNull(results, "results");
+        order.read(stream, () -> lookup.run(stream, state, tick.incrementAndGet(), keys, rows, null, defaultRow, results));
+    }
+
+    /**
+     * Enqueues an insertion: keys that are there get the new row. Of equal keys the last one's row stays.
+     *
+     * @param stream orders it
+     * @param keys {@code [n]} {@link DType#I64}
+     * @param rows {@code [n, dim]}
+     */
+    public void insert(Stream stream, Tensor keys, Tensor rows) {
+        insert(stream, keys, rows, null, HashTableResults.NONE);
+    }
+
+    /**
+     * Enqueues an insertion.
+     *
+     * @param stream orders it
+     * @param keys {@code [n]} {@link DType#I64}
+     * @param rows {@code [n, dim]}
+     * @param scores {@code [n]} {@link DType#I64} under {@link Eviction#SCORE}; else null
+     * @param results what else is written
+     */
+    public void insert(Stream stream, Tensor keys, Tensor rows, Tensor scores, HashTableResults results) {
+        Objects.requireNonNull(results, "results");
+        if (rows == null) {
+            throw NativeObject.missing("rows");
+        }
+        order.write(stream, () -> insert.run(stream, state, tick.incrementAndGet(), keys, rows, scores, null, results));
+    }
+
+    /**
+     * Enqueues an erasure; keys that are not there are left out.
+     *
+     * @param stream orders it
+     * @param keys {@code [n]} {@link DType#I64}
+     */
+    public void erase(Stream stream, Tensor keys) {
+        erase(stream, keys, HashTableResults.NONE);
+    }
+
+    /**
+     * Enqueues an erasure.
+     *
+     * @param stream orders it
+     * @param keys {@code [n]} {@link DType#I64}
+     * @param results what is written
+     */
+    public void erase(Stream stream, Tensor keys, HashTableResults results) {
+        Objects.requireNonNull(results, "results");
+        order.write(stream, () -> erase.run(stream, state, tick.incrementAndGet(), keys, null, null, null, results));
+    }
+
+    /**
+     * Enqueues the erasure of everything, counts of sights included.
+     *
+     * @param stream orders it
+     */
+    public void clear(Stream stream) {
+        order.write(stream, () -> {
+            state.keys().fill(stream, 0xff);
+            state.size().fill(stream, 0);
+            if (state.scores() != null) {
+                state.scores().fill(stream, 0);
+            }
+            if (state.sights() != null) {
+                state.sights().fill(stream, 0);
+            }
+        });
+    }
+
+    /**
+     * Waits for the stream and counts.
+     *
+     * @param stream orders the count
+     * @return keys in the table
+     */
+    public long size(Stream stream) {
+        long[] size = new long[1];
+        order.read(stream, () -> size[0] = state.size().readLongs(stream)[0]);
+        return size[0];
+    }
+
+    /**
+     * Waits for the stream and copies the table to the host. It counts as no lookup: scores stay.
+     *
+     * @param stream orders the copy
+     * @return keys, rows and scores; {@link #insert} brings them back
+     */
+    public HashTableEntries export(Stream stream) {
+        HashTableEntries[] result = new HashTableEntries[1];
+        order.read(stream, () -> {
+            long[] all = state.keys().readLongs(stream);
+            HostTensor rows = state.rows().readHost(stream);
+            long[] scores = state.scores() == null ? new long[0] : state.scores().readLongs(stream);
+            int[] used = IntStream.range(0, all.length).filter(slot -> all[slot] != -1).toArray();
+            result[0] = new HashTableEntries(
+                    Arrays.stream(used).mapToLong(slot -> all[slot]).toArray(),
+                    picked(rows, used),
+                    scores.length == 0 ? scores : Arrays.stream(used).mapToLong(slot -> scores[slot]).toArray());
+        });
+        return result[0];
+    }
+
+    private HostTensor picked(HostTensor rows, int[] slots) {
+        long rowBytes = rows.data().byteSize() / this.slots;
+        byte[] data = new byte[Math.toIntExact(rowBytes * slots.length)];
+        MemorySegment target = MemorySegment.ofArray(data);
+        for (int i = 0; i < slots.length; i++) {
+            MemorySegment.copy(rows.data(), slots[i] * rowBytes, target, i * rowBytes, rowBytes);
+        }
+        return new HostTensor(desc.dtype(), target, slots.length, desc.dim());
+    }
+
+    /**
+     * Releases the table. Closing it again does nothing.
+     */
+    @Override
+    public void close() {
+        order.close();
+        closeOwned();
+    }
+
+    @Override
+    public String toString() {
+        return "HashTable[" + desc + ", " + slots + " slots on " + device.name() + "]";
+    }
+
+    private <T extends NativeObject> T own(T object) {
+        owned.add(object);
+        return object;
+    }
+
+    private void closeOwned() {
+        owned.forEach(NativeObject::close);
+    }
+}

@@ -1,0 +1,83 @@
+package io.jindou;
+
+import java.util.Objects;
+
+/**
+ * The shape and the rules of a {@link HashTable}.
+ *
+ * @param dtype of rows: {@link DType#F32}, {@link DType#F16}, {@link DType#BF16}, {@link DType#F8_E4M3}, {@link DType#I8} or
+ *     {@link DType#U8} (rows of codes, see {@link RowFormat})
+ * @param dim elements of a row; its bytes are a multiple of 4, to 8,192
+ * @param capacity keys that fit: the table is made for a load factor of 0.95 then
+ * @param eviction which key makes room
+ * @param admission a key is inserted when it is seen for the n-th time, 1 to 255
+ * @param missing what a lookup writes for a key that is not there
+ * @param bounds {@link Bounds#STRICT}: the first key that was refused (table full, key -1) or is missing
+ *     ({@link MissingKeys#REPORT}) is reported at the next synchronisation; {@link Bounds#ZERO}: they are counted
+ */
+public record HashTableDesc(
+        DType dtype, int dim, long capacity, Eviction eviction, int admission, MissingKeys missing, Bounds bounds) {
+    /**
+     * Checks for null.
+     *
+     * @throws NullPointerException when a component is null, naming it
+     */
+    public HashTableDesc {
+        Objects.requireNonNull(dtype, "dtype");
+        Objects.requireNonNull(eviction, "eviction");
+        Objects.requireNonNull(missing, "missing");
+        Objects.requireNonNull(bounds, "bounds");
+    }
+
+    /**
+     * A table that evicts nothing, admits every key and gives zeros for missing ones.
+     *
+     * @param dtype of rows
+     * @param dim elements of a row
+     * @param capacity keys that fit
+     * @return the description
+     */
+    public static HashTableDesc of(DType dtype, int dim, long capacity) {
+        return new HashTableDesc(dtype, dim, capacity, Eviction.NONE, 1, MissingKeys.ZERO, Bounds.STRICT);
+    }
+
+    /**
+     * The same with another eviction.
+     *
+     * @param value which key makes room
+     * @return the description
+     */
+    public HashTableDesc withEviction(Eviction value) {
+        return new HashTableDesc(dtype, dim, capacity, value, admission, missing, bounds);
+    }
+
+    /**
+     * The same with a frequency filter. Keys share counters, so that one may be admitted early, never late.
+     *
+     * @param value sights after which a key is inserted
+     * @return the description
+     */
+    public HashTableDesc withAdmission(int value) {
+        return new HashTableDesc(dtype, dim, capacity, eviction, value, missing, bounds);
+    }
+
+    /**
+     * The same with other rows for missing keys.
+     *
+     * @param value what a lookup writes
+     * @return the description
+     */
+    public HashTableDesc withMissing(MissingKeys value) {
+        return new HashTableDesc(dtype, dim, capacity, eviction, admission, value, bounds);
+    }
+
+    /**
+     * The same with another bounds mode.
+     *
+     * @param value {@link Bounds#STRICT} or {@link Bounds#ZERO}
+     * @return the description
+     */
+    public HashTableDesc withBounds(Bounds value) {
+        return new HashTableDesc(dtype, dim, capacity, eviction, admission, missing, value);
+    }
+}

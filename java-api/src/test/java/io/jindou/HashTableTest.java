@@ -1,0 +1,252 @@
+package io.jindou;
+
+import static io.jindou.Rig.refused;
+import static org.junit.jupiter.api.Assertions.assertArrayEquals;
+import static org.junit.jupiter.api.Assertions.assertEquals;
+import static org.junit.jupiter.api.Assertions.assertTrue;
+
+import java.util.ArrayList;
+import java.util.Arrays;
+import java.util.HashMap;
+import java.util.List;
+import java.util.Map;
+import java.util.Random;
+import java.util.concurrent.ExecutorService;
+import java.util.concurrent.Executors;
+import java.util.concurrent.Future;
+import java.util.concurrent.atomic.AtomicIntegerArray;
+import java.util.concurrent.atomic.AtomicReference;
+import org.junit.jupiter.params.ParameterizedTest;
+import org.junit.jupiter.params.provider.MethodSource;
+
+class HashTableTest {
+    private static final int DIM = 4;
+
+    private static Tensor rows(Stream stream, float[] values) {
+        return Tensor.of(stream, values, values.length / DIM, DIM);
+    }
+
+    /** A million random operations on the cpu, fewer on an emulator, beside a map of the JDK. */
+    @ParameterizedTest
+    @MethodSource("io.jindou.TestDevices#names")
+    void does_what_a_map_does(String name) throws Exception {
+        int operations = name.equals("cpu") ? 1_000_000 : 6_000;
+        int batch = name.equals("cpu") ? 1000 : 100;
+        int range = operations / 20;
+        try (Rig rig = new Rig(name)) {
+            HashTable table = rig.keep(HashTable.create(rig.device, HashTableDesc.of(DType.F32, DIM, range)));
+            Map<Long, Float> model = new HashMap<>();
+            Random random = new Random(11);
+            for (int done = 0; done < operations; done += batch) {
+                long[] keys = new long[batch];
+                for (int i = 0; i < batch; i++) {
+                    keys[i] = random.nextInt(range) * 0x9E3779B97F4A7C15L;
+                }
+                int kind = random.nextInt(5);
+                try (Tensor given = Tensor.of(rig.stream, keys, batch)) {
+                    if (kind < 2) {
+                        float[] values = new float[batch * DIM];
+                        for (int i = 0; i < batch; i++) {
+                            float value = random.nextFloat();
+                            Arrays.fill(values, i * DIM, (i + 1) * DIM, value);
+                            model.put(keys[i], value);
+                        }
+                        try (Tensor rows = rows(rig.stream, values)) {
+                            table.insert(rig.stream, given, rows);
+                        }
+                    } else if (kind == 2) {
+                        table.erase(rig.stream, given);
+                        for (long key : keys) {
+                            model.remove(key);
+                        }
+                    } else {
+                        try (Tensor rows = Tensor.create(rig.device, DType.F32, batch, DIM)) {
+                            table.lookup(rig.stream, given, rows);
+                            float[] got = rows.readFloats(rig.stream);
+                            for (int i = 0; i < batch * DIM; i++) {
+                                assertEquals(model.getOrDefault(keys[i / DIM], 0f), got[i]);
+                            }
+                        }
+                    }
+                }
+            }
+            assertEquals(model.size(), table.size(rig.stream));
+            HashTableEntries all = table.export(rig.stream);
+            assertEquals(model.size(), all.keys().length);
+            Map<Long, Float> exported = new HashMap<>();
+            for (int i = 0; i < all.keys().length; i++) {
+                exported.put(all.keys()[i], all.rows().data().getAtIndex(java.lang.foreign.ValueLayout.JAVA_FLOAT_UNALIGNED, (long) i * DIM));
+            }
+            assertEquals(model, exported);
+        }
+    }
+
+    @ParameterizedTest
+    @MethodSource("io.jindou.TestDevices#names")
+    void an_export_comes_back(String name) throws Exception {
+        try (Rig rig = new Rig(name)) {
+            HashTableDesc desc = HashTableDesc.of(DType.BF16, 6, 50).withEviction(Eviction.SCORE);
+            HashTable table = rig.keep(HashTable.create(rig.device, desc)), copy = rig.keep(HashTable.create(rig.device, desc));
+            Random random = new Random(3);
+            Tensor keys = rig.longs(random.longs(40).toArray());
+            Tensor rows = rig.floats(DType.BF16, Rig.random(random, 40, 6), 40, 6);
+            Tensor scores = rig.longs(random.longs(40, 0, 1000).toArray());
+            table.insert(rig.stream, keys, rows, scores, HashTableResults.NONE);
+            HashTableEntries all = table.export(rig.stream);
+            assertEquals(40, all.keys().length);
+            copy.insert(
+                    rig.stream,
+                    rig.longs(all.keys()),
+                    rig.keep(Tensor.of(rig.stream, all.rows())),
+                    rig.longs(all.scores()),
+                    HashTableResults.NONE);
+            Tensor out = rig.poisoned(DType.BF16, 40, 6);
+            copy.lookup(rig.stream, keys, out);
+            assertArrayEquals(rows.readFloats(rig.stream), out.readFloats(rig.stream));
+            copy.clear(rig.stream);
+            assertEquals(0, copy.size(rig.stream));
+            assertEquals(40, table.size(rig.stream));
+        }
+    }
+
+    @ParameterizedTest
+    @MethodSource("io.jindou.TestDevices#names")
+    void bags_over_keys(String name) throws Exception {
+        try (Rig rig = new Rig(name)) {
+            HashTable table = rig.keep(HashTable.create(rig.device, HashTableDesc.of(DType.F32, DIM, 10)));
+            table.insert(rig.stream, rig.longs(70, 80, 90), rig.floats(new float[] {1, 1, 1, 1, 2, 2, 2, 2, 4, 4, 4, 4}, 3, DIM));
+            Tensor slots = rig.keep(Tensor.create(rig.device, DType.I64, 4)), outcomes = rig.keep(Tensor.create(rig.device, DType.I32, 4));
+            table.lookup(rig.stream, rig.longs(90, 11, 70, 80), null, null, new HashTableResults(slots, outcomes, null));
+            assertEquals(KeyOutcome.MISSING, KeyOutcome.of(outcomes.readInts(rig.stream)[1]));
+            EmbeddingBagDesc desc = EmbeddingBagDesc.of(table.rows(), Pooling.SUM, 2, 4).withPaddingId(-1);
+            EmbeddingBag bags = rig.keep(EmbeddingBag.plan(rig.device, desc));
+            Tensor out = rig.poisoned(DType.F32, 2, DIM);
+            bags.run(rig.stream, new JaggedTensor(slots, rig.longs(0, 2, 4)), out);
+            assertArrayEquals(new float[] {4, 4, 4, 4, 3, 3, 3, 3}, out.readFloats(rig.stream));
+        }
+    }
+
+    /**
+     * Keys written by one thread each and read by all: a lookup sees a version that was current at some moment between its start and
+     * its end, of every element of the row (so reads and writes are linearizable, a row never torn).
+     */
+    @ParameterizedTest
+    @MethodSource("io.jindou.TestDevices#names")
+    void calls_of_many_threads_are_linearizable(String name) throws Exception {
+        int rounds = name.equals("cpu") ? 400 : 25, writers = 3, keysEach = 8, all = writers * keysEach;
+        try (Rig rig = new Rig(name)) {
+            HashTable table = rig.keep(HashTable.create(rig.device, HashTableDesc.of(DType.F32, DIM, 60)));
+            AtomicIntegerArray begun = new AtomicIntegerArray(writers), ended = new AtomicIntegerArray(writers);
+            AtomicReference<Throwable> failure = new AtomicReference<>();
+            try (ExecutorService threads = Executors.newFixedThreadPool(writers + 2)) {
+                List<Future<?>> running = new ArrayList<>();
+                for (int w = 0; w < writers; w++) {
+                    int writer = w;
+                    // Version v of a writer: inserted for odd numbers, erased (read as zeros) for every fourth.
+                    running.add(threads.submit(() -> {
+                        try (Stream stream = Stream.create(rig.device)) {
+                            long[] keys = new long[keysEach];
+                            Arrays.setAll(keys, i -> writer * 1000L + i);
+                            for (int version = 1; version <= rounds; version++) {
+                                float[] values = new float[keysEach * DIM];
+                                Arrays.fill(values, version);
+                                begun.set(writer, version);
+                                try (Tensor given = Tensor.of(stream, keys, keysEach); Tensor rows = rows(stream, values)) {
+                                    if (version % 4 == 0) {
+                                        table.erase(stream, given);
+                                    } else {
+                                        table.insert(stream, given, rows);
+                                    }
+                                    stream.synchronize();
+                                }
+                                ended.set(writer, version);
+                            }
+                        } catch (Throwable e) {
+                            failure.compareAndSet(null, e);
+                        }
+                    }));
+                }
+                for (int r = 0; r < 2; r++) {
+                    running.add(threads.submit(() -> {
+                        try (Stream stream = Stream.create(rig.device)) {
+                            long[] keys = new long[all];
+                            Arrays.setAll(keys, i -> i / keysEach * 1000L + i % keysEach);
+                            while (ended.get(0) < rounds && failure.get() == null) {
+                                int[] least = new int[writers], most = new int[writers];
+                                Arrays.setAll(least, ended::get);
+                                float[] got;
+                                try (Tensor given = Tensor.of(stream, keys, all);
+                                        Tensor rows = Tensor.create(rig.device, DType.F32, all, DIM)) {
+                                    table.lookup(stream, given, rows);
+                                    got = rows.readFloats(stream);
+                                }
+                                Arrays.setAll(most, begun::get);
+                                for (int key = 0; key < all; key++) {
+                                    int writer = key / keysEach;
+                                    float seen = got[key * DIM];
+                                    for (int i = 1; i < DIM; i++) {
+                                        assertEquals(seen, got[key * DIM + i], "a torn row");
+                                    }
+                                    boolean possible = false;
+                                    for (int v = least[writer]; v <= most[writer]; v++) {
+                                        possible |= seen == (v % 4 == 0 ? 0 : v);
+                                    }
+                                    assertTrue(possible, "saw " + seen + " between " + least[writer] + " and " + most[writer]);
+                                }
+                            }
+                        } catch (Throwable e) {
+                            failure.compareAndSet(null, e);
+                        }
+                    }));
+                }
+                for (Future<?> each : running) {
+                    each.get();
+                }
+            }
+            if (failure.get() != null) {
+                throw new AssertionError(failure.get());
+            }
+        }
+    }
+
+    @ParameterizedTest
+    @MethodSource("io.jindou.TestDevices#names")
+    void the_least_recently_used_key_makes_room(String name) throws Exception {
+        try (Rig rig = new Rig(name)) {
+            HashTable table = rig.keep(HashTable.create(rig.device, HashTableDesc.of(DType.F32, DIM, 15).withEviction(Eviction.LRU)));
+            assertEquals(16, table.slots());
+            Tensor rows = rig.floats(new float[16 * DIM], 16, DIM);
+            long[] keys = new long[16];
+            Arrays.setAll(keys, i -> i + 100L);
+            table.insert(rig.stream, rig.longs(keys), rows);
+            long[] kept = Arrays.copyOf(keys, 15);
+            table.lookup(rig.stream, rig.longs(kept), rig.poisoned(DType.F32, 15, DIM));
+            Tensor evicted = rig.keep(Tensor.create(rig.device, DType.I64, 1));
+            table.insert(rig.stream, rig.longs(7), rig.floats(new float[DIM], 1, DIM), null, new HashTableResults(null, null, evicted));
+            assertEquals(115, evicted.readLongs(rig.stream)[0]);
+        }
+    }
+
+    @ParameterizedTest
+    @MethodSource("io.jindou.TestDevices#names")
+    void bad_input_is_refused(String name) throws Exception {
+        try (Rig rig = new Rig(name)) {
+            HashTableDesc desc = HashTableDesc.of(DType.F32, DIM, 5);
+            refused(InvalidArgumentException.class, () -> HashTable.create(rig.device, HashTableDesc.of(DType.F32, DIM, 0)), "'capacity'", "got 0");
+            refused(InvalidArgumentException.class, () -> HashTable.create(rig.device, HashTableDesc.of(DType.I64, DIM, 5)), "'dtype'");
+            refused(InvalidArgumentException.class, () -> HashTable.create(rig.device, desc.withAdmission(256)), "'admission'", "got 256");
+            refused(NullPointerException.class, () -> HashTable.create(null, desc), "'device'");
+            HashTable table = rig.keep(HashTable.create(rig.device, desc.withMissing(MissingKeys.REPORT)));
+            Tensor one = rig.longs(1), row = rig.floats(new float[DIM], 1, DIM);
+            refused(NullPointerException.class, () -> table.insert(rig.stream, one, null), "'rows'");
+            refused(NullPointerException.class, () -> table.lookup(rig.stream, null, row), "'keys'");
+            refused(InvalidArgumentException.class, () -> table.lookup(rig.stream, rig.longs(1, 2), row), "hash_lookup", "'rows'", "[2, 4]");
+            table.lookup(rig.stream, one, row);
+            OutOfBoundsException missing = refused(OutOfBoundsException.class, rig.stream::synchronize, "hash_lookup", "got 1 at position 0");
+            assertEquals(0, missing.position());
+            table.close();
+            table.close();
+            refused(ClosedException.class, () -> table.lookup(rig.stream, one, row));
+        }
+    }
+}
