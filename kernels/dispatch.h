@@ -41,6 +41,7 @@
 #include "decode/paged_cache_launch.h"
 #include "embedding/embedding_bag_launch.h"
 #include "embedding/hash_table_launch.h"
+#include "embedding/rq_launch.h"
 #include "plan.h"
 
 namespace jindou {
@@ -67,6 +68,8 @@ inline jd_status create_plan(const PlanResources &resources, int32_t op, const v
       case JDB_OP_HASH_INSERT:
       case JDB_OP_HASH_ERASE:
         return HashTablePlan::create(op, resources, *static_cast<const jd_hash_table_desc *>(desc), plan, error);
+      case JDB_OP_RQ_ENCODE:
+        return RqEncodePlan::create(resources, *static_cast<const jd_rq_encode_desc *>(desc), plan, error);
       default: return fail(error, JD_UNSUPPORTED, "operator %d is not in this backend", op);
     }
   } catch (const std::bad_alloc &) {
@@ -98,6 +101,9 @@ jd_status run(Exec &exec, const KernelPlan *plan, int32_t op, const void *args, 
     case JDB_OP_HASH_INSERT:
     case JDB_OP_HASH_ERASE:
       return launch_hash_table(exec, static_cast<const HashTablePlan &>(*plan), *static_cast<const jdb_hash_table_args *>(args));
+    case JDB_OP_RQ_ENCODE:
+      return launch_rq_encode(exec, static_cast<const RqEncodePlan &>(*plan), *static_cast<const jdb_rq_encode_args *>(args));
+    case JDB_OP_RQ_DECODE: return launch_rq_decode(exec, *static_cast<const jdb_rq_decode_args *>(args));
     case JDB_OP_LINEAR: return launch_linear(exec, *static_cast<const jdb_linear_args *>(args));
     case JDB_OP_LAYER_NORM: return launch_layer_norm(exec, *static_cast<const jdb_layer_norm_args *>(args));
     case JDB_OP_L2_NORMALIZE: return launch_l2_normalize(exec, *static_cast<const jdb_l2_normalize_args *>(args));

@@ -33,7 +33,7 @@ typedef struct jdb_report {
   int32_t has_error;  // 1: a STRICT operator met a bad value; the fields below name the first (launch order, then position)
   int32_t fault;      // JDB_FAULT_*
   int32_t op;         // JDB_OP_*
-  int32_t table;      // embedding table; target_attention: 0 = candidate_offsets, 1 = history_offsets; hstu: 1 = q_offsets; softmax_attention: 0 = q_offsets, 1 = k_offsets; else -1
+  int32_t table;      // embedding table; rq_decode: level; target_attention: 0 = candidate_offsets, 1 = history_offsets; hstu: 1 = q_offsets; softmax_attention: 0 = q_offsets, 1 = k_offsets; else -1
   int64_t position;   // index in ids (ids), or the sequence (offsets, lengths, targets)
   int64_t value;      // the id, offset, length or number of targets met
   int64_t limit;      // rows of the table, declared maximum...
@@ -70,7 +70,9 @@ enum {
   JDB_OP_MERGE_ATTENTION_STATES = 21,
   JDB_OP_HASH_LOOKUP = 30,
   JDB_OP_HASH_INSERT = 31,
-  JDB_OP_HASH_ERASE = 32
+  JDB_OP_HASH_ERASE = 32,
+  JDB_OP_RQ_ENCODE = 42,
+  JDB_OP_RQ_DECODE = 43
 };
 
 // Descriptions as a plan gets them: the public desc with defaults filled in (out_dtype, num_kv_heads, num_latest =
@@ -143,6 +145,15 @@ typedef struct jdb_l2_normalize_args {
   jdb_tensor x, out;
 } jdb_l2_normalize_args;
 
+typedef struct jdb_rq_encode_args {
+  jdb_tensor x, codebooks, codes, residual_norm;
+} jdb_rq_encode_args;
+
+typedef struct jdb_rq_decode_args {
+  int32_t bounds;
+  jdb_tensor codes, codebooks, out;
+} jdb_rq_decode_args;
+
 // Allocation that a plan makes for itself goes through core, so that it is counted against the device's limit.
 typedef struct jdb_allocator {
   void *context;
@@ -194,9 +205,9 @@ typedef struct jd_backend {
   void (*graph_destroy)(void *graph);
 
   // Operators. `desc` is the jdb_/jd_ description of `op`: jdb_embedding_bag_desc, jd_target_attention_desc,
-  // jd_hstu_attention_desc, jd_paged_cache_desc, jd_hash_table_desc, jd_decode_attention_desc, jd_softmax_attention_desc. `describe` writes
+  // jd_hstu_attention_desc, jd_paged_cache_desc, jd_hash_table_desc, jd_decode_attention_desc, jd_softmax_attention_desc, jd_rq_encode_desc. `describe` writes
   // one line. `run` gets the jdb_*_args of `op`; plan is null for the operators without one (linear, layer_norm, l2_normalize,
-  // merge_attention_states).
+  // merge_attention_states, rq_decode).
   jd_status (*plan_create)(void *device, int32_t op, const void *desc, const jdb_allocator *allocator, void **plan,
                            jd_error *error);
   void (*plan_destroy)(void *plan);

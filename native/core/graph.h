@@ -27,6 +27,8 @@ union OperatorArgs {
   jdb_softmax_attention_args softmax_attention;
   jdb_merge_attention_states_args merge_attention_states;
   jdb_hash_table_args hash_table;
+  jdb_rq_encode_args rq_encode;
+  jdb_rq_decode_args rq_decode;
   jdb_linear_args linear;
   jdb_layer_norm_args layer_norm;
   jdb_l2_normalize_args l2_normalize;

@@ -19,6 +19,8 @@ const char *operator_name(int32_t op) {
     case JDB_OP_HASH_LOOKUP: return "hash_lookup";
     case JDB_OP_HASH_INSERT: return "hash_insert";
     case JDB_OP_HASH_ERASE: return "hash_erase";
+    case JDB_OP_RQ_ENCODE: return "rq_encode";
+    case JDB_OP_RQ_DECODE: return "rq_decode";
     case JDB_OP_LINEAR: return "linear";
     case JDB_OP_LAYER_NORM: return "layer_norm";
     case JDB_OP_L2_NORMALIZE: return "l2_normalize";

@@ -27,6 +27,7 @@ class Plan final : public Object {
     jd_paged_cache_desc paged_cache;
     jd_softmax_attention_desc softmax_attention;
     jd_hash_table_desc hash_table;
+    jd_rq_encode_desc rq_encode;
   };
 
   Plan(Ref<Device> owner, int32_t operator_number)

@@ -25,6 +25,10 @@ void describe(const Context &context, const jdb_report &r) {
   };
   switch (r.fault) {
     case JDB_FAULT_ID:
+      if (r.op == JDB_OP_RQ_DECODE) {
+        return fail_at("codes", "expected a code in 0..%" PRId64 ", got %" PRId64 " at position %" PRId64 " (level %d)", r.limit - 1,
+                       r.value, r.position, r.table);
+      }
       return fail_at("ids",
                      "expected an id in 0..%" PRId64 " (table %d has %" PRId64 " rows), got %" PRId64
                      " at position %" PRId64,
@@ -91,7 +95,7 @@ void describe(const Context &context, const jdb_report &r) {
 jd_status fail_report(jd_error *error, const jdb_report &report) {
   describe(Context{error, operator_name(report.op)}, report);
   if (writable(error)) {
-    error->table = report.op == JDB_OP_EMBEDDING_BAG ? report.table : -1;
+    error->table = report.op == JDB_OP_EMBEDDING_BAG || report.op == JDB_OP_RQ_DECODE ? report.table : -1;
     error->position = report.position;
     error->value = report.value;
   }

@@ -155,6 +155,9 @@ jd_status plan_create(void *device, int32_t op, const void *desc, const jdb_allo
     case JDB_OP_HASH_ERASE:
       status = create_hash_table(d, op, *static_cast<const jd_hash_table_desc *>(desc), *allocator, &created, error);
       break;
+    case JDB_OP_RQ_ENCODE:
+      status = create_rq_encode(d, *static_cast<const jd_rq_encode_desc *>(desc), *allocator, &created, error);
+      break;
     default: return fail(error, JD_UNSUPPORTED, "operator %d is not in the cpu backend", op);
   }
   if (status == JD_OK) *plan = created;
@@ -176,6 +179,7 @@ jd_status run(void *stream, void *plan, int32_t op, const void *args, jd_error *
     case JDB_OP_LINEAR: return run_linear(s, *static_cast<const jdb_linear_args *>(args), error);
     case JDB_OP_LAYER_NORM: return run_layer_norm(s, *static_cast<const jdb_layer_norm_args *>(args), error);
     case JDB_OP_L2_NORMALIZE: return run_l2_normalize(s, *static_cast<const jdb_l2_normalize_args *>(args), error);
+    case JDB_OP_RQ_DECODE: return run_rq_decode(s, *static_cast<const jdb_rq_decode_args *>(args), error);
     default: return fail(error, JD_UNSUPPORTED, "operator %d is not in the cpu backend", op);
   }
 }

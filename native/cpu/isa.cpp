@@ -16,6 +16,7 @@ namespace jindou::cpu {
   extern const DecodeKernels kDecodeKernels;           \
   extern const EmbeddingKernels kEmbeddingKernels;     \
   extern const HashKernels kHashKernels;               \
+  extern const RqKernels kRqKernels;                   \
   extern const BlockKernels kBlockKernels;             \
   const KernelTable &table() {                         \
     static const KernelTable all = {kTargetAttentionKernels, \
@@ -23,6 +24,7 @@ namespace jindou::cpu {
                                     kDecodeKernels,          \
                                     kEmbeddingKernels,       \
                                     kHashKernels,            \
+                                    kRqKernels,              \
                                     kBlockKernels,           \
                                     #isa};                   \
     return all;                                        \

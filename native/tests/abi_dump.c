@@ -311,6 +311,18 @@ static void structs(void) {
   FIELD(jd_paged_cache_args, key_scales);
   FIELD(jd_paged_cache_args, value_scales);
   end_struct();
+  begin_struct("jd_rq_encode_desc", sizeof(jd_rq_encode_desc), _Alignof(jd_rq_encode_desc));
+  FIELD(jd_rq_encode_desc, struct_size); FIELD(jd_rq_encode_desc, dtype); FIELD(jd_rq_encode_desc, dim);
+  FIELD(jd_rq_encode_desc, num_levels); FIELD(jd_rq_encode_desc, num_codes); FIELD(jd_rq_encode_desc, reserved);
+  end_struct();
+  begin_struct("jd_rq_encode_args", sizeof(jd_rq_encode_args), _Alignof(jd_rq_encode_args));
+  FIELD(jd_rq_encode_args, struct_size); FIELD(jd_rq_encode_args, reserved); FIELD(jd_rq_encode_args, x);
+  FIELD(jd_rq_encode_args, codebooks); FIELD(jd_rq_encode_args, codes); FIELD(jd_rq_encode_args, residual_norm);
+  end_struct();
+  begin_struct("jd_rq_decode_args", sizeof(jd_rq_decode_args), _Alignof(jd_rq_decode_args));
+  FIELD(jd_rq_decode_args, struct_size); FIELD(jd_rq_decode_args, bounds); FIELD(jd_rq_decode_args, codes);
+  FIELD(jd_rq_decode_args, codebooks); FIELD(jd_rq_decode_args, out);
+  end_struct();
   begin_struct("jd_linear_args", sizeof(jd_linear_args), _Alignof(jd_linear_args));
   FIELD(jd_linear_args, struct_size); FIELD(jd_linear_args, activation); FIELD(jd_linear_args, x);
   FIELD(jd_linear_args, weight); FIELD(jd_linear_args, bias); FIELD(jd_linear_args, residual);
@@ -420,6 +432,9 @@ static void functions(void) {
   FUNCTION(jd_status, jd_hash_insert_run, jd_plan, jd_stream, const jd_hash_table_args *, jd_error *);
   FUNCTION(jd_status, jd_hash_erase_plan, jd_device, const jd_hash_table_desc *, jd_plan *, jd_error *);
   FUNCTION(jd_status, jd_hash_erase_run, jd_plan, jd_stream, const jd_hash_table_args *, jd_error *);
+  FUNCTION(jd_status, jd_rq_encode_plan, jd_device, const jd_rq_encode_desc *, jd_plan *, jd_error *);
+  FUNCTION(jd_status, jd_rq_encode_run, jd_plan, jd_stream, const jd_rq_encode_args *, jd_error *);
+  FUNCTION(jd_status, jd_rq_decode, jd_stream, const jd_rq_decode_args *, jd_error *);
   FUNCTION(jd_status, jd_linear, jd_stream, const jd_linear_args *, jd_error *);
   FUNCTION(jd_status, jd_layer_norm, jd_stream, const jd_layer_norm_args *, jd_error *);
   FUNCTION(jd_status, jd_l2_normalize, jd_stream, const jd_l2_normalize_args *, jd_error *);

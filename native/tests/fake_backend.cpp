@@ -248,6 +248,8 @@ size_t args_size(int32_t op) {
     case JDB_OP_HASH_LOOKUP:
     case JDB_OP_HASH_INSERT:
     case JDB_OP_HASH_ERASE: return sizeof(jdb_hash_table_args);
+    case JDB_OP_RQ_ENCODE: return sizeof(jdb_rq_encode_args);
+    case JDB_OP_RQ_DECODE: return sizeof(jdb_rq_decode_args);
     case JDB_OP_LINEAR: return sizeof(jdb_linear_args);
     case JDB_OP_LAYER_NORM: return sizeof(jdb_layer_norm_args);
     default: return sizeof(jdb_l2_normalize_args);

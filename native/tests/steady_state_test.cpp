@@ -87,6 +87,26 @@ TEST_F(SteadyState, calls_allocate_nothing) {
   ids.out = tensor(JD_F32, {1, 16});
   expect_no_allocation("jd_embedding_bag_run", [&] { return jd_embedding_bag_run(plan, stream, &ids, &error); });
 
+  jd_rq_encode_desc rq = make<jd_rq_encode_desc>();
+  rq.dtype = JD_F32;
+  rq.dim = 8;
+  rq.num_levels = 2;
+  rq.num_codes = 4;
+  jd_plan rq_plan;
+  ASSERT_EQ(jd_rq_encode_plan(device, &rq, &rq_plan, &error), JD_OK) << error.message;
+  keep(rq_plan);
+  jd_rq_encode_args encode = make<jd_rq_encode_args>();
+  encode.x = tensor(JD_F32, {3, 8});
+  encode.codebooks = tensor(JD_F32, {2, 4, 8});
+  encode.codes = tensor(JD_I32, {3, 2});
+  encode.residual_norm = tensor(JD_F32, {3});
+  expect_no_allocation("jd_rq_encode_run", [&] { return jd_rq_encode_run(rq_plan, stream, &encode, &error); });
+  jd_rq_decode_args decode = make<jd_rq_decode_args>();
+  decode.codes = encode.codes;
+  decode.codebooks = encode.codebooks;
+  decode.out = encode.x;
+  expect_no_allocation("jd_rq_decode", [&] { return jd_rq_decode(stream, &decode, &error); });
+
   jd_target_attention_desc target = make<jd_target_attention_desc>();
   target.dtype = JD_F32;
   target.offset_dtype = JD_I32;

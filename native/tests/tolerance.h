@@ -72,6 +72,13 @@ inline double linear(int64_t k, double terms) {
   return 4.0 * (std::sqrt(static_cast<double>(k)) + 4.0) * unit_roundoff(JD_F32) * (terms + 1e-6);
 }
 
+// rq_encode: how much farther than the nearest a chosen code may lie, in squared distance: twice the error of two scores, each
+// an inner product of d terms and half a square (|r||c| + |c|^2 / 2), and what L roundings of the residual move it.
+inline double rq_distance(int64_t dim, double residual_square, double code_square) {
+  const double terms = std::sqrt(residual_square * code_square) + code_square + residual_square;
+  return 8.0 * (std::sqrt(static_cast<double>(dim)) + 4.0) * unit_roundoff(JD_F32) * terms + 1e-30;
+}
+
 }  // namespace jindou::tolerance
 
 #endif

@@ -10,6 +10,7 @@
 
 #include "attention/time_buckets.h"
 #include "core/row_formats.h"
+#include "cpu/kernels/rq_table.h"
 
 namespace jindou::cpu {
 
@@ -244,7 +245,8 @@ struct BlockKernels {
 };
 
 // All kernels of an instruction set.
-struct KernelTable : TargetAttentionKernels, HstuAttentionKernels, DecodeKernels, EmbeddingKernels, HashKernels, BlockKernels {
+struct KernelTable : TargetAttentionKernels, HstuAttentionKernels, DecodeKernels, EmbeddingKernels, HashKernels, RqKernels,
+                     BlockKernels {
   const char *isa;
 };
 

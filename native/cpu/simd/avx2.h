@@ -50,6 +50,7 @@ struct Avx2 {
   JD_SIMD M both(M a, M b) { return _mm256_and_ps(a, b); }
   JD_SIMD M either(M a, M b) { return _mm256_or_ps(a, b); }
   JD_SIMD F keep(M m, F x) { return _mm256_and_ps(m, x); }  // zero where m is not set
+  JD_SIMD F choose(M m, F a, F b) { return _mm256_blendv_ps(b, a, m); }  // a where m is set, b elsewhere
 
   // Bit i: p[i] == x, of eight.
   JD_SIMD uint32_t equal8(const int64_t *p, int64_t x) {

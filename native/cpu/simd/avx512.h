@@ -54,6 +54,7 @@ struct Avx512 {
   JD_SIMD M both(M a, M b) { return static_cast<M>(a & b); }
   JD_SIMD M either(M a, M b) { return static_cast<M>(a | b); }
   JD_SIMD F keep(M m, F x) { return _mm512_maskz_mov_ps(m, x); }
+  JD_SIMD F choose(M m, F a, F b) { return _mm512_mask_mov_ps(b, m, a); }
 
   // Bit i: p[i] == x, of eight.
   JD_SIMD uint32_t equal8(const int64_t *p, int64_t x) {

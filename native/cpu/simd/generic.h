@@ -52,6 +52,7 @@ struct Generic {
   JD_SIMD M both(M a, M b) { return a & b; }
   JD_SIMD M either(M a, M b) { return a | b; }
   JD_SIMD F keep(M m, F x) { return (F)((M)x & m); }
+  JD_SIMD F choose(M m, F a, F b) { return (F)(((M)a & m) | ((M)b & ~m)); }
 
   // Bit i: p[i] == x, of eight.
   JD_SIMD uint32_t equal8(const int64_t *p, int64_t x) {

@@ -12,6 +12,7 @@
 #include <jindou/paged_cache.h>
 #include <jindou/plan.h>
 #include <jindou/softmax_attention.h>
+#include <jindou/rq.h>
 #include <jindou/stream.h>
 #include <jindou/tensor.h>
 
