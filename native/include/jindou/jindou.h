@@ -11,8 +11,8 @@
 #include <jindou/hash_table.h>
 #include <jindou/paged_cache.h>
 #include <jindou/plan.h>
-#include <jindou/softmax_attention.h>
 #include <jindou/rq.h>
+#include <jindou/softmax_attention.h>
 #include <jindou/stream.h>
 #include <jindou/tensor.h>
 

@@ -255,6 +255,7 @@ def main():
     paged_cases(rng)
     head_dim_cases(np.random.default_rng(22))
     embedding_row_cases(np.random.default_rng(21))
+    rq_cases(np.random.default_rng(42))
 
 
 def e4m3(x):
@@ -453,6 +454,34 @@ def head_dim_cases(rng):
         out = hstu_attention(q.astype(np.float64), e["key"], e["value"], off, dim ** -0.5, 20, targets)
         case(f"cached_hstu_attention_paged_{kind}_d{dim}_v{dim_v}", "cached_hstu_attention",
              {"alpha": dim ** -0.5, "scaling_seqlen": 20}, inputs, {"out": out[rows]}, tolerance["f16"])
+
+
+def rq_cases(rng):
+    """Semantic ids. Vectors whose nearest code is nearest by little are left out: rounding may choose another there."""
+    def encode(x, codebooks):
+        codes, margin = np.zeros((len(x), len(codebooks))), np.full(len(x), np.inf)
+        for level, book in enumerate(codebooks.astype(np.float64)):
+            distances = ((x[:, None] - book) ** 2).sum(-1)
+            codes[:, level] = distances.argmin(1)
+            margin = np.minimum(margin, np.diff(np.sort(distances, 1)[:, :2], axis=1)[:, 0])
+            x = x - book[distances.argmin(1)]
+        return codes, np.linalg.norm(x, axis=1), margin
+
+    for kind, levels, codes, dim in (("f32", 3, 64, 32), ("bf16", 2, 50, 16)):
+        codebooks = (rng.uniform(-1, 1, (levels, codes, dim)) / 2.0 ** np.arange(levels)[:, None, None]).astype(np.float32)
+        x = rng.uniform(-1, 1, (40, dim)).astype(np.float32)
+        exact = (bf16(x)[1] if kind == "bf16" else x).astype(np.float64)
+        ids, norm, margin = encode(exact, codebooks)
+        keep = margin > 1e-3
+        case(f"rq_encode_{kind}", "rq_encode", {"dtype": kind}, {"x": x[keep], "codebooks": codebooks},
+             {"codes": ids[keep], "residual_norm": norm[keep]}, 1e-5)
+
+    ids = rng.integers(0, codes, (9, levels)).astype(np.int32)
+    out = sum(codebooks[level, ids[:, level]].astype(np.float64) for level in range(levels))
+    case("rq_decode", "rq_decode", {}, {"codes": ids, "codebooks": codebooks}, {"out": out}, 1e-6)
+    ids[3] = -1, codes
+    out[3] = 0
+    case("rq_decode_zero_bounds", "rq_decode", {"bounds": "zero"}, {"codes": ids, "codebooks": codebooks}, {"out": out}, 1e-6)
 
 
 if __name__ == "__main__":

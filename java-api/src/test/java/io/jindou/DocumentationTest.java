@@ -284,6 +284,22 @@ class DocumentationTest {
     }
 
     @Test
+    void rq() {
+        int levels = 3, codes = 256, dim = 64, n = 100;
+        // @start region="rq"
+        try (Tensor codebooks = Tensor.of(stream, new float[levels * codes * dim], levels, codes, dim);
+                RqEncode encode = RqEncode.plan(device, RqEncodeDesc.of(codebooks));
+                Tensor x = Tensor.of(stream, new float[n * dim], n, dim);
+                Tensor semanticIds = Tensor.create(device, DType.I32, n, levels);
+                Tensor decoded = Tensor.create(device, DType.F32, n, dim)) {
+            encode.run(stream, x, codebooks, semanticIds);
+            RqDecode.run(stream, semanticIds, codebooks, Bounds.STRICT, decoded);
+            stream.synchronize();
+        }
+        // @end
+    }
+
+    @Test
     void blocks() {
         // @start region="blocks"
         try (Tensor x = Tensor.of(stream, new float[] {1, 2, 3, 4}, 1, 4);

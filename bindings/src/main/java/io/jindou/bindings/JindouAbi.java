@@ -2852,6 +2852,188 @@ public class JindouAbi {
            throw new AssertionError("should not reach here", ex$);
         }
     }
+
+    private static class jd_rq_encode_plan {
+        public static final FunctionDescriptor DESC = FunctionDescriptor.of(
+            JindouAbi.C_INT,
+            JindouAbi.C_LONG,
+            JindouAbi.C_POINTER,
+            JindouAbi.C_POINTER,
+            JindouAbi.C_POINTER
+        );
+
+        public static final MemorySegment ADDR = JindouAbi.findOrThrow("jd_rq_encode_plan");
+
+        public static final MethodHandle HANDLE = Linker.nativeLinker().downcallHandle(ADDR, DESC);
+    }
+
+    /**
+     * Function descriptor for:
+     * {@snippet lang=c :
+     * jd_status jd_rq_encode_plan(jd_device device, const jd_rq_encode_desc *desc, jd_plan *plan, jd_error *error)
+     * }
+     */
+    public static FunctionDescriptor jd_rq_encode_plan$descriptor() {
+        return jd_rq_encode_plan.DESC;
+    }
+
+    /**
+     * Downcall method handle for:
+     * {@snippet lang=c :
+     * jd_status jd_rq_encode_plan(jd_device device, const jd_rq_encode_desc *desc, jd_plan *plan, jd_error *error)
+     * }
+     */
+    public static MethodHandle jd_rq_encode_plan$handle() {
+        return jd_rq_encode_plan.HANDLE;
+    }
+
+    /**
+     * Address for:
+     * {@snippet lang=c :
+     * jd_status jd_rq_encode_plan(jd_device device, const jd_rq_encode_desc *desc, jd_plan *plan, jd_error *error)
+     * }
+     */
+    public static MemorySegment jd_rq_encode_plan$address() {
+        return jd_rq_encode_plan.ADDR;
+    }
+
+    /**
+     * {@snippet lang=c :
+     * jd_status jd_rq_encode_plan(jd_device device, const jd_rq_encode_desc *desc, jd_plan *plan, jd_error *error)
+     * }
+     */
+    public static int jd_rq_encode_plan(long device, MemorySegment desc, MemorySegment plan, MemorySegment error) {
+        var mh$ = jd_rq_encode_plan.HANDLE;
+        try {
+            if (TRACE_DOWNCALLS) {
+                traceDowncall("jd_rq_encode_plan", device, desc, plan, error);
+            }
+            return (int)mh$.invokeExact(device, desc, plan, error);
+        } catch (Throwable ex$) {
+           throw new AssertionError("should not reach here", ex$);
+        }
+    }
+
+    private static class jd_rq_encode_run {
+        public static final FunctionDescriptor DESC = FunctionDescriptor.of(
+            JindouAbi.C_INT,
+            JindouAbi.C_LONG,
+            JindouAbi.C_LONG,
+            JindouAbi.C_POINTER,
+            JindouAbi.C_POINTER
+        );
+
+        public static final MemorySegment ADDR = JindouAbi.findOrThrow("jd_rq_encode_run");
+
+        public static final MethodHandle HANDLE = Linker.nativeLinker().downcallHandle(ADDR, DESC);
+    }
+
+    /**
+     * Function descriptor for:
+     * {@snippet lang=c :
+     * jd_status jd_rq_encode_run(jd_plan plan, jd_stream stream, const jd_rq_encode_args *args, jd_error *error)
+     * }
+     */
+    public static FunctionDescriptor jd_rq_encode_run$descriptor() {
+        return jd_rq_encode_run.DESC;
+    }
+
+    /**
+     * Downcall method handle for:
+     * {@snippet lang=c :
+     * jd_status jd_rq_encode_run(jd_plan plan, jd_stream stream, const jd_rq_encode_args *args, jd_error *error)
+     * }
+     */
+    public static MethodHandle jd_rq_encode_run$handle() {
+        return jd_rq_encode_run.HANDLE;
+    }
+
+    /**
+     * Address for:
+     * {@snippet lang=c :
+     * jd_status jd_rq_encode_run(jd_plan plan, jd_stream stream, const jd_rq_encode_args *args, jd_error *error)
+     * }
+     */
+    public static MemorySegment jd_rq_encode_run$address() {
+        return jd_rq_encode_run.ADDR;
+    }
+
+    /**
+     * {@snippet lang=c :
+     * jd_status jd_rq_encode_run(jd_plan plan, jd_stream stream, const jd_rq_encode_args *args, jd_error *error)
+     * }
+     */
+    public static int jd_rq_encode_run(long plan, long stream, MemorySegment args, MemorySegment error) {
+        var mh$ = jd_rq_encode_run.HANDLE;
+        try {
+            if (TRACE_DOWNCALLS) {
+                traceDowncall("jd_rq_encode_run", plan, stream, args, error);
+            }
+            return (int)mh$.invokeExact(plan, stream, args, error);
+        } catch (Throwable ex$) {
+           throw new AssertionError("should not reach here", ex$);
+        }
+    }
+
+    private static class jd_rq_decode {
+        public static final FunctionDescriptor DESC = FunctionDescriptor.of(
+            JindouAbi.C_INT,
+            JindouAbi.C_LONG,
+            JindouAbi.C_POINTER,
+            JindouAbi.C_POINTER
+        );
+
+        public static final MemorySegment ADDR = JindouAbi.findOrThrow("jd_rq_decode");
+
+        public static final MethodHandle HANDLE = Linker.nativeLinker().downcallHandle(ADDR, DESC);
+    }
+
+    /**
+     * Function descriptor for:
+     * {@snippet lang=c :
+     * jd_status jd_rq_decode(jd_stream stream, const jd_rq_decode_args *args, jd_error *error)
+     * }
+     */
+    public static FunctionDescriptor jd_rq_decode$descriptor() {
+        return jd_rq_decode.DESC;
+    }
+
+    /**
+     * Downcall method handle for:
+     * {@snippet lang=c :
+     * jd_status jd_rq_decode(jd_stream stream, const jd_rq_decode_args *args, jd_error *error)
+     * }
+     */
+    public static MethodHandle jd_rq_decode$handle() {
+        return jd_rq_decode.HANDLE;
+    }
+
+    /**
+     * Address for:
+     * {@snippet lang=c :
+     * jd_status jd_rq_decode(jd_stream stream, const jd_rq_decode_args *args, jd_error *error)
+     * }
+     */
+    public static MemorySegment jd_rq_decode$address() {
+        return jd_rq_decode.ADDR;
+    }
+
+    /**
+     * {@snippet lang=c :
+     * jd_status jd_rq_decode(jd_stream stream, const jd_rq_decode_args *args, jd_error *error)
+     * }
+     */
+    public static int jd_rq_decode(long stream, MemorySegment args, MemorySegment error) {
+        var mh$ = jd_rq_decode.HANDLE;
+        try {
+            if (TRACE_DOWNCALLS) {
+                traceDowncall("jd_rq_decode", stream, args, error);
+            }
+            return (int)mh$.invokeExact(stream, args, error);
+        } catch (Throwable ex$) {
+           throw new AssertionError("should not reach here", ex$);
+        }
+    }
     private static final int JD_MASK_NONE = (int)0L;
     /**
      * {@snippet lang=c :
@@ -3091,188 +3273,6 @@ public class JindouAbi {
         try {
             if (TRACE_DOWNCALLS) {
                 traceDowncall("jd_merge_attention_states", stream, args, error);
-            }
-            return (int)mh$.invokeExact(stream, args, error);
-        } catch (Throwable ex$) {
-           throw new AssertionError("should not reach here", ex$);
-        }
-    }
-
-    private static class jd_rq_encode_plan {
-        public static final FunctionDescriptor DESC = FunctionDescriptor.of(
-            JindouAbi.C_INT,
-            JindouAbi.C_LONG,
-            JindouAbi.C_POINTER,
-            JindouAbi.C_POINTER,
-            JindouAbi.C_POINTER
-        );
-
-        public static final MemorySegment ADDR = JindouAbi.findOrThrow("jd_rq_encode_plan");
-
-        public static final MethodHandle HANDLE = Linker.nativeLinker().downcallHandle(ADDR, DESC);
-    }
-
-    /**
-     * Function descriptor for:
-     * {@snippet lang=c :
-     * jd_status jd_rq_encode_plan(jd_device device, const jd_rq_encode_desc *desc, jd_plan *plan, jd_error *error)
-     * }
-     */
-    public static FunctionDescriptor jd_rq_encode_plan$descriptor() {
-        return jd_rq_encode_plan.DESC;
-    }
-
-    /**
-     * Downcall method handle for:
-     * {@snippet lang=c :
-     * jd_status jd_rq_encode_plan(jd_device device, const jd_rq_encode_desc *desc, jd_plan *plan, jd_error *error)
-     * }
-     */
-    public static MethodHandle jd_rq_encode_plan$handle() {
-        return jd_rq_encode_plan.HANDLE;
-    }
-
-    /**
-     * Address for:
-     * {@snippet lang=c :
-     * jd_status jd_rq_encode_plan(jd_device device, const jd_rq_encode_desc *desc, jd_plan *plan, jd_error *error)
-     * }
-     */
-    public static MemorySegment jd_rq_encode_plan$address() {
-        return jd_rq_encode_plan.ADDR;
-    }
-
-    /**
-     * {@snippet lang=c :
-     * jd_status jd_rq_encode_plan(jd_device device, const jd_rq_encode_desc *desc, jd_plan *plan, jd_error *error)
-     * }
-     */
-    public static int jd_rq_encode_plan(long device, MemorySegment desc, MemorySegment plan, MemorySegment error) {
-        var mh$ = jd_rq_encode_plan.HANDLE;
-        try {
-            if (TRACE_DOWNCALLS) {
-                traceDowncall("jd_rq_encode_plan", device, desc, plan, error);
-            }
-            return (int)mh$.invokeExact(device, desc, plan, error);
-        } catch (Throwable ex$) {
-           throw new AssertionError("should not reach here", ex$);
-        }
-    }
-
-    private static class jd_rq_encode_run {
-        public static final FunctionDescriptor DESC = FunctionDescriptor.of(
-            JindouAbi.C_INT,
-            JindouAbi.C_LONG,
-            JindouAbi.C_LONG,
-            JindouAbi.C_POINTER,
-            JindouAbi.C_POINTER
-        );
-
-        public static final MemorySegment ADDR = JindouAbi.findOrThrow("jd_rq_encode_run");
-
-        public static final MethodHandle HANDLE = Linker.nativeLinker().downcallHandle(ADDR, DESC);
-    }
-
-    /**
-     * Function descriptor for:
-     * {@snippet lang=c :
-     * jd_status jd_rq_encode_run(jd_plan plan, jd_stream stream, const jd_rq_encode_args *args, jd_error *error)
-     * }
-     */
-    public static FunctionDescriptor jd_rq_encode_run$descriptor() {
-        return jd_rq_encode_run.DESC;
-    }
-
-    /**
-     * Downcall method handle for:
-     * {@snippet lang=c :
-     * jd_status jd_rq_encode_run(jd_plan plan, jd_stream stream, const jd_rq_encode_args *args, jd_error *error)
-     * }
-     */
-    public static MethodHandle jd_rq_encode_run$handle() {
-        return jd_rq_encode_run.HANDLE;
-    }
-
-    /**
-     * Address for:
-     * {@snippet lang=c :
-     * jd_status jd_rq_encode_run(jd_plan plan, jd_stream stream, const jd_rq_encode_args *args, jd_error *error)
-     * }
-     */
-    public static MemorySegment jd_rq_encode_run$address() {
-        return jd_rq_encode_run.ADDR;
-    }
-
-    /**
-     * {@snippet lang=c :
-     * jd_status jd_rq_encode_run(jd_plan plan, jd_stream stream, const jd_rq_encode_args *args, jd_error *error)
-     * }
-     */
-    public static int jd_rq_encode_run(long plan, long stream, MemorySegment args, MemorySegment error) {
-        var mh$ = jd_rq_encode_run.HANDLE;
-        try {
-            if (TRACE_DOWNCALLS) {
-                traceDowncall("jd_rq_encode_run", plan, stream, args, error);
-            }
-            return (int)mh$.invokeExact(plan, stream, args, error);
-        } catch (Throwable ex$) {
-           throw new AssertionError("should not reach here", ex$);
-        }
-    }
-
-    private static class jd_rq_decode {
-        public static final FunctionDescriptor DESC = FunctionDescriptor.of(
-            JindouAbi.C_INT,
-            JindouAbi.C_LONG,
-            JindouAbi.C_POINTER,
-            JindouAbi.C_POINTER
-        );
-
-        public static final MemorySegment ADDR = JindouAbi.findOrThrow("jd_rq_decode");
-
-        public static final MethodHandle HANDLE = Linker.nativeLinker().downcallHandle(ADDR, DESC);
-    }
-
-    /**
-     * Function descriptor for:
-     * {@snippet lang=c :
-     * jd_status jd_rq_decode(jd_stream stream, const jd_rq_decode_args *args, jd_error *error)
-     * }
-     */
-    public static FunctionDescriptor jd_rq_decode$descriptor() {
-        return jd_rq_decode.DESC;
-    }
-
-    /**
-     * Downcall method handle for:
-     * {@snippet lang=c :
-     * jd_status jd_rq_decode(jd_stream stream, const jd_rq_decode_args *args, jd_error *error)
-     * }
-     */
-    public static MethodHandle jd_rq_decode$handle() {
-        return jd_rq_decode.HANDLE;
-    }
-
-    /**
-     * Address for:
-     * {@snippet lang=c :
-     * jd_status jd_rq_decode(jd_stream stream, const jd_rq_decode_args *args, jd_error *error)
-     * }
-     */
-    public static MemorySegment jd_rq_decode$address() {
-        return jd_rq_decode.ADDR;
-    }
-
-    /**
-     * {@snippet lang=c :
-     * jd_status jd_rq_decode(jd_stream stream, const jd_rq_decode_args *args, jd_error *error)
-     * }
-     */
-    public static int jd_rq_decode(long stream, MemorySegment args, MemorySegment error) {
-        var mh$ = jd_rq_decode.HANDLE;
-        try {
-            if (TRACE_DOWNCALLS) {
-                traceDowncall("jd_rq_decode", stream, args, error);
             }
             return (int)mh$.invokeExact(stream, args, error);
         } catch (Throwable ex$) {

@@ -39,6 +39,8 @@ final class ParityOperators {
             entry("decode_attention", ParityPaged::decodeAttention),
             entry("embedding_bag", ParityOperators::embeddingBag),
             entry("hstu_attention", ParityOperators::hstuAttention),
+            entry("rq_decode", ParityIds::rqDecode),
+            entry("rq_encode", ParityIds::rqEncode),
             entry("target_attention", ParityOperators::targetAttention)));
 
     private static final Map<String, RowFormat> ROW_FORMATS = new TreeMap<>(Map.of(
