@@ -29,7 +29,7 @@
 #ifndef JINDOU_KERNELS_ATTENTION_HSTU_ATTENTION_H
 #define JINDOU_KERNELS_ATTENTION_HSTU_ATTENTION_H
 
-#include "attention/hstu_attention_problem.h"
+#include "attention/hstu_attention_rows.h"
 #include "attention/key_value_loop.h"
 #include "attention/silu.h"
 #include "attention/work_list.h"
@@ -133,7 +133,7 @@ struct HstuAttentionKernel {
             }
           }
           weigh_silu(scores, alpha);  // keys past the end are zeros, and SiLU(0) = 0
-          if (state == TileMask::kPartial) hide(scores, item, key);
+          if (state == TileMask::kPartial) hide_masked<Core>(scores, item, key);
         },
         [&](int, const char *slot) {
           if (state == TileMask::kEmpty) return;
@@ -144,7 +144,7 @@ struct HstuAttentionKernel {
         });
 
     // Phase 4: out.
-    store_out(p, item, acc);
+    store_hstu_rows<Core>(p, item, acc);
   }
 
   JD_DEVICE static bool is_paged(const Params &p) { return kOptions && p.pages.seq_lens != nullptr; }
@@ -244,36 +244,6 @@ struct HstuAttentionKernel {
           bias += time[p.bias.buckets->bucket(distance, p.bias.num_buckets)];
         }
         scores.at(r, i) = prim::fma(scores.at(r, i), p.alpha, bias);
-      }
-    }
-  }
-
-  JD_DEVICE static void hide(typename Core::Scores &scores, const HstuItem &item, int32_t key) {
-    const Place place;
-#pragma unroll
-    for (int r = 0; r < Core::Scores::kRows; ++r) {
-      const int32_t row = item.first_row + place.row(r);
-      const HstuMask::RowKeys seen = item.mask.row_keys(row);
-#pragma unroll
-      for (int i = 0; i < Core::Scores::kCount; ++i) {
-        if (!seen.contains(row, key + place.key(i))) scores.at(r, i) = 0.0f;
-      }
-    }
-  }
-
-  JD_DEVICE static void store_out(const Params &p, const HstuItem &item, typename Core::Accumulators &acc) {
-    const Place place;
-#pragma unroll
-    for (int r = 0; r < Core::Accumulators::kRows; ++r) {
-      const int32_t row = item.first_row + place.row(r);
-      if (row >= item.last_row) continue;
-      const int64_t token = item.first_query + row;
-      const float norm = p.attn_scale != nullptr ? p.attn_scale[token] : p.norm;
-      const int64_t at = p.out.at(token, item.head);
-#pragma unroll
-      for (int c = 0; c < Core::Accumulators::kColumns; c += 2) {
-        if (place.column(c) >= p.shape.dim_v) continue;
-        p.out.store_pair(at + place.column(c), acc.out(r, c) * norm, acc.out(r, c + 1) * norm);
       }
     }
   }

@@ -6,6 +6,7 @@
 #include <memory>
 
 #include "attention/fma_core.h"
+#include "attention/hopper_hstu_attention.h"
 #include "attention/hstu_attention.h"
 #include "attention/launch_support.h"
 #include "attention/mma_core.h"
@@ -37,6 +38,12 @@ using HstuAttentionOptionKernels =
                HstuAttentionF32<64, true>, HstuAttentionF32<96, true>, HstuAttentionF32<128, true>,
                HstuAttentionF32<256, true>>;
 
+// On a GPU of compute capability 9.0, bf16 without options.
+template <int kHeadDim>
+using HopperHstuAttentionBf16 = HopperHstuAttentionKernel<HopperCore<HopperTraits<kHeadDim>>>;
+using HopperHstuAttentionKernels =
+    KernelList<HopperHstuAttentionBf16<64>, HopperHstuAttentionBf16<128>, HopperHstuAttentionBf16<256>>;
+
 }  // namespace attention
 
 // No scratch but the table of time buckets.
@@ -44,7 +51,8 @@ struct HstuAttentionPlan : KernelPlan {
   HstuAttentionPlan(const PlanResources &resources, const jd_hstu_attention_desc &description)
       : KernelPlan(JDB_OP_HSTU_ATTENTION, resources), desc(description),
         shape{description.dtype, description.head_dim_qk, description.head_dim_v},
-        columns(attention::HstuAttentionKernels::columns(shape)) {}
+        columns(attention::HstuAttentionKernels::columns(shape)),
+        on_hopper(resources.hopper && attention::has_hopper_kernel<attention::HopperHstuAttentionKernels>(shape)) {}
 
   static jd_status create(const PlanResources &resources, const jd_hstu_attention_desc &desc, KernelPlan **plan,
                           jd_error *error) {
@@ -63,6 +71,8 @@ struct HstuAttentionPlan : KernelPlan {
     snprintf(text, capacity, "hstu_attention %s, head dims %d and %d in %d: %s, tiles of %s keys",
              attention::dtype_name(desc.dtype), desc.head_dim_qk, desc.head_dim_v, columns,
              attention::core_name(desc.dtype), attention::tile_names(desc.dtype, columns));
+    if (on_hopper)
+      attention::append_hopper_text(text, capacity, "without biases and pages, rows that the copy engine can address", columns);
   }
 
   // Rows of the tiles of a run.
@@ -78,6 +88,7 @@ struct HstuAttentionPlan : KernelPlan {
   const jd_hstu_attention_desc desc;
   const attention::HeadShape shape;
   const int32_t columns;
+  const bool on_hopper;
   const TimeBuckets *buckets = nullptr;
 };
 
@@ -114,11 +125,10 @@ inline HstuPages hstu_pages(const HstuAttentionPlan &plan, const jdb_hstu_attent
 }
 
 // Parameters of any of the kernels.
-template <class Kernel, class Exec>
-typename Kernel::Params hstu_attention_params(Exec &exec, const HstuAttentionPlan &plan, const jdb_hstu_attention_args &args) {
-  using Element = typename Kernel::Element;
+template <class Element, class Exec>
+HstuAttentionParams<Element> hstu_attention_params(Exec &exec, const HstuAttentionPlan &plan, const jdb_hstu_attention_args &args) {
   const jd_hstu_attention_desc &desc = plan.desc;
-  typename Kernel::Params params{};
+  HstuAttentionParams<Element> params{};
   params.queries = rows_of<Element>(args.queries);
   params.keys = rows_of<Element>(args.keys);
   params.values = rows_of<Element>(args.values);
@@ -155,7 +165,7 @@ jd_status launch_hstu_attention_of(Exec &exec, const HstuAttentionPlan &plan, co
     using Kernel = typename decltype(tag)::type;
     const int64_t items = plan.items(args.batch, rows, tile_rows);
     status = exec.template launch<Kernel>(grid_for(items, kBlocksAMultiprocessor * plan.multiprocessors),
-                                          hstu_attention_params<Kernel>(exec, plan, args));
+                                          hstu_attention_params<typename Kernel::Element>(exec, plan, args));
   });
   return status;
 }
@@ -166,11 +176,36 @@ jd_status launch_hstu_attention_options(Exec &exec, const HstuAttentionPlan &pla
   return launch_hstu_attention_of<attention::HstuAttentionOptionKernels>(exec, plan, args, true);
 }
 
+// The kernels of sm_90a. `launched` stays false, and nothing is launched, where they do not serve: the portable ones do. In a file of its
+// own, too.
+template <class Exec>
+jd_status launch_hstu_attention_hopper(Exec &exec, const HstuAttentionPlan &plan, const jdb_hstu_attention_args &args, bool &launched) {
+  using namespace attention;
+  jd_status status = JD_OK;
+  HopperHstuAttentionKernels::select(plan.shape, kLargeTile, [&](auto tag) {
+    using Kernel = typename decltype(tag)::type;
+    HopperHstuParams params{};
+    const bool addressable = exec.tensor_map(tile_geometry(args.queries, Kernel::kTileRows, plan.buckets), &params.queries.map) &&
+                             exec.tensor_map(tile_geometry(args.keys, Kernel::kTileKeys, plan.buckets), &params.keys.map) &&
+                             exec.tensor_map(tile_geometry(args.values, Kernel::kTileKeys, plan.buckets), &params.values.map);
+    if (!addressable) return;
+    params.problem = hstu_attention_params<typename Kernel::Element>(exec, plan, args);
+    launched = true;
+    status = exec.template launch<Kernel>(grid_for(plan.items(args.batch, args.queries.shape[0], kLargeTile), plan.multiprocessors), params);
+  });
+  return status;
+}
+
 template <class Exec>
 jd_status launch_hstu_attention(Exec &exec, const HstuAttentionPlan &plan, const jdb_hstu_attention_args &args) {
   if (args.batch == 0) return JD_OK;
   if (args.key_pages.dtype != 0 || args.position_bias.dtype != 0 || args.time_bias.dtype != 0)
     return launch_hstu_attention_options(exec, plan, args);
+  if (plan.on_hopper) {
+    bool launched = false;
+    const jd_status status = launch_hstu_attention_hopper(exec, plan, args, launched);
+    if (launched) return status;
+  }
   return launch_hstu_attention_of<attention::HstuAttentionKernels>(exec, plan, args, false);
 }
 

@@ -5,6 +5,8 @@
 
 #include <algorithm>
 #include <cstdint>
+#include <cstdio>
+#include <cstring>
 
 #include "attention/jagged.h"
 #include "core/error.h"
@@ -76,6 +78,21 @@ inline OutRows out_rows_of(const jdb_tensor &tensor) {
 
 inline Offsets offsets_of(const jdb_tensor &tensor) { return Offsets{tensor.data, tensor.dtype == JD_I64}; }
 
+// How tiles of `box_rows` rows of a tensor [rows, heads, d] of 16-bit elements are copied by the copy engine: d as panels of 64 columns.
+// A stride of a dimension of one element may be any. Nothing is copied of a tensor without rows: `instead`, device memory, stands for it.
+inline prim::TensorGeometry tile_geometry(const jdb_tensor &tensor, int32_t box_rows, const void *instead) {
+  const auto bytes = [&](int dimension) {
+    const int64_t stride = stride_of(tensor, dimension);
+    return static_cast<uint64_t>(stride != 0 ? stride * 2 : 128);
+  };
+  const auto d = static_cast<uint64_t>(tensor.shape[2]);
+  const bool empty = tensor.shape[0] == 0;
+  return prim::TensorGeometry{empty ? instead : tensor.data,
+                              {64, empty ? 1 : static_cast<uint64_t>(tensor.shape[0]), d / 64, static_cast<uint64_t>(tensor.shape[1])},
+                              {bytes(0), 128, bytes(1)},
+                              {64, static_cast<uint32_t>(box_rows), static_cast<uint32_t>(d / 64), 1}};
+}
+
 // Large enough to be "more than any launch has", small enough to multiply by another such number.
 constexpr int64_t kMany = int64_t{1} << 31;
 
@@ -124,6 +141,18 @@ inline const char *tile_names(int32_t dtype, int32_t columns) {
          : columns > 128 ? "64 rows x 32"
          : columns >= 96 ? "128 or 64 rows x 32"
                          : "128 or 64 rows x 64";
+}
+
+// Whether the kernels of sm_90a have this shape: bf16, both head dims equal to the columns of one of them.
+template <class HopperKernels>
+bool has_hopper_kernel(const HeadShape &shape) {
+  return shape.dtype == JD_BF16 && shape.dim_qk == shape.dim_v && HopperKernels::columns(shape) == shape.dim_qk;
+}
+// For descriptions of plans: after the portable kernels'.
+inline void append_hopper_text(char *text, size_t capacity, const char *where, int32_t columns) {
+  const size_t length = strlen(text);
+  snprintf(text + length, capacity - length, "; %s: wgmma of sm_90a, tiles of %s keys", where,
+           columns > 128 ? "128 rows x 64" : "128 rows x 128");
 }
 
 // Blocks a multiprocessor in a grid: enough for the hardware's scheduler to even out items of different length.

@@ -52,6 +52,17 @@ JD_DEVICE JD_INLINE void keep(float (&values)[kCount]) {
 #endif
 }
 
+// Left operands of asynchronous products: before wgmma_fence.
+template <int kCount>
+JD_DEVICE JD_INLINE void keep(uint32_t (&values)[kCount]) {
+#if defined(__CUDACC__)
+#pragma unroll
+  for (int i = 0; i < kCount; ++i) asm volatile("" : "+r"(values[i])::"memory");
+#else
+  (void)values;
+#endif
+}
+
 }  // namespace jindou::prim
 
 #endif

@@ -50,6 +50,17 @@ JD_DEVICE JD_INLINE float max(float a, float b) { return fmaxf(a, b); }
 JD_DEVICE JD_INLINE float min(float a, float b) { return fminf(a, b); }
 JD_DEVICE JD_INLINE float abs(float x) { return fabsf(x); }
 
+// The larger; of a number and a NaN, the NaN.
+JD_DEVICE JD_INLINE float max_or_nan(float a, float b) {
+#if defined(__CUDACC__)
+  float y;
+  asm("max.NaN.f32 %0, %1, %2;" : "=f"(y) : "f"(a), "f"(b));
+  return y;
+#else
+  return a != a ? a : b != b ? b : fmaxf(a, b);
+#endif
+}
+
 // -- approximate ---------------------------------------------------------------------------------------------------------
 // 2^x, relative error below 2^-22. exp2_approx(-infinity) = 0.
 JD_DEVICE JD_INLINE float exp2_approx(float x) {

@@ -37,6 +37,7 @@ struct HstuCase {
   // How it runs.
   uint64_t simt_seed = 0;
   int32_t multiprocessors = 2;
+  bool hopper = false;  // the kernels of sm_90a, where there are any
 
   int64_t rows() const { return offsets_of_lengths(lengths).back(); }
 
@@ -144,7 +145,9 @@ inline HstuOutcome run(const HstuCase &c) {
   HstuOutcome outcome{};
   {
     KernelPlan *made = nullptr;
-    EXPECT_EQ(HstuAttentionPlan::create(memory.resources(c.multiprocessors), desc_of(c), &made, &error), JD_OK);
+    PlanResources resources = memory.resources(c.multiprocessors);
+    resources.hopper = c.hopper;
+    EXPECT_EQ(HstuAttentionPlan::create(resources, desc_of(c), &made, &error), JD_OK) << error.message;
     const std::unique_ptr<KernelPlan> plan(made);
     const auto &hstu = static_cast<const HstuAttentionPlan &>(*plan);
     outcome.tile_rows = hstu.tile_rows(args.batch, c.rows(), false);

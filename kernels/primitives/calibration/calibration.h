@@ -148,7 +148,7 @@ class Cases {
     for (uint32_t &u : operands) {  // the two do not agree on signalling NaNs, which no arithmetic makes
       if ((u & 0x7fffffffu) == 0x7f800001u) u = 0x7fc00000u;
     }
-    add<ExactMath>("exact_math", kSameFloats, kFour, operands, 1536);
+    add<ExactMath>("exact_math", kSameFloats, kFour, operands, 1792);
     add_function<Function::exp2>("exp2_approx", kApproximate, -20, 0,
                                  {-inf, inf, 0.0f, 1.0f, -126.0f, -127.0f, -149.0f, 128.0f, NAN, 1e-40f});
     add_function<Function::exp>("exp_approx", kApproximateExp, -80, 80, {-inf, inf, 0.0f, 1.0f, -0.0f, NAN});

@@ -69,17 +69,18 @@ struct BitCounts : KernelBase<64> {
   }
 };
 
-// in: [n][3] floats a, b, c; out: [n][6].
+// in: [n][3] floats a, b, c; out: [n][7].
 struct ExactMath : KernelBase<64> {
   JD_DEVICE static void run(const Words &p, char *) {
     const int i = linear_thread();
     const float a = prim::as_float(p.in[3 * i]), b = prim::as_float(p.in[3 * i + 1]), c = prim::as_float(p.in[3 * i + 2]);
-    p.out[6 * i + 0] = prim::as_uint(prim::fma(a, b, c));
-    p.out[6 * i + 1] = prim::as_uint(prim::div(a, b));
-    p.out[6 * i + 2] = prim::as_uint(prim::sqrt(prim::abs(c)));
-    p.out[6 * i + 3] = prim::as_uint(prim::max(a, b));
-    p.out[6 * i + 4] = prim::as_uint(prim::min(a, b));
-    p.out[6 * i + 5] = prim::as_uint(prim::abs(a));
+    p.out[7 * i + 0] = prim::as_uint(prim::fma(a, b, c));
+    p.out[7 * i + 1] = prim::as_uint(prim::div(a, b));
+    p.out[7 * i + 2] = prim::as_uint(prim::sqrt(prim::abs(c)));
+    p.out[7 * i + 3] = prim::as_uint(prim::max(a, b));
+    p.out[7 * i + 4] = prim::as_uint(prim::min(a, b));
+    p.out[7 * i + 5] = prim::as_uint(prim::abs(a));
+    p.out[7 * i + 6] = prim::as_uint(prim::max_or_nan(a, b));
   }
 };
 

@@ -5,6 +5,8 @@ namespace jindou {
 
 extern template jd_status launch_hstu_attention_options(simt_backend::Executor &, const HstuAttentionPlan &,
                                                       const jdb_hstu_attention_args &);
+extern template jd_status launch_hstu_attention_hopper(simt_backend::Executor &, const HstuAttentionPlan &,
+                                                      const jdb_hstu_attention_args &, bool &);
 template jd_status launch_hstu_attention(simt_backend::Executor &, const HstuAttentionPlan &, const jdb_hstu_attention_args &);
 
 }  // namespace jindou

@@ -1,0 +1,144 @@
+// hstu_attention on sm_90a, for bf16: the function of hstu_attention.h (without biases and pages) with tensor copies and wgmma.
+//
+//   a_ij = SiLU(alpha * q_i . k_j) * norm_i * m_ij      out_i = sum_j a_ij v_j
+//
+// Shapes: queries, keys, values [total, H, d], out [total, H, d] in bf16 or f32; d = 64, 128, 256.
+//
+// One block a multiprocessor: a producer warp and two consumer warpgroups of 64 query rows (hopper_pipeline.h), over the items that the
+// schedule gives it (hopper_schedule.h): tiles of 128 rows of one sequence and head. Tiles of 128 keys (64 at d = 256). No tile is copied
+// that the mask empties for both warpgroups, none multiplied that it empties for the one; only tiles that are neither full nor empty, or
+// end the sequence, are masked element by element.
+//
+// FLOPs 4 * d * H * allowed pairs. A pair needs 4 d / 4096 clocks of a multiprocessor's tensor cores, and 1.5 special functions (exp2,
+// half a reciprocal) at 16 a clock: 0.094; so d = 64 (0.0625) is bound by the special functions, d = 128 (0.125) and 256 by the tensor
+// cores. Bytes: queries and out once, keys and values rows / 128 / 2 times from L2 (causal): 128 FLOPs a byte of L2.
+#ifndef JINDOU_KERNELS_ATTENTION_HOPPER_HSTU_ATTENTION_H
+#define JINDOU_KERNELS_ATTENTION_HOPPER_HSTU_ATTENTION_H
+
+#include "attention/hopper_pipeline.h"
+#include "attention/hopper_schedule.h"
+#include "attention/hstu_attention_rows.h"
+#include "attention/silu.h"
+
+namespace jindou::attention {
+
+struct HopperHstuParams {
+  TileSource queries, keys, values;  // boxes of kRows, kKeys, kKeys rows
+  HstuAttentionParams<uint16_t> problem;
+};
+
+template <class Core>
+struct HopperHstuAttentionKernel {
+  using Params = HopperHstuParams;
+  static constexpr bool kHopper = true;
+  static constexpr int kThreads = Core::kThreads;
+  static constexpr int kMinBlocks = 1;
+  using Element = uint16_t;  // bf16
+  static constexpr int32_t kColumns = Core::kD;
+  static constexpr int32_t kTileRows = Core::kRows;
+  static constexpr int32_t kTileKeys = Core::kKeys;
+
+  struct Shared {
+    HopperShared<Core, HstuItem> pipeline;
+    HopperSchedule schedule;
+  };
+  static constexpr size_t shared_bytes() { return sizeof(Shared); }
+
+  JD_DEVICE static void run(const Params &p, char *shared_memory) {
+    Shared &shared = *reinterpret_cast<Shared *>(shared_memory);
+    shared.pipeline.init();
+    shared.schedule.sum(p.problem.batch, p.problem.heads, [&](int64_t b) {
+      const HstuSequence sequence = read_hstu_sequence(p.problem, b);
+      if (sequence.fault.fault != JDB_FAULT_NONE && prim::block_idx().x == 0) report_fault(p.problem.sink, sequence.fault);
+      return costs(p.problem, sequence);
+    });
+    const int warp = prim::shfl(prim::warp_id(), 0);
+    if (warp < 4) {
+      prim::give_up_registers<Core::kProducerRegisters>();
+      if (warp == 0) produce(p, shared);
+    } else {
+      prim::take_registers<Core::kConsumerRegisters>();
+      consume(p.problem, shared.pipeline);
+    }
+  }
+
+ private:
+  using Producer = HopperProducer<Core, HstuItem>;
+  using Consumer = HopperConsumer<Core, HstuItem>;
+
+  // What the mask leaves a tile of rows, about: earlier keys, or all, within the window, without the targets.
+  JD_DEVICE static TileCosts costs(const HstuAttentionParams<uint16_t> &p, const HstuSequence &sequence) {
+    const auto tiles = [](int64_t rows) { return static_cast<int32_t>((rows + Core::kRows - 1) / Core::kRows); };
+    const int32_t n = sequence.rows.length;
+    int32_t most = tiles(n - sequence.targets) + (sequence.targets > 0 ? 1 : 0);
+    if (p.mask.max_attn_len > 0) {
+      const int32_t near = tiles((p.mask.causal != 0 ? 1 : 2) * int64_t{p.mask.max_attn_len}) + 1;
+      most = near < most ? near : most;
+    }
+    return TileCosts{tiles(sequence.queries.length), p.mask.causal != 0 ? tiles(n - sequence.queries.length) : most, most};
+  }
+
+  JD_DEVICE static void produce(const Params &p, Shared &shared) {
+    prim::prefetch_tensor_map(p.queries.map);
+    prim::prefetch_tensor_map(p.keys.map);
+    prim::prefetch_tensor_map(p.values.map);
+    Producer producer(shared.pipeline);
+    shared.schedule.for_each_item(
+        p.problem.batch, p.problem.heads, [&](int64_t b) { return costs(p.problem, read_hstu_sequence(p.problem, b)); },
+        [&](int64_t b, int32_t head, int32_t tile) {
+          const HstuItem &item = producer.begin_item([&](HstuItem &made) {
+            const int32_t tiles = (read_hstu_sequence(p.problem, b).queries.length + Core::kRows - 1) / Core::kRows;
+            made = read_hstu_item<Core::kRows, Core::kKeys>(p.problem, b, static_cast<uint32_t>((tiles - 1 - tile) * p.problem.heads + head));
+          });
+          producer.copy_queries(p.queries, item.first_query + item.first_row, head);
+          for (int32_t i = 0; i < item.tiles; ++i) {
+            const int32_t key = item.tile(i) * Core::kKeys;
+            producer.template copy_tile<false>(p.keys, item.sequence.begin + key, head, 0);
+            producer.template copy_tile<true>(p.values, item.sequence.begin + key, head, item.sequence.length - key);
+          }
+        });
+    producer.begin_item([](HstuItem &made) { made.tiles = -1; });
+    producer.end();
+  }
+
+  JD_DEVICE static void consume(const HstuAttentionParams<uint16_t> &p, HopperShared<Core, HstuItem> &shared) {
+    Consumer consumer(shared);
+    for (;;) {
+      const HstuItem &item = consumer.next_item();
+      const int tiles = prim::shfl(item.tiles, 0);
+      if (tiles < 0) return;
+      const int group = prim::shfl(typename Core::Place().group, 0);
+      typename Core::Accumulators acc;
+#pragma unroll
+      for (float &sum : acc.sums) sum = 0.0f;
+      TileMask state = TileMask::kEmpty;
+      hopper_loop<Core>(
+          consumer, shared.queries, group, tiles, acc,
+          [&](int tile) {
+            state = static_cast<TileMask>(prim::shfl(static_cast<int>(classify(item, group, item.tile(tile) * Core::kKeys)), 0));
+            return state == TileMask::kEmpty;
+          },
+          [&](int tile, typename Core::Scores &scores) {
+            // Before the weights are computed: a pair of them shares a reciprocal, and SiLU(0) = 0.
+            if (state == TileMask::kPartial) hide_masked<Core>(scores, item, item.tile(tile) * Core::kKeys);
+            weigh_silu_by_twos(scores, p.alpha);
+          },
+          [](typename Core::Accumulators &) {});
+      store_hstu_rows<Core>(p, item, acc);
+    }
+  }
+
+  // What the mask leaves this warpgroup of a tile of keys. One that ends the sequence holds rows of others: masked.
+  JD_DEVICE static TileMask classify(const HstuItem &item, int group, int32_t key) {
+    const int32_t first = item.first_row + group * 64;
+    if (first >= item.last_row) return TileMask::kEmpty;
+    const int32_t last = item.last_row - first < 64 ? item.last_row : first + 64;
+    const bool ends = item.sequence.length - key < Core::kKeys;
+    const TileMask state = item.mask.classify(first, last, key, ends ? item.sequence.length : key + Core::kKeys);
+    return ends && state == TileMask::kFull ? TileMask::kPartial : state;
+  }
+};
+
+}  // namespace jindou::attention
+
+#endif

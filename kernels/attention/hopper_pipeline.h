@@ -1,0 +1,246 @@
+// How the warpgroups of a Hopper kernel hand tiles to each other. The first warpgroup gives up its registers; one warp of it, the
+// producer, has tiles of keys and values copied into a ring of slots and queries into a tile of their own; the other warpgroups, the
+// consumers, multiply.
+//
+//   slot:     full  (1 arrival and its bytes)          empty (an arrival of each consumer warp)
+//   queries:  full, empty likewise; with them comes what the work is, an item in shared memory
+//   tail:     the copy of a tile of values that ends a sequence, until its rows past the end are zeros
+//
+// A tile's rows past its sequence's end are another sequence's. Scores of such keys are masked; but a weight of 0 does not hide a NaN,
+// so the producer zeroes such rows of values before the consumers see the slot.
+//
+// Items are double-buffered although queries are not: an item is overwritten by the second after it, whose queries are not copied before
+// every consumer has let go of the queries of the one between, hence has finished the first.
+#ifndef JINDOU_KERNELS_ATTENTION_HOPPER_PIPELINE_H
+#define JINDOU_KERNELS_ATTENTION_HOPPER_PIPELINE_H
+
+#include "attention/hopper_core.h"
+
+namespace jindou::attention {
+
+// A tensor [rows, heads, d] as kernels copy tiles of it.
+struct TileSource {
+  prim::TensorMap map;
+
+  // Rows from `token` on, all columns of a head.
+  JD_DEVICE void copy(char *target, int64_t token, int32_t head, prim::Mbarrier *barrier) const {
+    prim::tensor_copy(target, map, 0, static_cast<int32_t>(token), 0, head, barrier);
+  }
+};
+
+// Where in the ring, and in which round of it.
+template <int kSlots>
+struct RingPosition {
+  int slot = 0;
+  uint32_t parity = 0;  // of the round
+
+  JD_DEVICE void advance() {
+    if (++slot == kSlots) {
+      slot = 0;
+      parity ^= 1;
+    }
+  }
+};
+
+template <class Core, class Item>
+struct HopperShared {
+  alignas(1024) char queries[Core::kQueryBytes];
+  alignas(1024) char ring[Core::kSlots][Core::kSlotBytes];
+  prim::Mbarrier full[Core::kSlots], empty[Core::kSlots], queries_full, queries_empty, tail;
+  alignas(16) char items[2][(sizeof(Item) + 15) / 16 * 16];
+
+  JD_DEVICE Item &item(uint32_t number) { return *reinterpret_cast<Item *>(items[number & 1]); }
+
+  // All threads.
+  JD_DEVICE void init() {
+    if (prim::thread_idx().x == 0) {
+      constexpr int kConsumerWarps = 4 * Core::kConsumers;
+      for (int s = 0; s < Core::kSlots; ++s) {
+        prim::mbarrier_init(&full[s], 1);
+        prim::mbarrier_init(&empty[s], kConsumerWarps);
+      }
+      prim::mbarrier_init(&queries_full, 1);
+      prim::mbarrier_init(&queries_empty, kConsumerWarps);
+      prim::mbarrier_init(&tail, 1);
+      prim::fence_mbarrier_init();
+    }
+    prim::sync_threads();
+  }
+};
+
+// The producer warp's end. All its lanes call everything.
+template <class Core, class Item>
+class HopperProducer {
+ public:
+  using Shared = HopperShared<Core, Item>;
+
+  JD_DEVICE explicit HopperProducer(Shared &shared) : shared_(shared), leads_(prim::elect_one()) {}
+
+  // Begins an item: make(item) fills it, by one lane. All lanes may read it then.
+  template <class Make>
+  JD_DEVICE const Item &begin_item(const Make &make) {
+    prim::mbarrier_wait(&shared_.queries_empty, (items_ + 1) & 1);
+    Item &item = shared_.item(items_);
+    if (leads_) make(item);
+    prim::sync_warp();
+    return item;
+  }
+
+  // Hands the item to the consumers, with queries: rows from `token` on.
+  JD_DEVICE void copy_queries(const TileSource &queries, int64_t token, int32_t head) {
+    if (leads_) {
+      prim::mbarrier_arrive_expect(&shared_.queries_full, Core::kQueryBytes);
+      queries.copy(shared_.queries, token, head, &shared_.queries_full);
+    }
+    ++items_;
+  }
+
+  // Hands an item without queries: the last.
+  JD_DEVICE void end() {
+    if (leads_) prim::mbarrier_arrive(&shared_.queries_full);
+  }
+
+  // The next slot of the ring: rows from `token` on. With kZeroes those from `valid` on become zeros.
+  template <bool kZeroes>
+  JD_DEVICE void copy_tile(const TileSource &source, int64_t token, int32_t head, int32_t valid) {
+    prim::mbarrier_wait(&shared_.empty[at_.slot], at_.parity ^ 1);
+    char *slot = shared_.ring[at_.slot];
+    const bool tail = kZeroes && valid < Core::kKeys;
+    prim::Mbarrier *barrier = tail ? &shared_.tail : &shared_.full[at_.slot];
+    if (leads_) {
+      prim::mbarrier_arrive_expect(barrier, Core::kSlotBytes);
+      source.copy(slot, token, head, barrier);
+    }
+    if (tail) {
+      prim::mbarrier_wait(&shared_.tail, tails_ & 1);
+      ++tails_;
+      for (int panel = 0; panel < Core::kPanels; ++panel) {  // whole rows: the swizzle does not matter
+        for (int i = valid * 8 + prim::lane_id(); i < Core::kKeys * 8; i += 32)
+          prim::store_shared16(slot + panel * Core::kKeys * 128 + i * 16, prim::Vec4u{0, 0, 0, 0});
+      }
+      prim::fence_proxy_async();
+      prim::sync_warp();
+      if (leads_) prim::mbarrier_arrive(&shared_.full[at_.slot]);
+    }
+    prim::sync_warp();  // a lane still at the wait would miss its phase if the others went round
+    at_.advance();
+  }
+
+ private:
+  Shared &shared_;
+  const bool leads_;
+  uint32_t items_ = 0, tails_ = 0;
+  RingPosition<Core::kSlots> at_;
+};
+
+// A consumer warpgroup's end.
+template <class Core, class Item>
+class HopperConsumer {
+ public:
+  using Shared = HopperShared<Core, Item>;
+  using Position = RingPosition<Core::kSlots>;
+
+  JD_DEVICE explicit HopperConsumer(Shared &shared) : shared_(shared) {}
+
+  // The next item, its queries there.
+  JD_DEVICE const Item &next_item() {
+    prim::mbarrier_wait(&shared_.queries_full, items_ & 1);
+    return shared_.item(items_++);
+  }
+  // Nothing of this warpgroup reads the queries any more.
+  JD_DEVICE void release_queries() const {
+    prim::sync_warp();
+    arrive(&shared_.queries_empty);
+  }
+
+  // The next slot of the ring, in order; each must be waited for and released.
+  JD_DEVICE Position next() {
+    const Position position = at_;
+    at_.advance();
+    return position;
+  }
+  JD_DEVICE const char *wait(const Position &position) const {
+    prim::mbarrier_wait(&shared_.full[position.slot], position.parity);
+    return shared_.ring[position.slot];
+  }
+  // After a product, where the lanes of the warp came together.
+  JD_DEVICE void release(const Position &position) const { arrive(&shared_.empty[position.slot]); }
+  JD_DEVICE void skip() {
+    const Position position = next();
+    wait(position);  // so that the release counts in its own round
+    prim::sync_warp();  // and every lane has seen it
+    release(position);
+  }
+
+ private:
+  JD_DEVICE static void arrive(prim::Mbarrier *barrier) {
+    if (prim::lane_id() == 0) prim::mbarrier_arrive(barrier);
+  }
+
+  Shared &shared_;
+  uint32_t items_ = 0;
+  Position at_;
+};
+
+// The consumers' loop over `tiles` tiles of keys and values:
+//
+//   scores = queries . keys^T; weigh; out += weights . values
+//
+// in which the first product of a tile runs on the tensor cores together with the second of the tile before, and while the weights of a
+// tile are computed that second product goes on. skips(tile): nothing of it concerns this warpgroup; the tiles between two such are a run.
+// weigh(tile, scores) turns scores into weights; before_values(acc) follows it when no product is on its way. All of them, and `tiles`, must
+// give all lanes of a warp the same, known to the compiler (prim::shfl): products in branches that may diverge are not overlapped.
+template <class Core, class Consumer, class Skips, class Weigh, class BeforeValues>
+JD_DEVICE void hopper_loop(Consumer &consumer, const char *queries, int group, int tiles, typename Core::Accumulators &acc,
+                           const Skips &skips, const Weigh &weigh, const BeforeValues &before_values) {
+  typename Core::Scores scores;
+  typename Core::Weights weights;
+#pragma unroll
+  for (int i = 0; i < Core::kKeys / 2; ++i) scores.sums[i] = 0.0f;
+  for (int tile = 0; tile < tiles;) {
+    if (skips(tile)) {
+      consumer.skip();
+      consumer.skip();
+      ++tile;
+      continue;
+    }
+    // The first of a run.
+    typename Consumer::Position keys = consumer.next(), values = consumer.next();
+    const char *slot = consumer.wait(keys);
+    Core::multiply_keys(scores, queries, group, slot);
+    prim::wgmma_wait<0>();
+    prim::keep(scores.sums);
+    consumer.release(keys);
+    weigh(tile, scores);
+    before_values(acc);
+    weights.pack(scores);
+
+    for (++tile; tile < tiles && !skips(tile); ++tile) {
+      keys = consumer.next();
+      slot = consumer.wait(keys);
+      prim::keep(acc.sums);
+      Core::multiply_keys(scores, queries, group, slot);
+      Core::multiply_values(acc, weights, consumer.wait(values));
+      prim::wgmma_wait<1>();
+      prim::keep(scores.sums);
+      consumer.release(keys);
+      weigh(tile, scores);
+      prim::wgmma_wait<0>();
+      prim::keep(acc.sums);
+      consumer.release(values);
+      before_values(acc);
+      weights.pack(scores);
+      values = consumer.next();
+    }
+    prim::keep(acc.sums);
+    Core::multiply_values(acc, weights, consumer.wait(values));
+    prim::wgmma_wait<0>();
+    prim::keep(acc.sums);
+    consumer.release(values);
+  }
+  consumer.release_queries();
+}
+
+}  // namespace jindou::attention
+
+#endif

@@ -1,0 +1,44 @@
+// What the hstu_attention kernels do to the scores and rows a thread holds, whatever core multiplies them.
+#ifndef JINDOU_KERNELS_ATTENTION_HSTU_ATTENTION_ROWS_H
+#define JINDOU_KERNELS_ATTENTION_HSTU_ATTENTION_ROWS_H
+
+#include "attention/hstu_attention_problem.h"
+
+namespace jindou::attention {
+
+// Scores, or weights, of pairs the mask forbids become 0, whatever they were. `key`: the tile's first.
+template <class Core>
+JD_DEVICE void hide_masked(typename Core::Scores &scores, const HstuItem &item, int32_t key) {
+  const typename Core::Place place;
+#pragma unroll
+  for (int r = 0; r < Core::Scores::kRows; ++r) {
+    const int32_t row = item.first_row + place.row(r);
+    const HstuMask::RowKeys seen = item.mask.row_keys(row);
+#pragma unroll
+    for (int i = 0; i < Core::Scores::kCount; ++i) {
+      if (!seen.contains(row, key + place.key(i))) scores.at(r, i) = 0.0f;
+    }
+  }
+}
+
+template <class Core, class T>
+JD_DEVICE void store_hstu_rows(const HstuAttentionParams<T> &p, const HstuItem &item, typename Core::Accumulators &acc) {
+  const typename Core::Place place;
+#pragma unroll
+  for (int r = 0; r < Core::Accumulators::kRows; ++r) {
+    const int32_t row = item.first_row + place.row(r);
+    if (row >= item.last_row) continue;
+    const int64_t token = item.first_query + row;
+    const float norm = p.attn_scale != nullptr ? p.attn_scale[token] : p.norm;
+    const int64_t at = p.out.at(token, item.head);
+#pragma unroll
+    for (int c = 0; c < Core::Accumulators::kColumns; c += 2) {
+      if (place.column(c) >= p.shape.dim_v) continue;
+      p.out.store_pair(at + place.column(c), acc.out(r, c) * norm, acc.out(r, c + 1) * norm);
+    }
+  }
+}
+
+}  // namespace jindou::attention
+
+#endif
