@@ -21,8 +21,8 @@ struct HopperTraits {
   static constexpr int kRows = 64 * kConsumers;
   static constexpr int kKeys = kD > 128 ? 64 : 128;
   static constexpr int kSlots = kD <= 64 ? 8 : kD <= 128 ? 6 : 4;
-  static constexpr int kProducerRegisters = 40;
-  static constexpr int kConsumerRegisters = 232;
+  static constexpr int kProducerRegisters = kD > 128 ? 40 : 56;
+  static constexpr int kConsumerRegisters = kD > 128 ? 232 : 224;
 };
 
 template <class Traits>
@@ -87,6 +87,25 @@ struct HopperCore : Traits {
     float sums[T::kD / 2];
     JD_DEVICE float &out(int r, int c) { return sums[c / 2 * 4 + r * 2 + c % 2]; }
   };
+
+  // One thread's part of query row . key: every fourth chunk of 16 bytes.
+  JD_DEVICE static float dot(const char *queries, const Place &place, int row, const Element *key) {
+    float sum = 0.0f;
+#pragma unroll 1
+    for (int chunk = place.quad; chunk < T::kD / 8; chunk += 4) {
+      const prim::Vec4u a = prim::load_shared16(queries + chunk / 8 * T::kRows * 128 + row * 128 + (chunk % 8 ^ row % 8) * 16);
+      const prim::Vec4u b = prim::load16(key + chunk * 8);
+      const uint32_t x[4] = {a.x, a.y, a.z, a.w}, y[4] = {b.x, b.y, b.z, b.w};
+#pragma unroll
+      for (int i = 0; i < 4; ++i) {
+        float x0, x1, y0, y1;
+        prim::unpack2<prim::bf16>(x[i], x0, x1);
+        prim::unpack2<prim::bf16>(y[i], y0, y1);
+        sum = prim::fma(x1, y1, prim::fma(x0, y0, sum));
+      }
+    }
+    return sum;
+  }
 
   // scores = queries . keys^T of this warpgroup's 64 rows, one group of products. Each group has a fence of its own: where the compiler
   // cannot see one close by, it inserts it, and lets no two groups overlap.

@@ -90,7 +90,9 @@ struct HopperHstuAttentionKernel {
             const int32_t tiles = (read_hstu_sequence(p.problem, b).queries.length + Core::kRows - 1) / Core::kRows;
             made = read_hstu_item<Core::kRows, Core::kKeys>(p.problem, b, static_cast<uint32_t>((tiles - 1 - tile) * p.problem.heads + head));
           });
-          producer.copy_queries(p.queries, item.first_query + item.first_row, head);
+          producer.copy_queries([&](char *target, prim::Mbarrier *barrier) {
+            p.queries.copy(target, item.first_query + item.first_row, head, barrier);
+          });
           for (int32_t i = 0; i < item.tiles; ++i) {
             const int32_t key = item.tile(i) * Core::kKeys;
             producer.template copy_tile<false>(p.keys, item.sequence.begin + key, head, 0);
@@ -124,6 +126,7 @@ struct HopperHstuAttentionKernel {
             weigh_silu_by_twos(scores, p.alpha);
           },
           [](typename Core::Accumulators &) {});
+      consumer.release_queries();
       store_hstu_rows<Core>(p, item, acc);
     }
   }

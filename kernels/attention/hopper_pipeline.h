@@ -86,11 +86,12 @@ class HopperProducer {
     return item;
   }
 
-  // Hands the item to the consumers, with queries: rows from `token` on.
-  JD_DEVICE void copy_queries(const TileSource &queries, int64_t token, int32_t head) {
+  // Hands the item to the consumers, with queries: copy(target, barrier) starts their copy.
+  template <class Copy>
+  JD_DEVICE void copy_queries(const Copy &copy) {
     if (leads_) {
       prim::mbarrier_arrive_expect(&shared_.queries_full, Core::kQueryBytes);
-      queries.copy(shared_.queries, token, head, &shared_.queries_full);
+      copy(shared_.queries, &shared_.queries_full);
     }
     ++items_;
   }
@@ -147,7 +148,7 @@ class HopperConsumer {
     prim::mbarrier_wait(&shared_.queries_full, items_ & 1);
     return shared_.item(items_++);
   }
-  // Nothing of this warpgroup reads the queries any more.
+  // Nothing of this warp reads the queries any more: after the last product with them.
   JD_DEVICE void release_queries() const {
     prim::sync_warp();
     arrive(&shared_.queries_empty);
@@ -238,7 +239,6 @@ JD_DEVICE void hopper_loop(Consumer &consumer, const char *queries, int group, i
     prim::keep(acc.sums);
     consumer.release(values);
   }
-  consumer.release_queries();
 }
 
 }  // namespace jindou::attention

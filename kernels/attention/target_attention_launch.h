@@ -7,6 +7,7 @@
 #include <memory>
 
 #include "attention/fma_core.h"
+#include "attention/hopper_target_attention.h"
 #include "attention/launch_support.h"
 #include "attention/mma_core.h"
 #include "attention/target_attention.h"
@@ -29,6 +30,12 @@ using TargetAttentionKernels =
                TargetAttentionHalf<256, kSmallTile>, TargetAttentionF32<32>, TargetAttentionF32<64>, TargetAttentionF32<96>,
                TargetAttentionF32<128>, TargetAttentionF32<256>>;
 
+// On a GPU of compute capability 9.0, bf16. (Not at d = 256: its consumers would spill.)
+template <int kHeadDim>
+using HopperTargetAttentionBf16 = HopperTargetAttentionKernel<HopperCore<HopperTraits<kHeadDim>>>;
+using HopperTargetAttentionKernels =
+    KernelList<HopperTargetAttentionBf16<64>, HopperTargetAttentionBf16<128>>;
+
 }  // namespace attention
 
 // How a run is spread over blocks. Every choice gives the same bits.
@@ -36,6 +43,7 @@ struct TargetAttentionSchedule {
   int32_t tile_rows;
   bool split;          // blocks take one piece of a history each, and a second kernel merges
   int64_t items;       // at most
+  int64_t pieces;      // of them a tile of one head has
   int64_t most_blocks;
 };
 
@@ -48,7 +56,9 @@ struct TargetAttentionPlan : KernelPlan {
   TargetAttentionPlan(const PlanResources &resources, const jd_target_attention_desc &description)
       : KernelPlan(JDB_OP_TARGET_ATTENTION, resources), desc(description),
         shape{description.dtype, description.head_dim_qk, description.head_dim_v},
-        columns(attention::TargetAttentionKernels::columns(shape)) {
+        columns(attention::TargetAttentionKernels::columns(shape)),
+        on_hopper(resources.hopper && attention::has_hopper_kernel<attention::HopperTargetAttentionKernels>(shape) &&
+                  attention::kLargeTile % (description.num_heads / description.num_kv_heads) == 0) {
     const int64_t a_tile = int64_t{attention::kLargeTile} * pieces(desc.max_history) * (desc.head_dim_v + 2) * 4;
     // Two blocks a multiprocessor are busy without a split.
     split_limit = std::min(int64_t{2} * multiprocessors, std::max<int64_t>(1, kScratchBudget / a_tile));
@@ -70,6 +80,7 @@ struct TargetAttentionPlan : KernelPlan {
              attention::dtype_name(desc.dtype), is_silu() ? ", silu" : "", desc.head_dim_qk, desc.head_dim_v, columns,
              attention::core_name(desc.dtype), attention::tile_names(desc.dtype, columns), pieces(desc.max_history),
              desc.self_key ? ", own keys" : "");
+    if (on_hopper) attention::append_hopper_text(text, capacity, "rows that the copy engine can address", columns);
   }
 
   // Device memory a plan of this description takes.
@@ -81,6 +92,7 @@ struct TargetAttentionPlan : KernelPlan {
     TargetAttentionSchedule s;
     s.split = most_pieces > 1 && large <= split_limit;
     const int64_t pieces_an_item = s.split ? most_pieces : 1;
+    s.pieces = pieces_an_item;
     s.tile_rows = attention::tile_rows_for(desc.dtype, columns, large * pieces_an_item, multiprocessors);
     s.items = tile_heads(candidates, batch, s.tile_rows) * pieces_an_item;
     const bool parks = most_pieces > 1 && !s.split;
@@ -93,6 +105,7 @@ struct TargetAttentionPlan : KernelPlan {
   const jd_target_attention_desc desc;
   const attention::HeadShape shape;
   const int32_t columns;
+  const bool on_hopper;  // the packed rows of a tile must be a box of the candidates' tensor besides
   int64_t split_limit;  // tiles of 128 rows, all heads counted, up to which a run is split over pieces
   float *partial_outputs = nullptr;
   attention::SoftmaxState *partial_states = nullptr;
@@ -175,6 +188,60 @@ inline TargetAttentionUsers target_attention_users(const TargetAttentionPlan &pl
 
 }  // namespace attention
 
+namespace attention {
+
+template <class Element>
+TargetAttentionParams<Element> target_attention_params(const TargetAttentionPlan &plan, const jdb_target_attention_args &args,
+                                                       const TargetAttentionUsers &users) {
+  TargetAttentionParams<Element> params{};
+  params.users = users;
+  params.candidates = rows_of<Element>(args.candidates);
+  params.keys = rows_of<Element>(args.keys);
+  params.values = rows_of<Element>(args.values);
+  params.candidate_keys = rows_of<Element>(args.candidate_keys);
+  params.candidate_values = rows_of<Element>(args.candidate_values);
+  params.self_key = plan.desc.self_key;
+  params.scale = plan.is_silu() ? plan.desc.scale : plan.desc.scale * 1.4426950408889634f;
+  return params;
+}
+
+// Boxes of `rows` packed rows: `group` heads of each of rows / group candidates.
+inline prim::TensorGeometry packed_geometry(const jdb_tensor &candidates, int32_t group, int32_t rows, const void *instead) {
+  const prim::TensorGeometry one = tile_geometry(candidates, 1, instead);
+  return prim::TensorGeometry{one.data,
+                              {64, one.sizes[3], one.sizes[1], one.sizes[2]},
+                              {one.strides[2], one.strides[0], one.strides[1]},
+                              {64, static_cast<uint32_t>(group), static_cast<uint32_t>(rows / group), one.box[2]}};
+}
+
+}  // namespace attention
+
+// The first kernel of a run, of sm_90a. `launched` stays false, and nothing is launched, where it does not serve: the portable ones do. In
+// a file of its own, so that the kernels build in parallel.
+template <class Exec>
+jd_status launch_target_attention_hopper(Exec &exec, const TargetAttentionPlan &plan, const jdb_target_attention_args &args,
+                                         const TargetAttentionSchedule &schedule, const attention::TargetAttentionUsers &users,
+                                         bool &launched) {
+  using namespace attention;
+  jd_status status = JD_OK;
+  HopperTargetAttentionKernels::select(plan.shape, kLargeTile, [&](auto tag) {
+    using Kernel = typename decltype(tag)::type;
+    // Device memory that stands for tensors without rows: the 16 bytes at hand, of which nothing is read.
+    const void *instead = reinterpret_cast<const void *>(reinterpret_cast<uintptr_t>(args.candidate_offsets.data) / 16 * 16);
+    HopperTargetParams params{};
+    const bool addressable =
+        exec.tensor_map(packed_geometry(args.candidates, users.group, Kernel::kTileRows, instead), &params.candidates) &&
+        exec.tensor_map(tile_geometry(args.keys, Kernel::kTileKeys, instead), &params.keys.map) &&
+        exec.tensor_map(tile_geometry(args.values, Kernel::kTileKeys, instead), &params.values.map);
+    if (!addressable) return;
+    params.problem = target_attention_params<typename Kernel::Element>(plan, args, users);
+    launched = true;
+    const int64_t items = max_tiles(users.candidate_rows, users.group, users.batch, Kernel::kTileRows) * users.kv_heads * schedule.pieces;
+    status = exec.template launch<Kernel>(grid_for(items, plan.multiprocessors), params);
+  });
+  return status;
+}
+
 template <class Exec>
 jd_status launch_target_attention(Exec &exec, const TargetAttentionPlan &plan, const jdb_target_attention_args &args) {
   using namespace attention;
@@ -184,21 +251,15 @@ jd_status launch_target_attention(Exec &exec, const TargetAttentionPlan &plan, c
       target_attention_users(plan, args, schedule.split, exec.faults(), exec.launch_number());
 
   jd_status status = JD_INTERNAL;
-  const auto start = [&](auto tag) {
-    using Kernel = typename decltype(tag)::type;
-    using Element = typename Kernel::Element;
-    typename Kernel::Params params{};
-    params.users = users;
-    params.candidates = rows_of<Element>(args.candidates);
-    params.keys = rows_of<Element>(args.keys);
-    params.values = rows_of<Element>(args.values);
-    params.candidate_keys = rows_of<Element>(args.candidate_keys);
-    params.candidate_values = rows_of<Element>(args.candidate_values);
-    params.self_key = plan.desc.self_key;
-    params.scale = plan.is_silu() ? plan.desc.scale : plan.desc.scale * 1.4426950408889634f;
-    status = exec.template launch<Kernel>(grid_for(schedule.items, schedule.most_blocks), params);
-  };
-  TargetAttentionKernels::select(plan.shape, schedule.tile_rows, start);
+  bool launched = false;
+  if (plan.on_hopper) status = launch_target_attention_hopper(exec, plan, args, schedule, users, launched);
+  if (!launched) {
+    TargetAttentionKernels::select(plan.shape, schedule.tile_rows, [&](auto tag) {
+      using Kernel = typename decltype(tag)::type;
+      status = exec.template launch<Kernel>(grid_for(schedule.items, schedule.most_blocks),
+                                            target_attention_params<typename Kernel::Element>(plan, args, users));
+    });
+  }
   if (status != JD_OK || !schedule.split) return status;
 
   const int64_t groups = int64_t{plan.desc.num_heads} * (plan.desc.head_dim_v / 4);

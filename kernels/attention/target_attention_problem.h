@@ -97,13 +97,19 @@ struct TargetAttentionItem {
   int32_t first_piece, last_piece, pieces;
 };
 
-// Number of items of user b; what is wrong with the user's offsets is reported once.
+// Number of items of a user.
+template <int kRows>
+JD_DEVICE uint32_t num_items(const TargetAttentionUsers &p, const TargetAttentionUser &user) {
+  const uint32_t tiles = static_cast<uint32_t>((user.candidates.length * p.group + kRows - 1) / kRows);
+  return tiles * p.kv_heads * (p.split ? num_pieces(user.history.length) : 1);
+}
+
+// Of user b; what is wrong with the user's offsets is reported once.
 template <int kRows>
 JD_DEVICE uint32_t count_items(const TargetAttentionUsers &p, int64_t b) {
   const TargetAttentionUser user = read_user(p, b);
   if (user.fault.fault != JDB_FAULT_NONE && prim::block_idx().x == 0) report_fault(p.sink, user.fault);
-  const uint32_t tiles = static_cast<uint32_t>((user.candidates.length * p.group + kRows - 1) / kRows);
-  return tiles * p.kv_heads * (p.split ? num_pieces(user.history.length) : 1);
+  return num_items<kRows>(p, user);
 }
 
 // Tiles of one head and piece follow each other, so that blocks running together share the history in L2.

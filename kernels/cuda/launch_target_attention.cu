@@ -2,5 +2,8 @@
 #include "cuda/executor.h"
 
 namespace jindou {
+extern template jd_status launch_target_attention_hopper(cuda_backend::Executor &, const TargetAttentionPlan &,
+                                                  const jdb_target_attention_args &, const TargetAttentionSchedule &,
+                                                  const attention::TargetAttentionUsers &, bool &);
 template jd_status launch_target_attention(cuda_backend::Executor &, const TargetAttentionPlan &, const jdb_target_attention_args &);
 }

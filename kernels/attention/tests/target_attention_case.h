@@ -37,6 +37,7 @@ struct TargetCase {
   uint64_t simt_seed = 0;
   int32_t multiprocessors = 2;
   int64_t split_limit = -1;  // the plan's own
+  bool hopper = false;       // the kernels of sm_90a, where there are any
 
   int64_t candidate_rows() const { return total(candidates); }
   int64_t history_rows() const { return total(history); }
@@ -157,7 +158,9 @@ inline TargetOutcome run(const TargetCase &c) {
   PlanMemory memory;
   TargetOutcome outcome{};
   {
-    TargetAttentionPlan plan(memory.resources(c.multiprocessors), desc_of(c));
+    PlanResources resources = memory.resources(c.multiprocessors);
+    resources.hopper = c.hopper;
+    TargetAttentionPlan plan(resources, desc_of(c));
     if (c.split_limit >= 0) plan.split_limit = c.split_limit;
     EXPECT_EQ(plan.allocate(&error), JD_OK) << error.message;
     EXPECT_EQ(plan.scratch_bytes(), static_cast<size_t>(plan.buffers.bytes()));
