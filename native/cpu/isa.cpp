@@ -13,6 +13,7 @@ namespace jindou::cpu {
   namespace isa {                                      \
   extern const TargetAttentionKernels kTargetAttentionKernels; \
   extern const HstuAttentionKernels kHstuAttentionKernels;     \
+  extern const SoftmaxAttentionKernels kSoftmaxAttentionKernels; \
   extern const DecodeKernels kDecodeKernels;           \
   extern const EmbeddingKernels kEmbeddingKernels;     \
   extern const HashKernels kHashKernels;               \
@@ -21,6 +22,7 @@ namespace jindou::cpu {
   const KernelTable &table() {                         \
     static const KernelTable all = {kTargetAttentionKernels, \
                                     kHstuAttentionKernels,   \
+                                    kSoftmaxAttentionKernels, \
                                     kDecodeKernels,          \
                                     kEmbeddingKernels,       \
                                     kHashKernels,            \

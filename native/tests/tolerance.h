@@ -50,6 +50,18 @@ inline double softmax_attention(int64_t dqk, double score, double value, double 
   return value * (weights + probabilities) + output(reference, out_dtype) + 1e-30;
 }
 
+// Its lse: the largest score's error, and that of the sum of weights, relative. Weights that are rounded to a dtype need an
+// exponential that is somewhat better than it.
+inline double log_sum_exp(int64_t dqk, double score, double reference, int32_t dtype) {
+  const double weights = dtype == JD_F32 ? 0.0 : unit_roundoff(dtype) / 32;
+  return softmax_attention(dqk, score, 1, 0, JD_F32, JD_F32) + weights + 8 * unit_roundoff(JD_F32) * std::fabs(reference);
+}
+
+// Two results that are at most `value` in magnitude together, weighted by exponentials.
+inline double merged_states(double value, double reference, int32_t out_dtype) {
+  return 16 * unit_roundoff(JD_F32) * value + output(reference, out_dtype) + 1e-30;
+}
+
 // HSTU attention: `terms` = sum_j |a_ij v_j| over n keys, `score` bounds |alpha * q . k|.
 inline double hstu_attention(int64_t n, int64_t dqk, double score, double terms, double reference, int32_t dtype,
                              int32_t out_dtype) {

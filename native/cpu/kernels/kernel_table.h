@@ -107,6 +107,67 @@ struct HstuAttentionTask {
   float *scratch;
 };
 
+// What a tile of query rows sees (attention/softmax_mask.h).
+struct SoftmaxTile {
+  int32_t begin, end, hole_begin, hole_end;   // some row sees [begin, end), but for the hole
+  int32_t full_first, full_begin, full_end;   // every row sees [0, full_first) and [full_begin, full_end)
+};
+
+// What is added to the scores of softmax_attention, for the first of a task's heads; one of the three, or none.
+struct SoftmaxBias {
+  const float *slopes;                 // ALiBi: [heads]
+  const float *table;                  // T5: [buckets, heads]
+  int64_t table_row;                   // stride
+  const int32_t *buckets;              // of key - row in -limit..limit, at 0; the outermost go on for ever
+  int32_t limit;
+  const float *matrix;                 // dense: [heads, rows, keys]
+  int64_t matrix_head, matrix_row;     // strides
+};
+
+// Some query rows of one sequence, and `group` query heads that share one key/value head. A "lane" is one row's head:
+// lane = row * group + head.
+struct SoftmaxAttentionTask {
+  int32_t dtype, out_dtype;
+  int32_t dim_qk, dim_v;
+  int32_t group;
+  float scale, softcap;             // softcap 0: none
+  int64_t first_lane, last_lane;    // first_lane a multiple of attention_lanes
+  const void *queries;              // the sequence's first row, the first head
+  int64_t query_row, query_head;    // strides
+  HeadRows keys, values;            // of the sequence
+  int32_t num_keys;
+  int32_t shift;                    // row i stands at position shift + i
+  SoftmaxBias bias;
+  const SoftmaxTile *tiles;         // one for each tile
+  // One for each lane, up to whole tiles: it sees the keys j with begin < j < hole_begin or hole_end < j < end (numbers between
+  // keys: no ties).
+  const float *begin, *hole_begin, *hole_end, *end;
+  void *out;                        // as queries
+  int64_t out_row, out_head;
+  float *lse;                       // likewise, or null
+  int64_t lse_row, lse_head;
+  float *scratch;
+
+  // Keys are summed in pieces of `piece_keys`, a multiple of kKeyBlock, each from nothing, which are merged in order: so the
+  // pieces of a sequence can be the work of several threads without a change of any bit. Phases as in TargetAttentionTask.
+  int32_t piece_keys;
+  enum Phase { kWhole, kPieceOnly, kMergeOnly } phase;
+  int64_t piece;
+  float *partial;                   // of the sequence and head: [tile][piece] states
+};
+
+// Rows first..last-1 of [rows, heads, dim] counted as rows * heads.
+struct MergeStatesTask {
+  int32_t dtype, out_dtype, dim;
+  int64_t heads, first, last;
+  const void *out[2];
+  const float *lse[2];
+  int64_t out_row[2], out_head[2], lse_row[2];  // strides
+  void *merged;
+  float *merged_lse;                            // or null
+  int64_t merged_row, merged_head, merged_lse_row;
+};
+
 // Query rows of one sequence and key/value head, packed: row = query * group + head. A state of `rows` rows is [rows][2 + dim_v].
 struct DecodeTask {
   int32_t dtype, out_dtype;
@@ -221,6 +282,12 @@ struct HstuAttentionKernels {
   void (*hstu_attention)(const HstuAttentionTask &);
 };
 
+struct SoftmaxAttentionKernels {
+  AttentionScratch (*softmax_attention_scratch)(int32_t dtype, int32_t dim_qk, int32_t dim_v);
+  void (*softmax_attention)(const SoftmaxAttentionTask &);
+  void (*merge_states)(const MergeStatesTask &);
+};
+
 struct DecodeKernels {
   size_t decode_scratch;  // floats
   void (*decode_piece)(const DecodeTask &);  // state := of one piece
@@ -245,8 +312,8 @@ struct BlockKernels {
 };
 
 // All kernels of an instruction set.
-struct KernelTable : TargetAttentionKernels, HstuAttentionKernels, DecodeKernels, EmbeddingKernels, HashKernels, RqKernels,
-                     BlockKernels {
+struct KernelTable : TargetAttentionKernels, HstuAttentionKernels, SoftmaxAttentionKernels, DecodeKernels, EmbeddingKernels,
+                     HashKernels, RqKernels, BlockKernels {
   const char *isa;
 };
 

@@ -65,6 +65,22 @@ inline __attribute__((always_inline)) void silu(typename Isa::F (&x)[N]) {
   for (int n = 0; n < N; ++n) x[n] = Isa::div(x[n], Isa::add(Isa::set(1.0f), e[n]));
 }
 
+// tanh with a relative error of about 2^-22 everywhere: near 0, where 1 - 2 / (e^2x + 1) cancels, x times a polynomial in x^2 (Cephes).
+template <class Isa>
+inline __attribute__((always_inline)) typename Isa::F tanh(typename Isa::F x) {
+  using F = typename Isa::F;
+  F far[1] = {Isa::min(Isa::set(126.0f), Isa::mul(x, Isa::set(2 * kLog2E)))};
+  exp2<Isa, 5>(far);
+  far[0] = Isa::sub(Isa::set(1.0f), Isa::div(Isa::set(2.0f), Isa::add(far[0], Isa::set(1.0f))));
+  const F square = Isa::mul(x, x);
+  F p = Isa::fma(Isa::set(-5.70498872745e-3f), square, Isa::set(2.06390887954e-2f));
+  p = Isa::fma(p, square, Isa::set(-5.37397155531e-2f));
+  p = Isa::fma(p, square, Isa::set(1.33314422036e-1f));
+  p = Isa::fma(p, square, Isa::set(-3.33332819422e-1f));
+  const F near = Isa::fma(Isa::mul(p, square), x, x);
+  return Isa::add(far[0], Isa::keep(Isa::less(square, Isa::set(0.625f * 0.625f)), Isa::sub(near, far[0])));
+}
+
 }  // namespace
 }  // namespace jindou::cpu
 

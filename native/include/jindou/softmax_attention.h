@@ -25,7 +25,7 @@
  *                  bucket = base + (d < e ? d : min(e + floor(log(d / e) / log(t5_max_distance / e) * (m - e)), m - 1)), e = m / 2,
  *                  halves rounded down; of the exact logarithms, which those in f32 are at T5's own parameters (32, 128)
  *   JD_BIAS_DENSE  bias[h, i, j], or bias[b, h, i, j], i and j counted from the sequence's first row and key; stride 0 shares
- *                  one matrix between heads or sequences. -infinity hides a key.
+ *                  one matrix between heads or sequences. A bias below -1e30, -infinity say, hides a key.
  *
  * Tensors are jagged, with jindou/attention.h's rules of strides, alignment, overlap, declared maxima and bounds. Slopes, tables, biases
  * and lse are contiguous in their last dimension and aligned to their elements only. The bits of a sequence's result depend on nothing else of the batch.

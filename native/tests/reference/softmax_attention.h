@@ -101,10 +101,11 @@ inline AttentionState softmax_attention(const SoftmaxAttentionCase &c) {
           x *= c.scale;
           if (c.softcap > 0) x = c.softcap * std::tanh(x / c.softcap);
           s[j] = x + softmax_bias(c, b, h, i, j, nk - nq + i);
+          if (s[j] < -1e30) s[j] = -INFINITY;
           top = std::fmax(top, s[j]);
         }
         if (top == -INFINITY) continue;
-        for (const double x : s) sum += std::exp(x - top);
+        for (const double x : s) sum += x == -INFINITY ? 0 : std::exp(x - top);
         for (int64_t j = 0; j < nk; ++j) {
           if (s[j] == -INFINITY) continue;
           const double *v = &c.values[((c.k_offsets[b] + j) * c.kv_heads + kv_head) * c.dv];
