@@ -3,6 +3,7 @@
 // the best ratio, so that a machine shared with others still tells something.
 //
 //   bench_cpu [operator] [threads...]      operator: target, hstu, linear, embedding, hash or all
+//   bench_cpu [operator] [threads...]      operator: target, hstu, softmax, linear, embedding or all
 //
 // A ratio of 1.00 is the limit itself: FMAs (or bf16 dot products) in registers, or a prefetched gather of rows on huge pages.
 #include <jindou/jindou.h>
@@ -201,6 +202,74 @@ void bench_hstu(int32_t threads) {
   }
 }
 
+void bench_softmax(int32_t threads) {
+  Device d(threads);
+  struct Shape {
+    const char *what;
+    int64_t batch, queries, keys, dim;
+    int32_t mask, left, bias;
+    float softcap;
+  };
+  const int64_t H = 4;
+  for (const int32_t dtype : {JD_F32, JD_BF16}) {
+    for (const Shape s : {Shape{"causal", 1, 2048, 2048, 64, JD_MASK_CAUSAL, -1, JD_BIAS_NONE, 0},
+                          Shape{"causal", 1, 8192, 8192, 128, JD_MASK_CAUSAL, -1, JD_BIAS_NONE, 0},
+                          Shape{"no mask", 1, 2048, 2048, 64, JD_MASK_NONE, -1, JD_BIAS_NONE, 0},
+                          Shape{"window 256", 1, 8192, 8192, 64, JD_MASK_WINDOW, 255, JD_BIAS_NONE, 0},
+                          Shape{"causal", 64, 100, 100, 64, JD_MASK_CAUSAL, -1, JD_BIAS_NONE, 0},
+                          Shape{"no mask", 1, 4, 65536, 64, JD_MASK_NONE, -1, JD_BIAS_NONE, 0},
+                          Shape{"causal, ALiBi", 1, 2048, 2048, 64, JD_MASK_CAUSAL, -1, JD_BIAS_ALIBI, 0},
+                          Shape{"causal, T5", 1, 2048, 2048, 64, JD_MASK_CAUSAL, -1, JD_BIAS_T5, 0},
+                          Shape{"causal, dense bias", 1, 2048, 2048, 64, JD_MASK_CAUSAL, -1, JD_BIAS_DENSE, 0},
+                          Shape{"causal, soft-cap", 1, 2048, 2048, 64, JD_MASK_CAUSAL, -1, JD_BIAS_NONE, 50}}) {
+      jd_softmax_attention_desc desc{};
+      desc.struct_size = sizeof desc;
+      desc.dtype = dtype;
+      desc.offset_dtype = JD_I64;
+      desc.num_heads = H;
+      desc.head_dim_qk = desc.head_dim_v = static_cast<int32_t>(s.dim);
+      desc.scale = 0.125f;
+      desc.softcap = s.softcap;
+      desc.mask = s.mask;
+      desc.left = s.left;
+      desc.bias = s.bias;
+      desc.t5_num_buckets = 32;
+      desc.t5_max_distance = 128;
+      desc.max_batch = s.batch;
+      desc.max_queries = s.queries;
+      desc.max_keys = s.keys;
+      jd_plan plan = 0;
+      must(jd_softmax_attention_plan(d.device, &desc, &plan, &d.error), d.error);
+      jd_softmax_attention_args a{};
+      a.struct_size = sizeof a;
+      a.queries = d.tensor(dtype, {s.batch * s.queries, H, s.dim});
+      a.q_offsets = d.tensor(JD_I64, {s.batch + 1}, [&](int64_t i) { return i * s.queries; });
+      a.keys = d.tensor(dtype, {s.batch * s.keys, H, s.dim});
+      a.values = d.tensor(dtype, {s.batch * s.keys, H, s.dim});
+      a.k_offsets = d.tensor(JD_I64, {s.batch + 1}, [&](int64_t i) { return i * s.keys; });
+      if (s.bias == JD_BIAS_ALIBI) a.alibi_slopes = d.tensor(JD_F32, {H});
+      if (s.bias == JD_BIAS_T5) a.t5_bias = d.tensor(JD_F32, {32, H});
+      if (s.bias == JD_BIAS_DENSE) a.bias = d.tensor(JD_F32, {H, s.queries, s.keys});
+      a.out = d.tensor(dtype, {s.batch * s.queries, H, s.dim});
+      double pairs = 0;
+      for (int64_t i = 0; i < s.queries; ++i) {
+        const int64_t end = s.mask == JD_MASK_NONE ? s.keys : s.keys - s.queries + i + 1;
+        pairs += static_cast<double>(s.mask == JD_MASK_WINDOW ? std::min<int64_t>(end, s.left + 1) : end);
+      }
+      char what[128];
+      std::snprintf(what, sizeof what, "softmax_attention %s, %s, %lld x %lld x %lld, H=4, d=%lld", jd_dtype_name(dtype), s.what,
+                    static_cast<long long>(s.batch), static_cast<long long>(s.queries), static_cast<long long>(s.keys),
+                    static_cast<long long>(s.dim));
+      flops_line(what, threads, 4.0 * pairs * static_cast<double>(s.batch * H * s.dim), dtype == JD_BF16 && jl_has_bf16_dot(),
+                 [&] { must(jd_softmax_attention_run(plan, d.stream, &a, &d.error), d.error); });
+      jd_plan_destroy(plan, nullptr);
+      for (const jd_tensor t : {a.queries, a.q_offsets, a.keys, a.values, a.k_offsets, a.alibi_slopes, a.t5_bias, a.bias, a.out}) {
+        if (t) jd_tensor_destroy(t, nullptr);
+      }
+    }
+  }
+}
+
 void bench_linear(int32_t threads) {
   Device d(threads);
   struct Shape {
@@ -394,6 +463,7 @@ int main(int count, char **arguments) {
   for (const int32_t n : threads) {
     if (wanted == "all" || wanted == "target") bench_target(n);
     if (wanted == "all" || wanted == "hstu") bench_hstu(n);
+    if (wanted == "all" || wanted == "softmax") bench_softmax(n);
     if (wanted == "all" || wanted == "linear") bench_linear(n);
     if (wanted == "all" || wanted == "embedding") bench_embedding(n);
     if (wanted == "all" || wanted == "hash") bench_hash(n);

@@ -70,6 +70,7 @@ std::string table() {
   add_target_attention(probes);
   add_hstu_attention(probes);
   add_decode_attention(probes);
+  add_softmax_attention(probes);
   std::vector<std::unique_ptr<testing::Rig>> rigs;
   rigs.push_back(std::make_unique<testing::Rig>("cpu", 1));
   rigs.push_back(std::make_unique<testing::Rig>("simt", 1));
