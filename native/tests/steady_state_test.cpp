@@ -129,6 +129,27 @@ TEST_F(SteadyState, calls_allocate_nothing) {
   expect_no_allocation("jd_target_attention_run (8 tensors)",
                        [&] { return jd_target_attention_run(target_plan, stream, &attention, &error); });
 
+  jd_softmax_attention_desc softmax = make<jd_softmax_attention_desc>();
+  softmax.dtype = JD_F32;
+  softmax.offset_dtype = JD_I32;
+  softmax.num_heads = 2;
+  softmax.head_dim_qk = softmax.head_dim_v = 64;
+  softmax.mask = JD_MASK_CAUSAL;
+  softmax.max_batch = softmax.max_queries = softmax.max_keys = 8;
+  jd_plan softmax_plan;
+  ASSERT_EQ(jd_softmax_attention_plan(device, &softmax, &softmax_plan, &error), JD_OK) << error.message;
+  keep(softmax_plan);
+  jd_softmax_attention_args rows = make<jd_softmax_attention_args>();
+  rows.queries = tensor(JD_F32, {4, 2, 64});
+  rows.q_offsets = i32({0, 4});
+  rows.keys = tensor(JD_F32, {8, 2, 64});
+  rows.values = tensor(JD_F32, {8, 2, 64});
+  rows.k_offsets = i32({0, 8});
+  rows.out = tensor(JD_F32, {4, 2, 64});
+  rows.lse = tensor(JD_F32, {4, 2});
+  expect_no_allocation("jd_softmax_attention_run (7 tensors)",
+                       [&] { return jd_softmax_attention_run(softmax_plan, stream, &rows, &error); });
+
   jd_graph graph;
   ASSERT_EQ(jd_stream_begin_capture(stream, &error), JD_OK);
   ASSERT_EQ(jd_target_attention_run(target_plan, stream, &attention, &error), JD_OK);

@@ -2,8 +2,7 @@
 // times the limit, the operator, and the limit again, and the ratio is taken within the repetition. Printed are the median and
 // the best ratio, so that a machine shared with others still tells something.
 //
-//   bench_cpu [operator] [threads...]      operator: target, hstu, linear, embedding, hash or all
-//   bench_cpu [operator] [threads...]      operator: target, hstu, softmax, linear, embedding or all
+//   bench_cpu [operator] [threads...]      operator: target, hstu, softmax, linear, embedding, hash or all
 //
 // A ratio of 1.00 is the limit itself: FMAs (or bf16 dot products) in registers, or a prefetched gather of rows on huge pages.
 #include <jindou/jindou.h>
