@@ -135,7 +135,13 @@ struct HopperTargetAttentionKernel {
       for (int32_t piece = first_piece; piece < last_piece; ++piece) {
         const int32_t keys = prim::shfl(piece_keys(work.user, piece), 0);
         Accumulators acc;
-        start_empty(silu, acc);
+#pragma unroll
+        for (float &sum : acc.sums) sum = 0.0f;
+#pragma unroll
+        for (int r = 0; r < Accumulators::kRows; ++r) {
+          acc.top[r] = silu ? 0.0f : -INFINITY;  // without a softmax it stays 0, so that merging two results adds them
+          acc.sum[r] = 0.0f;
+        }
         if (piece == 0 && p.self_key != 0) {
           const Place place;
           start_with_own_keys(
