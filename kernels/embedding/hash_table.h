@@ -36,7 +36,7 @@ struct HashTableParams {
   int64_t *slots;
   int32_t *outcomes;
   int64_t *evicted_keys;
-  int32_t reports_missing;
+  int32_t reports_missing, keeps_missing;
   FaultSink sink;
 };
 
@@ -96,7 +96,7 @@ struct HashLookupKernel {
         report_fault(p.sink, Fault{JDB_FAULT_KEY_MISSING, -1, at, key, 0});
       }
     }
-    if (p.rows == nullptr) return;
+    if (p.rows == nullptr || (slot < 0 && p.keeps_missing)) return;
     const char *from = slot >= 0 ? p.table_rows + slot * p.table_stride : p.default_row;
     char *to = p.rows + at * p.rows_stride;
     for (int64_t i = lane * p.vector_bytes; i < p.row_bytes; i += kLanes * p.vector_bytes) {
@@ -207,7 +207,7 @@ struct HashWriteKernel {
     if (done.slot >= 0) table.copy_row(p.rows + i * p.rows_stride, p.table_rows + done.slot * p.table_stride);
     if (table.lane == 0) {
       // A score too low is a refusal, but no fault.
-      if (done.outcome == JD_HASH_REFUSED && (p.eviction == JD_EVICT_NONE || key == hashing::kEmptyKey)) {
+      if (done.outcome == JD_HASH_REFUSED && p.eviction == JD_EVICT_NONE && key != hashing::kEmptyKey) {
         report_fault(p.sink, Fault{JDB_FAULT_KEY_REFUSED, -1, i, key, p.num_slots});
       }
       if (p.outcomes != nullptr) p.outcomes[i] = done.outcome;

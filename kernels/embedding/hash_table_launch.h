@@ -80,6 +80,7 @@ jd_status launch_hash_table(Exec &exec, const HashTablePlan &plan, const jdb_has
   p.outcomes = static_cast<int32_t *>(args.outcomes.data);
   p.evicted_keys = static_cast<int64_t *>(args.evicted_keys.data);
   p.reports_missing = desc.missing == JD_MISSING_REPORT;
+  p.keeps_missing = desc.missing == JD_MISSING_KEEP;
   p.sink = FaultSink{exec.faults(), exec.launch_number(), plan.op, desc.bounds};
   const int64_t most = HashTablePlan::kBlocksAMultiprocessor * plan.multiprocessors;
   if (plan.op == JDB_OP_HASH_LOOKUP) {

@@ -53,7 +53,7 @@ enum {
   JDB_FAULT_CACHE_LENGTH = 12,  // sequence `position` has a length below 0 or above limit
   JDB_FAULT_CACHE_ROWS = 13,    // more rows asked of sequence `position` than it has (limit)
   JDB_FAULT_KEY_MISSING = 20,   // keys[position] = value is not in the hash table
-  JDB_FAULT_KEY_REFUSED = 21    // keys[position] = value cannot be inserted: the table (limit slots) is full, or the key reserved
+  JDB_FAULT_KEY_REFUSED = 21    // keys[position] = value cannot be inserted: the table (limit slots) is full
 };
 
 enum {

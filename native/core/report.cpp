@@ -81,7 +81,6 @@ void describe(const Context &context, const jdb_report &r) {
     case JDB_FAULT_KEY_MISSING:
       return fail_at("keys", "expected keys of the table, got %" PRId64 " at position %" PRId64, r.value, r.position);
     case JDB_FAULT_KEY_REFUSED:
-      if (r.value == -1) return fail_at("keys", "expected any key but -1, which is reserved, at position %" PRId64, r.position);
       return fail_at("keys", "no room for key %" PRId64 " at position %" PRId64 " in a table of %" PRId64 " slots", r.value,
                      r.position, r.limit);
     default:

@@ -27,7 +27,7 @@ jd_status check_description(const Context &context, jd_hash_table_desc &d) {
   }
   rules.integer("eviction", d.eviction, JD_EVICT_NONE, JD_EVICT_SCORE);
   rules.integer("admission", d.admission, 1, 255);
-  rules.integer("missing", d.missing, JD_MISSING_ZERO, JD_MISSING_REPORT);
+  rules.integer("missing", d.missing, JD_MISSING_ZERO, JD_MISSING_KEEP);
   rules.integer("bounds", d.bounds, JD_BOUNDS_STRICT, JD_BOUNDS_ZERO);
   rules.zero("reserved", d.reserved);
   return rules.status();

@@ -103,6 +103,7 @@ class HashTable final : public Plan {
       t.rows = data_of<char>(a.rows);
       t.rows_stride = row_stride(a.rows);
       t.default_row = data_of<char>(a.default_row);
+      t.keeps_missing = desc_.missing == JD_MISSING_KEEP;
       t.slots = data_of<int64_t>(a.slots);
       t.outcomes = data_of<int32_t>(a.outcomes);
       HashFindings missing = {0, 0};
@@ -157,7 +158,7 @@ class HashTable final : public Plan {
       }
       found.inserted += done.outcome == JD_HASH_INSERTED;
       // A score too low is a refusal, but no fault.
-      const bool fault = done.outcome == JD_HASH_REFUSED && (desc_.eviction == JD_EVICT_NONE || keys[i] == hashing::kEmptyKey);
+      const bool fault = done.outcome == JD_HASH_REFUSED && desc_.eviction == JD_EVICT_NONE && keys[i] != hashing::kEmptyKey;
       if (fault && found.count++ == 0) found.position = i;
       if (a.outcomes.data) data_of<int32_t>(a.outcomes)[i] = done.outcome;
       if (a.evicted_keys.data) data_of<int64_t>(a.evicted_keys)[i] = done.evicted;

@@ -92,7 +92,7 @@ struct HashLookup {
       if (slot >= 0 && t.table_scores) touch(slot);
       if (t.slots) t.slots[at] = slot;
       if (t.outcomes) t.outcomes[at] = slot >= 0 ? JD_HASH_ASSIGNED : JD_HASH_MISSING;
-      if (!t.rows) continue;
+      if (!t.rows || (slot < 0 && t.keeps_missing)) continue;
       char *to = t.rows + at * t.rows_stride;
       const char *from = slot >= 0 ? t.table_rows + slot * t.table_row_bytes : t.default_row;
       if (from) {

@@ -228,6 +228,7 @@ struct HashLookupTask {
   char *rows;                // or null
   int64_t rows_stride;       // bytes
   const char *default_row;   // or null: zeros
+  bool keeps_missing;        // or nothing is written
   int64_t *slots;            // or null
   int32_t *outcomes;         // or null
 };

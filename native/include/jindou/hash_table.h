@@ -7,7 +7,7 @@
  *   table_sights  [num_slots] u8           how often keys that are not in the table were seen; only with admission > 1
  *   table_size    [1] i64                  keys in the table
  * num_slots is what jd_hash_table_slots gives for a capacity. An empty table has every byte of table_keys 0xff and zeros in
- * table_scores, table_sights and table_size. The key -1 is reserved: it is never found and cannot be inserted.
+ * table_scores, table_sights and table_size. The key -1 is reserved: it is never found, and an insertion leaves it out.
  *
  * Every key has two buckets. It lies in the first unless that was full, so that a lookup reads little more than one cache line
  * before the row, at any load factor. Where both are full an insertion moves other keys to their other buckets (JD_EVICT_NONE),
@@ -40,7 +40,8 @@ enum {
 enum {
   JD_MISSING_ZERO = 0,    /* zeros */
   JD_MISSING_DEFAULT = 1, /* args.default_row */
-  JD_MISSING_REPORT = 2   /* zeros, and `bounds` decides whether it is reported or counted (the key -1: neither) */
+  JD_MISSING_REPORT = 2,  /* zeros, and `bounds` decides whether it is reported or counted (the key -1: neither) */
+  JD_MISSING_KEEP = 3     /* nothing: rows found elsewhere before stay */
 };
 
 /* What became of a key. */
@@ -61,7 +62,7 @@ typedef struct jd_hash_table_desc {
   int32_t admission;  /* a key is inserted when it is seen for the n-th time, 1..255; 1 = at once. Keys share counters, so that
                          one may be admitted early, never late */
   int32_t missing;    /* JD_MISSING_* */
-  int32_t bounds;     /* JD_BOUNDS_STRICT: the first key that was refused (table full, key -1) or is missing (JD_MISSING_REPORT) is
+  int32_t bounds;     /* JD_BOUNDS_STRICT: the first key that the table had no room for or that is missing (JD_MISSING_REPORT) is
                          reported at the next synchronisation; JD_BOUNDS_ZERO: they are counted */
   int32_t reserved;
 } jd_hash_table_desc;

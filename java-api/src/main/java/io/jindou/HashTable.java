@@ -16,8 +16,8 @@ import java.util.stream.IntStream;
  *
  * <p>A lookup reads little more than one cache line before the row at any load factor up to 0.95. With an {@link Eviction} the table is
  * a cache: a new key takes the place of the worst of the sixteen it competes with. Results and the table itself depend on the order of
- * calls alone, not on the device, the number of threads or how a call was split. The key -1 is reserved: never found, never
- * inserted.
+ * calls alone, not on the device, the number of threads or how a call was split. The key -1 is reserved: never found, and left
+ * out by insertions.
  *
  * <p>All methods may be called from any thread and with any streams of the device. Lookups run beside each other; an insertion,
  * erasure or {@link #clear} waits for the lookups enqueued before it and holds back those after it, on whatever streams.

@@ -12,7 +12,7 @@ import java.util.Objects;
  * @param eviction which key makes room
  * @param admission a key is inserted when it is seen for the n-th time, 1 to 255
  * @param missing what a lookup writes for a key that is not there
- * @param bounds {@link Bounds#STRICT}: the first key that was refused (table full, key -1) or is missing
+ * @param bounds {@link Bounds#STRICT}: the first key that there was no room for, or that is missing
  *     ({@link MissingKeys#REPORT}) is reported at the next synchronisation; {@link Bounds#ZERO}: they are counted
  */
 public record HashTableDesc(

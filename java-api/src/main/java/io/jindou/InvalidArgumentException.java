@@ -15,7 +15,12 @@ public final class InvalidArgumentException extends IllegalArgumentException imp
         this.status = status;
     }
 
-    InvalidArgumentException(String message) {
+    /**
+     * For modules beside this one.
+     *
+     * @param message names the argument, what was expected and what came
+     */
+    public InvalidArgumentException(String message) {
         this(Status.INVALID_ARGUMENT, message);
     }
 

@@ -7,7 +7,9 @@ public enum MissingKeys {
     /** A row given to the lookup. */
     DEFAULT(1),
     /** Zeros; {@link HashTableDesc#bounds()} decides whether the first is reported or all are counted. */
-    REPORT(2);
+    REPORT(2),
+    /** Nothing: a row that is there already, found elsewhere, stays. */
+    KEEP(3);
 
     final int code;
 

@@ -1950,6 +1950,15 @@ public class JindouAbi {
     public static int JD_MISSING_REPORT() {
         return JD_MISSING_REPORT;
     }
+    private static final int JD_MISSING_KEEP = (int)3L;
+    /**
+     * {@snippet lang=c :
+     * enum <anonymous>.JD_MISSING_KEEP = 3
+     * }
+     */
+    public static int JD_MISSING_KEEP() {
+        return JD_MISSING_KEEP;
+    }
     private static final int JD_HASH_ASSIGNED = (int)0L;
     /**
      * {@snippet lang=c :

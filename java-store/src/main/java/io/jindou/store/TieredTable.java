@@ -1,0 +1,567 @@
+package io.jindou.store;
+
+import io.jindou.DType;
+import io.jindou.Device;
+import io.jindou.Eviction;
+import io.jindou.HashTable;
+import io.jindou.HashTableDesc;
+import io.jindou.HashTableResults;
+import io.jindou.HostTensor;
+import io.jindou.InvalidArgumentException;
+import io.jindou.KeyOutcome;
+import io.jindou.Safetensors;
+import io.jindou.Stream;
+import io.jindou.Tensor;
+import java.io.IOException;
+import java.io.UncheckedIOException;
+import java.lang.foreign.Arena;
+import java.lang.foreign.MemorySegment;
+import java.nio.file.Path;
+import java.util.Arrays;
+import java.util.LinkedHashMap;
+import java.util.Map;
+import java.util.Objects;
+import java.util.concurrent.CompletableFuture;
+import java.util.concurrent.ConcurrentLinkedQueue;
+import java.util.concurrent.ExecutorService;
+import java.util.concurrent.Executors;
+import java.util.concurrent.atomic.LongAdder;
+import java.util.concurrent.locks.Lock;
+import java.util.concurrent.locks.ReadWriteLock;
+import java.util.concurrent.locks.ReentrantReadWriteLock;
+
+/**
+ * An embedding table larger than the device, by 64-bit keys: a cache of rows on the device, one in host memory, all rows on disk
+ * (RocksDB). On the cpu device, whose memory is the host's, the first two are one, and the rest is the same.
+ *
+ * <p>A lookup gives the row of every key that exists, complete, wherever it lies: hits are read on the device; missing rows come from
+ * below, are put into the result and into the caches. An update is durable ({@link Durability}) when it returns, and lookups that
+ * begin after that see it; one that runs beside it sees of each row the old or the new one, never a mixture. The key -1 is reserved.
+ *
+ * <p>All methods may be called from any thread. A crash at any moment, in the middle of an update, a snapshot, a restore or RocksDB's
+ * compaction, loses nothing that was durable and leaves nothing half written.
+ *
+ * <p>Tiers for recommendation: HugeCTR's hierarchical parameter server; FBGEMM's UVM and SSD caches; Monolith, arXiv 2209.07663.
+ */
+public final class TieredTable implements AutoCloseable {
+    private static final String KEYS = "keys", ROWS = "rows";
+
+    private final Device device;
+    private final TieredTableDesc desc;
+    private final HashTable cache;
+    private final Device host; // null: no cache in host memory
+    private final Stream hostStream;
+    private final HashTable hostCache;
+    private final RocksStore store;
+    private final UpdateLog log = new UpdateLog();
+    /** Read: calls; write: what replaces or ends the table. */
+    private final ReadWriteLock life = new ReentrantReadWriteLock();
+
+    private final ConcurrentLinkedQueue<Workspace> workspaces = new ConcurrentLinkedQueue<>();
+    private final ExecutorService fetchers = Executors.newVirtualThreadPerTaskExecutor();
+    private final LongAdder lookups = new LongAdder(), keysSeen = new LongAdder(), deviceHits = new LongAdder();
+    private final LongAdder hostHits = new LongAdder(), storeHits = new LongAdder(), missingKeys = new LongAdder();
+    private final LongAdder evictions = new LongAdder();
+    private boolean closed; // guarded by life
+
+    private TieredTable(Device device, Path directory, TieredTableDesc desc) throws IOException {
+        if (desc.eviction() != Eviction.LRU && desc.eviction() != Eviction.LFU) {
+            throw new InvalidArgumentException("argument 'eviction': expected LRU or LFU, got " + desc.eviction());
+        }
+        if (desc.maxKeys() < 1) {
+            throw new InvalidArgumentException("argument 'maxKeys': expected at least 1, got " + desc.maxKeys());
+        }
+        if (desc.hostRows() < 0) {
+            throw new InvalidArgumentException("argument 'hostRows': expected at least 0, got " + desc.hostRows());
+        }
+        this.device = device;
+        this.desc = desc;
+        HashTable onDevice = null, onHost = null;
+        Device cpu = null;
+        Stream cpuStream = null;
+        try {
+            onDevice = HashTable.create(device, caching(desc.deviceRows()));
+            if (desc.hostRows() > 0 && !device.info().backend().equals("cpu")) {
+                cpu = Device.open("cpu");
+                cpuStream = Stream.create(cpu);
+                onHost = HashTable.create(cpu, caching(desc.hostRows()));
+            }
+            store = new RocksStore(directory, Math.toIntExact(desc.rowBytes()), desc.durability(), desc.blockCacheBytes());
+        } catch (RuntimeException | IOException | Error e) {
+            closeAll(onDevice, onHost, cpuStream, cpu);
+            throw e;
+        }
+        cache = onDevice;
+        hostCache = onHost;
+        host = cpu;
+        hostStream = cpuStream;
+    }
+
+    private HashTableDesc caching(long rows) {
+        return HashTableDesc.of(desc.dtype(), desc.dim(), rows).withEviction(desc.eviction());
+    }
+
+    /**
+     * Opens the table in a directory, or makes an empty one.
+     *
+     * @param device where its first cache lies
+     * @param directory of this table alone; one process at a time
+     * @param desc its shape; dtype and dim are those it was made with
+     * @return the table, to be closed
+     * @throws IOException when the directory cannot be used, or what is there is damaged
+     * @throws InvalidArgumentException when the description breaks a rule; the message names the field
+     */
+    public static TieredTable open(Device device, Path directory, TieredTableDesc desc) throws IOException {
+        Objects.requireNonNull(device, "device");
+        Objects.requireNonNull(directory, "directory");
+        Objects.requireNonNull(desc, "desc");
+        return new TieredTable(device, directory, desc);
+    }
+
+    /**
+     * The shape of the table.
+     *
+     * @return the description it was opened with
+     */
+    public TieredTableDesc desc() {
+        return desc;
+    }
+
+    /**
+     * Looks up rows. Returns when the missing ones were fetched; the result is complete in the order of the stream.
+     *
+     * @param stream of the table's device
+     * @param keys at most {@link TieredTableDesc#maxKeys()}; -1 is never there
+     * @param rows {@code [keys.length, dim]}, written: the rows, zeros for keys that do not exist
+     * @throws IOException when the disk cannot be read, or a block is damaged
+     */
+    public void lookup(Stream stream, long[] keys, Tensor rows) throws IOException {
+        Objects.requireNonNull(stream, "stream");
+        Objects.requireNonNull(rows, "rows");
+        look(stream, keys, rows);
+    }
+
+    /**
+     * Brings rows into the caches, beside the caller's work: for the keys of the next lookup.
+     *
+     * @param keys as {@link #lookup}; copied
+     * @return done when the rows are there; fails with an {@link UncheckedIOException}
+     */
+    public CompletableFuture<Void> prefetch(long[] keys) {
+        checkKeys(keys);
+        long[] copy = keys.clone();
+        return CompletableFuture.runAsync(
+                () -> {
+                    try (Stream stream = Stream.create(device)) {
+                        look(stream, copy, null);
+                        stream.synchronize();
+                    } catch (IOException e) {
+                        throw new UncheckedIOException(e);
+                    }
+                },
+                fetchers);
+    }
+
+    /**
+     * Writes rows, of new keys and of keys that are there; all of them or, after a crash, none. Of equal keys the last one's row stays.
+     *
+     * @param keys at most {@link TieredTableDesc#maxKeys()}, none -1
+     * @param rows {@code [keys.length, dim]} of the table's dtype
+     * @throws IOException when the disk cannot be written: then nothing was
+     */
+    public void update(long[] keys, HostTensor rows) throws IOException {
+        checkWritten(keys);
+        Objects.requireNonNull(rows, "rows");
+        if (rows.dtype() != desc.dtype() || !Arrays.equals(rows.shape(), new long[] {keys.length, desc.dim()})) {
+            throw new InvalidArgumentException("argument 'rows': expected " + desc.dtype() + "[" + keys.length + ", " + desc.dim()
+                    + "], got " + rows.dtype() + Arrays.toString(rows.shape()));
+        }
+        write(keys, rows.data());
+    }
+
+    /**
+     * Takes rows out, as durably as an update.
+     *
+     * @param keys at most {@link TieredTableDesc#maxKeys()}, none -1
+     * @throws IOException when the disk cannot be written: then nothing was
+     */
+    public void erase(long[] keys) throws IOException {
+        checkWritten(keys);
+        write(keys, null);
+    }
+
+    /**
+     * Writes all rows, as they are at one moment, to a file: tensors {@code keys} {@code [n]} and {@code rows} {@code [n, dim]}.
+     * Updates go on meanwhile.
+     *
+     * @param file replaced at once when everything is written, or not at all
+     * @throws IOException when it cannot be written, or a block of the store is damaged
+     */
+    public void snapshot(Path file) throws IOException {
+        Objects.requireNonNull(file, "file");
+        open(life.readLock());
+        try (Arena arena = Arena.ofShared()) {
+            RocksStore.HostRows all = store.copy(arena);
+            Map<String, HostTensor> tensors = new LinkedHashMap<>();
+            tensors.put(KEYS, new HostTensor(DType.I64, all.keys(), all.count()));
+            tensors.put(ROWS, new HostTensor(desc.dtype(), all.rows(), all.count(), desc.dim()));
+            Safetensors.write(file, tensors);
+            RocksStore.force(file.toAbsolutePath().getParent());
+        } finally {
+            life.readLock().unlock();
+        }
+    }
+
+    /**
+     * Replaces all rows by those of a snapshot. Waits for calls under way; a crash leaves the old rows or the new ones.
+     *
+     * @param file of {@link #snapshot}, or any other with these tensors
+     * @throws IOException when it cannot be read, has other tensors, or the disk cannot be written: the old rows stay
+     */
+    public void restore(Path file) throws IOException {
+        Objects.requireNonNull(file, "file");
+        try (Safetensors given = Safetensors.open(file)) {
+            HostTensor keys = given.get(KEYS), rows = given.get(ROWS);
+            long[] expected = {keys.shape().length == 1 ? keys.shape()[0] : -1, desc.dim()};
+            if (keys.dtype() != DType.I64 || keys.shape().length != 1) {
+                throw new IOException(file + ": tensor 'keys': expected I64[n], got " + keys.dtype() + Arrays.toString(keys.shape()));
+            }
+            if (rows.dtype() != desc.dtype() || !Arrays.equals(rows.shape(), expected)) {
+                throw new IOException(file + ": tensor 'rows': expected " + desc.dtype() + Arrays.toString(expected) + ", got "
+                        + rows.dtype() + Arrays.toString(rows.shape()));
+            }
+            open(life.writeLock());
+            try {
+                store.replace(keys, rows.data());
+                try (Stream stream = Stream.create(device)) {
+                    cache.clear(stream);
+                    stream.synchronize();
+                }
+                if (hostCache != null) {
+                    hostCache.clear(hostStream);
+                }
+            } finally {
+                life.writeLock().unlock();
+            }
+        }
+    }
+
+    /**
+     * Has RocksDB merge its files now, as it otherwise does by itself beside other work.
+     *
+     * @throws IOException when the disk cannot be written, or a block is damaged
+     */
+    public void compact() throws IOException {
+        open(life.readLock());
+        try {
+            store.compact();
+        } finally {
+            life.readLock().unlock();
+        }
+    }
+
+    /**
+     * What the table has counted.
+     *
+     * @return counts since it was opened
+     */
+    public TierStatistics statistics() {
+        return new TierStatistics(
+                lookups.sum(),
+                keysSeen.sum(),
+                deviceHits.sum(),
+                hostHits.sum(),
+                storeHits.sum(),
+                missingKeys.sum(),
+                (hostHits.sum() + storeHits.sum()) * desc.rowBytes(),
+                storeHits.sum() * desc.rowBytes(),
+                evictions.sum());
+    }
+
+    /** Waits for calls under way and closes the table. Closing it again does nothing. */
+    @Override
+    public void close() {
+        fetchers.close();
+        life.writeLock().lock();
+        try {
+            if (closed) {
+                return;
+            }
+            closed = true;
+            workspaces.forEach(Workspace::close);
+            closeAll(cache, hostCache, hostStream, host, store);
+        } finally {
+            life.writeLock().unlock();
+        }
+    }
+
+    @Override
+    public String toString() {
+        return "TieredTable[" + desc + " on " + device.name() + "]";
+    }
+
+    // -- reading ---------------------------------------------------------------------------------------------------------------
+
+    /** rows null: only the caches are filled. */
+    private void look(Stream stream, long[] keys, Tensor rows) throws IOException {
+        checkKeys(keys);
+        open(life.readLock());
+        try {
+            if (keys.length == 0) {
+                return;
+            }
+            Workspace w = take();
+            boolean done = false;
+            long start = log.enter();
+            try (Tensor given = w.keys.slice(0, 0, keys.length); Tensor outcomes = w.outcomes.slice(0, 0, keys.length)) {
+                given.write(stream, keys);
+                cache.lookup(stream, given, rows, null, new HashTableResults(null, outcomes, null));
+                long[] missing = missing(keys, outcomes.readInts(stream));
+                if (missing.length > 0) {
+                    fetch(stream, w, missing, start, given, rows);
+                }
+                done = true;
+            } finally {
+                log.leave(start);
+                if (done) {
+                    workspaces.add(w);
+                } else {
+                    w.close(); // work on it may be under way
+                }
+            }
+        } finally {
+            life.readLock().unlock();
+        }
+    }
+
+    /** Distinct keys that the device cache has not. */
+    private long[] missing(long[] keys, int[] outcomes) {
+        long[] missing = new long[keys.length];
+        int count = 0, reserved = 0;
+        for (int i = 0; i < keys.length; i++) {
+            if (keys[i] == -1) {
+                reserved++;
+            } else if (outcomes[i] == KeyOutcome.MISSING.ordinal()) {
+                missing[count++] = keys[i];
+            }
+        }
+        lookups.increment();
+        keysSeen.add(keys.length - reserved);
+        deviceHits.add(keys.length - reserved - count);
+        Arrays.sort(missing, 0, count); // neighbours on disk are read together
+        int distinct = 0;
+        for (int i = 0; i < count; i++) {
+            if (i == 0 || missing[i] != missing[i - 1]) {
+                missing[distinct++] = missing[i];
+            }
+        }
+        return Arrays.copyOf(missing, distinct);
+    }
+
+    private void fetch(Stream stream, Workspace w, long[] missing, long start, Tensor given, Tensor rows) throws IOException {
+        long rowBytes = desc.rowBytes();
+        int n = missing.length;
+        boolean[] inHost = readHost(missing, w.rows);
+        long[] below = new long[n];
+        int asked = 0;
+        for (int i = 0; i < n; i++) {
+            if (!inHost[i]) {
+                below[asked++] = missing[i];
+            }
+        }
+        // Rows found, moved to the front one after the other.
+        long[] found = new long[n];
+        int count = 0, fromHost = n - asked;
+        try (Arena arena = Arena.ofConfined()) {
+            MemorySegment read = w.rows;
+            boolean[] present = new boolean[0];
+            if (asked > 0) {
+                read = fromHost == 0 ? w.rows : arena.allocate(asked * rowBytes, 64);
+                present = store.get(Arrays.copyOf(below, asked), read);
+            }
+            for (int i = 0, at = 0; i < n; i++) {
+                MemorySegment from = inHost[i] ? w.rows : read;
+                int place = inHost[i] ? i : at;
+                boolean there = inHost[i] || present[at];
+                at += inHost[i] ? 0 : 1;
+                if (!there) {
+                    continue;
+                }
+                if (from != w.rows || place != count) {
+                    MemorySegment.copy(from, place * rowBytes, w.rows, count * rowBytes, rowBytes);
+                }
+                found[count++] = missing[i];
+            }
+        }
+        hostHits.add(fromHost);
+        storeHits.add(count - fromHost);
+        missingKeys.add(n - count);
+        if (count > 0) {
+            deliver(stream, w, Arrays.copyOf(found, count), start, given, rows);
+        }
+    }
+
+    private boolean[] readHost(long[] keys, MemorySegment target) {
+        boolean[] found = new boolean[keys.length];
+        if (hostCache == null) {
+            return found;
+        }
+        try (Tensor given = Tensor.of(hostStream, keys, keys.length);
+                Tensor outcomes = Tensor.create(host, DType.I32, keys.length);
+                Tensor rows = Tensor.wrap(host, target.asSlice(0, keys.length * desc.rowBytes()), desc.dtype(), keys.length, desc.dim())) {
+            hostCache.lookup(hostStream, given, rows, null, new HashTableResults(null, outcomes, null));
+            int[] each = outcomes.readInts(hostStream);
+            for (int i = 0; i < found.length; i++) {
+                found[i] = each[i] != KeyOutcome.MISSING.ordinal();
+            }
+        }
+        return found;
+    }
+
+    /** Fetched rows into the result and, unless they may be old by now, into the caches. */
+    private void deliver(Stream stream, Workspace w, long[] found, long start, Tensor given, Tensor rows) {
+        int n = found.length;
+        MemorySegment data = w.rows.asSlice(0, n * desc.rowBytes());
+        try (Tensor keys = w.fetchedKeys.slice(0, 0, n);
+                Tensor values = w.fetchedRows.slice(0, 0, n);
+                Tensor evicted = w.evicted.slice(0, 0, n)) {
+            keys.write(stream, found);
+            values.write(stream, data);
+            if (rows != null) {
+                w.fetched.clear(stream);
+                w.fetched.insert(stream, keys, values);
+                w.fetched.lookup(stream, given, rows);
+            }
+            synchronized (log) {
+                long[] certain = Arrays.stream(found).map(key -> log.isUncertain(key, start) ? -1 : key).toArray();
+                if (!Arrays.equals(certain, found)) {
+                    keys.write(stream, certain);
+                }
+                fill(cache, stream, keys, values, evicted);
+                if (hostCache != null) {
+                    try (Tensor hostKeys = Tensor.of(hostStream, certain, n);
+                            Tensor hostRows = Tensor.wrap(host, data, desc.dtype(), n, desc.dim())) {
+                        fill(hostCache, hostStream, hostKeys, hostRows, null);
+                    }
+                }
+            }
+            // Waits for all of the above: the workspace may serve another stream next.
+            evictions.add(Arrays.stream(evicted.readLongs(stream)).filter(key -> key != -1).count());
+        }
+    }
+
+    /** The key -1 is left out. */
+    private static void fill(HashTable table, Stream stream, Tensor keys, Tensor rows, Tensor evicted) {
+        table.insert(stream, keys, rows, null, new HashTableResults(null, null, evicted));
+    }
+
+    // -- writing ---------------------------------------------------------------------------------------------------------------
+
+    /** rows null: erases. */
+    private void write(long[] keys, MemorySegment rows) throws IOException {
+        open(life.readLock());
+        try {
+            if (keys.length == 0) {
+                return;
+            }
+            UpdateLog.Update update = log.begin(keys);
+            boolean written = false;
+            try {
+                if (rows == null) {
+                    store.delete(keys);
+                } else {
+                    store.put(keys, rows);
+                }
+                written = true;
+            } finally {
+                MemorySegment cached = written ? rows : null; // after a failure the disk alone knows
+                synchronized (log) {
+                    try (Stream stream = Stream.create(device)) {
+                        replace(cache, stream, keys, cached);
+                        stream.synchronize();
+                        if (hostCache != null) {
+                            replace(hostCache, hostStream, keys, cached);
+                        }
+                    } finally {
+                        log.end(update);
+                    }
+                }
+            }
+        } finally {
+            life.readLock().unlock();
+        }
+    }
+
+    /** Keys that are cached get their new row; others stay out. */
+    private void replace(HashTable table, Stream stream, long[] keys, MemorySegment rows) {
+        try (Tensor given = Tensor.of(stream, keys, keys.length)) {
+            if (rows == null) {
+                table.erase(stream, given);
+                return;
+            }
+            try (Tensor outcomes = Tensor.create(table.device(), DType.I32, keys.length)) {
+                table.lookup(stream, given, null, null, new HashTableResults(null, outcomes, null));
+                int[] each = outcomes.readInts(stream);
+                long[] cached = keys.clone();
+                boolean any = false;
+                for (int i = 0; i < cached.length; i++) {
+                    if (each[i] == KeyOutcome.MISSING.ordinal()) {
+                        cached[i] = -1;
+                    } else {
+                        any = true;
+                    }
+                }
+                if (any) {
+                    given.write(stream, cached);
+                    try (Tensor values = Tensor.of(stream, new HostTensor(desc.dtype(), rows, keys.length, desc.dim()))) {
+                        table.insert(stream, given, values);
+                    }
+                }
+            }
+        }
+    }
+
+    // -- small things ----------------------------------------------------------------------------------------------------------
+
+    private Workspace take() {
+        Workspace free = workspaces.poll();
+        return free != null ? free : new Workspace(device, desc);
+    }
+
+    private void open(Lock lock) {
+        lock.lock();
+        if (closed) {
+            lock.unlock();
+            throw new IllegalStateException("tiered table: it is closed");
+        }
+    }
+
+    private void checkKeys(long[] keys) {
+        Objects.requireNonNull(keys, "keys");
+        if (keys.length > desc.maxKeys()) {
+            throw new InvalidArgumentException(
+                    "argument 'keys': expected at most " + desc.maxKeys() + " (maxKeys of the table), got " + keys.length);
+        }
+    }
+
+    private void checkWritten(long[] keys) {
+        checkKeys(keys);
+        for (int i = 0; i < keys.length; i++) {
+            if (keys[i] == -1) {
+                throw new InvalidArgumentException("argument 'keys': expected any key but -1, which is reserved, at position " + i);
+            }
+        }
+    }
+
+    private static void closeAll(AutoCloseable... objects) {
+        for (AutoCloseable object : objects) {
+            try {
+                if (object != null) {
+                    object.close();
+                }
+            } catch (Exception e) {
+                throw new IllegalStateException(e); // none of them throws
+            }
+        }
+    }
+}

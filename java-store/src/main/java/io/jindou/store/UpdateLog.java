@@ -1,0 +1,74 @@
+package io.jindou.store;
+
+import java.util.ArrayList;
+import java.util.HashSet;
+import java.util.List;
+import java.util.Set;
+import java.util.TreeMap;
+
+/**
+ * Which keys were updated while rows were on their way from a lower tier to a cache.
+ *
+ * <p>A fetch reads a row below and then puts it into a cache. An update in between has written the new row below and found nothing to
+ * replace in the cache, and the old row would then stay there for good. So a fetch notes the time when it starts, and before it fills a
+ * cache asks which keys have been updated since, or are being updated: those it hands out but does not cache. Asking and filling,
+ * beginning an update, and ending one with its writes to the caches are done under this object's lock.
+ */
+final class UpdateLog {
+    /** Keys under update. */
+    final class Update {
+        private final Set<Long> keys;
+        private long ended = Long.MAX_VALUE;
+
+        private Update(Set<Long> keys) {
+            this.keys = keys;
+        }
+    }
+
+    private final List<Update> updates = new ArrayList<>();
+    private final TreeMap<Long, Integer> fetches = new TreeMap<>(); // start to how many
+    private long clock;
+
+    /** Before the lower tiers are written. */
+    synchronized Update begin(long[] keys) {
+        Set<Long> set = HashSet.newHashSet(keys.length);
+        for (long key : keys) {
+            set.add(key);
+        }
+        Update update = new Update(set);
+        updates.add(update);
+        return update;
+    }
+
+    /** After the caches were written; in the same hold of the lock. */
+    synchronized void end(Update update) {
+        update.ended = ++clock;
+        forget();
+    }
+
+    synchronized long enter() {
+        fetches.merge(clock, 1, Integer::sum);
+        return clock;
+    }
+
+    synchronized void leave(long start) {
+        fetches.computeIfPresent(start, (time, count) -> count == 1 ? null : count - 1);
+        forget();
+    }
+
+    /** Whether a row of this key that was read below since `start` may be old by now. */
+    synchronized boolean isUncertain(long key, long start) {
+        for (Update update : updates) {
+            if (update.ended > start && update.keys.contains(key)) {
+                return true;
+            }
+        }
+        return false;
+    }
+
+    /** Updates that ended before every fetch under way concern nobody. */
+    private void forget() {
+        long oldest = fetches.isEmpty() ? clock : fetches.firstKey();
+        updates.removeIf(update -> update.ended <= oldest);
+    }
+}

@@ -1,0 +1,235 @@
+package io.jindou.store;
+
+import static org.junit.jupiter.api.Assertions.assertEquals;
+import static org.junit.jupiter.api.Assertions.assertTrue;
+
+import io.jindou.DType;
+import io.jindou.Device;
+import io.jindou.Safetensors;
+import io.jindou.Stream;
+import io.jindou.Tensor;
+import java.io.IOException;
+import java.nio.channels.FileChannel;
+import java.nio.file.Files;
+import java.nio.file.Path;
+import java.nio.file.StandardOpenOption;
+import java.util.ArrayList;
+import java.util.List;
+import java.util.Random;
+import java.util.concurrent.TimeUnit;
+import org.junit.jupiter.api.Assumptions;
+import org.junit.jupiter.api.Test;
+import org.junit.jupiter.api.io.TempDir;
+
+/** What was acknowledged as durable is there after a crash, the rest is cleanly absent, and no reader ever sees a torn row. */
+class CrashTest {
+    @TempDir
+    Path folder;
+
+    /** Starts a victim, kills it (SIGKILL) some milliseconds after it has told a few versions, and gives the last one it told. */
+    private int killed(String what, int first, long millis) throws Exception {
+        List<String> command = new ArrayList<>(List.of(
+                Path.of(System.getProperty("java.home"), "bin", "java").toString(),
+                "--enable-native-access=ALL-UNNAMED",
+                "-Djindou.library.path=" + System.getProperty("jindou.library.path"),
+                "-cp",
+                System.getProperty("java.class.path"),
+                Victim.class.getName(),
+                folder.resolve("table").toString(),
+                what,
+                Integer.toString(first)));
+        Path told = folder.resolve("told"), errors = folder.resolve("errors");
+        Process process = new ProcessBuilder(command).redirectOutput(told.toFile()).redirectError(errors.toFile()).start();
+        while (Files.readAllLines(told).size() < 5) {
+            assertTrue(process.isAlive(), () -> "the victim died by itself: " + read(errors));
+            Thread.sleep(5);
+        }
+        Thread.sleep(millis);
+        process.destroyForcibly();
+        assertTrue(process.waitFor(60, TimeUnit.SECONDS));
+        assertEquals(128 + 9, process.exitValue(), () -> "it was killed: " + read(errors));
+        String[] lines = read(told).split("\n", -1);
+        return Integer.parseInt(lines[lines.length - 2]); // what follows the last line feed was not told
+    }
+
+    private static String read(Path file) {
+        try {
+            return Files.readString(file);
+        } catch (IOException e) {
+            return e.toString();
+        }
+    }
+
+    /** The version of all keys, which must be one. */
+    private static float version(TieredTable table, Device device) throws IOException {
+        try (Stream stream = Stream.create(device); Tensor out = Tensor.create(device, DType.F32, Victim.KEYS, Victim.DIM)) {
+            table.lookup(stream, Victim.keys(), out);
+            float[] rows = out.readFloats(stream);
+            for (float x : rows) {
+                assertEquals(rows[0], x, "half a batch, or a torn row");
+            }
+            return rows[0];
+        }
+    }
+
+    private float reopened() throws IOException {
+        try (Device device = Device.open("cpu"); TieredTable table = TieredTable.open(device, folder.resolve("table"), Victim.desc())) {
+            return version(table, device);
+        }
+    }
+
+    private static void checkWhole(Path file) throws IOException {
+        try (Safetensors snapshot = Safetensors.open(file)) {
+            float[] rows = snapshot.get("rows").toFloats();
+            assertEquals(Victim.KEYS * Victim.DIM, rows.length);
+            for (float x : rows) {
+                assertEquals(rows[0], x, "a snapshot of two moments");
+            }
+        }
+    }
+
+    @Test
+    void killed_in_the_middle_of_updates() throws Exception {
+        int first = 1;
+        for (long millis : new long[] {0, 37, 90}) {
+            int told = killed("update", first, millis);
+            float found = reopened();
+            assertTrue(found == told || found == told + 1, found + " after " + told + " was durable"); // the next may have got through
+            first = (int) found + 1;
+        }
+    }
+
+    @Test
+    void killed_in_the_middle_of_snapshots() throws Exception {
+        int told = killed("snapshot", 1, 60);
+        float found = reopened();
+        assertTrue(found == told || found == told + 1, found + " after " + told);
+        Path file = folder.resolve("snapshot.safetensors");
+        if (Files.exists(file)) {
+            checkWhole(file);
+        }
+        try (var left = Files.list(folder.resolve("table"))) {
+            assertTrue(left.noneMatch(path -> path.toString().endsWith(".tmp")), "nothing half written stays");
+        }
+    }
+
+    @Test
+    void killed_in_the_middle_of_compactions() throws Exception {
+        int told = killed("compact", 1, 80);
+        float found = reopened();
+        assertTrue(found == told || found == told + 1, found + " after " + told);
+    }
+
+    @Test
+    void killed_in_the_middle_of_restores() throws Exception {
+        try (Device device = Device.open("cpu"); TieredTable table = TieredTable.open(device, folder.resolve("table"), Victim.desc())) {
+            table.update(Victim.keys(), Victim.rows(1000));
+            table.snapshot(folder.resolve("snapshot.safetensors"));
+        }
+        for (long millis : new long[] {0, 41, 83}) {
+            int told = killed("restore", 2000, millis);
+            float found = reopened();
+            // The snapshot's rows, or those of an update after it.
+            assertTrue(found == 1000 || (found >= 2000 && found <= told + 1), found + " after " + told);
+        }
+    }
+
+    /** A full disk refuses updates; what was acknowledged stays, and there is room again, all goes on. */
+    @Test
+    void a_full_disk() throws Exception {
+        Path disk = Files.createDirectory(folder.resolve("disk"));
+        Assumptions.assumeTrue(
+                run("mount", "-t", "tmpfs", "-o", "size=12m", "tmpfs", disk.toString()),
+                "needs the right to mount a small file system (root)");
+        try {
+            int acknowledged = 0;
+            try (Device device = Device.open("cpu"); TieredTable table = TieredTable.open(device, disk.resolve("table"), Victim.desc())) {
+                IOException full = null;
+                for (int version = 1; version < 2000 && full == null; version++) {
+                    try {
+                        table.update(Victim.keys(), Victim.rows(version));
+                        acknowledged = version;
+                    } catch (IOException e) {
+                        full = e;
+                    }
+                }
+                assertTrue(full != null, "the disk was never full");
+                float found = version(table, device);
+                assertTrue(found == acknowledged || found == acknowledged + 1, found + " after " + acknowledged);
+            }
+            assertTrue(run("mount", "-o", "remount,size=64m", disk.toString()));
+            try (Device device = Device.open("cpu"); TieredTable table = TieredTable.open(device, disk.resolve("table"), Victim.desc())) {
+                float found = version(table, device);
+                assertTrue(found == acknowledged || found == acknowledged + 1, found + " after " + acknowledged);
+                table.update(Victim.keys(), Victim.rows(5000));
+                assertEquals(5000, version(table, device));
+            }
+        } finally {
+            run("umount", disk.toString());
+        }
+    }
+
+    private static boolean run(String... command) throws Exception {
+        Process process = new ProcessBuilder(command).redirectErrorStream(true).start();
+        process.getInputStream().readAllBytes();
+        return process.waitFor() == 0;
+    }
+
+    /** Damaged blocks are errors, never other rows. */
+    @Test
+    void a_damaged_block() throws Exception {
+        Path directory = folder.resolve("table");
+        Random random = new Random(9);
+        try (Device device = Device.open("cpu"); TieredTable table = TieredTable.open(device, directory, Victim.desc())) {
+            table.update(Victim.keys(), Victim.rows(3));
+            table.compact(); // from the log into a table file
+        }
+        int damaged = 0;
+        try (var files = Files.walk(directory)) {
+            for (Path file : files.filter(f -> f.toString().endsWith(".sst")).toList()) {
+                try (FileChannel channel = FileChannel.open(file, StandardOpenOption.WRITE)) {
+                    byte[] noise = new byte[64];
+                    for (long at = 100; at < channel.size() / 2; at += 3000) { // in the data, not in the footer
+                        random.nextBytes(noise);
+                        channel.write(java.nio.ByteBuffer.wrap(noise), at);
+                        damaged++;
+                    }
+                }
+            }
+        }
+        assertTrue(damaged > 0);
+        int errors = 0;
+        try (Device device = Device.open("cpu");
+                Stream stream = Stream.create(device);
+                TieredTable table = TieredTable.open(device, directory, Victim.desc());
+                Tensor out = Tensor.create(device, DType.F32, 1, Victim.DIM)) {
+            for (long key : Victim.keys()) {
+                try {
+                    table.lookup(stream, new long[] {key}, out);
+                    for (float x : out.readFloats(stream)) {
+                        assertEquals(3, x, "key " + key);
+                    }
+                } catch (IOException e) {
+                    errors++;
+                }
+            }
+            assertTrue(errors > 0, "the damage was met");
+            // What is written anew is read again.
+            table.update(Victim.keys(), Victim.rows(4));
+            table.lookup(stream, new long[] {0}, out);
+            assertEquals(4, out.readFloats(stream)[0]);
+        }
+    }
+
+    @Test
+    void leftovers_are_removed_when_a_table_is_opened() throws Exception {
+        Path directory = Files.createDirectories(folder.resolve("table"));
+        Files.createDirectory(directory.resolve("rows-7"));
+        Files.writeString(directory.resolve("snapshot123.tmp"), "half");
+        assertEquals(0, reopened());
+        assertTrue(Files.notExists(directory.resolve("rows-7")) && Files.notExists(directory.resolve("snapshot123.tmp")));
+        Files.writeString(directory.resolve("CURRENT"), "nonsense");
+        IOException e = org.junit.jupiter.api.Assertions.assertThrows(IOException.class, this::reopened);
+        assertTrue(e.getMessage().contains("expected the name of a generation"), e.getMessage());
+    }
+}

@@ -1,0 +1,239 @@
+package io.jindou.store;
+
+import static org.junit.jupiter.api.Assertions.assertArrayEquals;
+import static org.junit.jupiter.api.Assertions.assertEquals;
+import static org.junit.jupiter.api.Assertions.assertThrows;
+import static org.junit.jupiter.api.Assertions.assertTrue;
+
+import io.jindou.DType;
+import io.jindou.Device;
+import io.jindou.Eviction;
+import io.jindou.HostTensor;
+import io.jindou.InvalidArgumentException;
+import io.jindou.Safetensors;
+import io.jindou.Stream;
+import io.jindou.Tensor;
+import java.io.IOException;
+import java.nio.file.Path;
+import java.util.ArrayList;
+import java.util.Arrays;
+import java.util.HashMap;
+import java.util.List;
+import java.util.Map;
+import java.util.Random;
+import java.util.concurrent.ExecutorService;
+import java.util.concurrent.Executors;
+import java.util.concurrent.Future;
+import java.util.concurrent.atomic.AtomicIntegerArray;
+import org.junit.jupiter.api.io.TempDir;
+import org.junit.jupiter.params.ParameterizedTest;
+import org.junit.jupiter.params.provider.ValueSource;
+
+class TieredTableTest {
+    private static final int DIM = 8;
+
+    @TempDir
+    Path folder;
+
+    private static TieredTableDesc desc(long deviceRows) {
+        return TieredTableDesc.of(DType.F32, DIM, deviceRows, 400).withDurability(Durability.BUFFERED).withHostRows(deviceRows * 2);
+    }
+
+    /** Rows whose elements all say the version, so that a mixture shows. */
+    private static HostTensor rows(int count, float version) {
+        float[] values = new float[count * DIM];
+        Arrays.fill(values, version);
+        return HostTensor.of(values, count, DIM);
+    }
+
+    private static float[] looked(TieredTable table, Stream stream, Device device, long[] keys) throws IOException {
+        try (Tensor out = Tensor.create(device, DType.F32, keys.length, DIM)) {
+            out.fill(stream, 0xff);
+            table.lookup(stream, keys, out);
+            return out.readFloats(stream);
+        }
+    }
+
+    /** The version of each row, which must be of one piece. */
+    private static float[] versions(float[] rows) {
+        float[] versions = new float[rows.length / DIM];
+        for (int i = 0; i < versions.length; i++) {
+            versions[i] = rows[i * DIM];
+            for (int e = 1; e < DIM; e++) {
+                assertEquals(versions[i], rows[i * DIM + e], "a torn row");
+            }
+        }
+        return versions;
+    }
+
+    @ParameterizedTest
+    @ValueSource(strings = {"cpu", "simt"})
+    void gives_the_row_of_every_key_that_exists(String name) throws Exception {
+        int range = 1000, steps = name.equals("cpu") ? 300 : 40;
+        for (Eviction eviction : new Eviction[] {Eviction.LRU, Eviction.LFU}) {
+            Map<Long, Float> model = new HashMap<>();
+            Path directory = folder.resolve(eviction.name());
+            Random random = new Random(5);
+            for (int opened = 0; opened < 2; opened++) { // everything is still there when it is opened again
+                try (Device device = Device.open(name);
+                        Stream stream = Stream.create(device);
+                        TieredTable table = TieredTable.open(device, directory, desc(range / 10).withEviction(eviction))) {
+                    for (int step = 0; step < steps; step++) {
+                        long[] keys = random.longs(random.nextInt(200), 0, range).map(key -> key * 0x9E3779B97F4A7C15L).toArray();
+                        int kind = random.nextInt(6);
+                        if (kind < 2) {
+                            float version = random.nextInt(1, 1000000);
+                            table.update(keys, rows(keys.length, version));
+                            Arrays.stream(keys).forEach(key -> model.put(key, version));
+                        } else if (kind == 2) {
+                            long[] some = Arrays.copyOf(keys, keys.length / 4);
+                            table.erase(some);
+                            Arrays.stream(some).forEach(model::remove);
+                        } else {
+                            float[] got = versions(looked(table, stream, device, keys));
+                            for (int i = 0; i < keys.length; i++) {
+                                assertEquals(model.getOrDefault(keys[i], 0f), got[i], "key " + keys[i]);
+                            }
+                        }
+                    }
+                    TierStatistics s = table.statistics();
+                    assertTrue(s.deviceHits() > 0 && s.storeHits() > 0 && s.missing() > 0 && s.evictions() > 0, s.toString());
+                    assertEquals(s.storeHits() * DIM * 4L, s.bytesFromStore());
+                    assertEquals(name.equals("simt"), s.hostHits() > 0, "host memory is a tier of its own where it is not the device's");
+                }
+            }
+        }
+    }
+
+    @ParameterizedTest
+    @ValueSource(strings = {"cpu", "simt"})
+    void what_was_prefetched_is_hit(String name) throws Exception {
+        try (Device device = Device.open(name);
+                Stream stream = Stream.create(device);
+                TieredTable table = TieredTable.open(device, folder, desc(200))) {
+            long[] keys = new Random(1).longs(50).toArray();
+            table.update(keys, rows(50, 3));
+            assertEquals(0, table.statistics().deviceHits());
+            table.prefetch(keys).get();
+            assertEquals(50, table.statistics().storeHits());
+            float[] got = versions(looked(table, stream, device, keys));
+            assertArrayEquals(versions(rows(50, 3).toFloats()), got);
+            assertEquals(50, table.statistics().deviceHits());
+            assertEquals(50, table.statistics().storeHits());
+        }
+    }
+
+    @ParameterizedTest
+    @ValueSource(strings = {"cpu", "simt"})
+    void a_snapshot_brings_back_the_rows_it_was_taken_of(String name) throws Exception {
+        Path file = folder.resolve("table.safetensors");
+        try (Device device = Device.open(name);
+                Stream stream = Stream.create(device);
+                TieredTable table = TieredTable.open(device, folder.resolve("a"), desc(100))) {
+            long[] keys = new Random(2).longs(300).toArray();
+            table.update(keys, rows(300, 1));
+            table.snapshot(file);
+            looked(table, stream, device, keys);
+            table.update(keys, rows(300, 2));
+            table.update(new long[] {77}, rows(1, 2));
+            assertEquals(2, versions(looked(table, stream, device, keys))[0]);
+            table.restore(file);
+            for (float version : versions(looked(table, stream, device, keys))) {
+                assertEquals(1, version);
+            }
+            assertEquals(0, versions(looked(table, stream, device, new long[] {77}))[0]);
+            // Elsewhere too, and after opening again.
+            try (TieredTable other = TieredTable.open(device, folder.resolve("b"), desc(100))) {
+                other.restore(file);
+            }
+            try (TieredTable other = TieredTable.open(device, folder.resolve("b"), desc(100))) {
+                assertEquals(1, versions(looked(other, stream, device, keys))[299]);
+            }
+            Safetensors.write(folder.resolve("wrong"), Map.of("keys", HostTensor.of(new long[] {1}, 1), "rows", HostTensor.of(new float[4], 1, 4)));
+            IOException wrong = assertThrows(IOException.class, () -> table.restore(folder.resolve("wrong")));
+            assertTrue(wrong.getMessage().contains("tensor 'rows': expected F32[1, 8], got F32[1, 4]"), wrong.getMessage());
+            assertEquals(1, versions(looked(table, stream, device, keys))[5], "the old rows stay");
+        }
+    }
+
+    /** Keys written by one thread and read by others: a lookup sees what was current at some moment while it ran. */
+    @ParameterizedTest
+    @ValueSource(strings = {"cpu", "simt"})
+    void lookups_beside_updates_see_old_or_new_rows(String name) throws Exception {
+        int rounds = name.equals("cpu") ? 300 : 30, writers = 2, keysEach = 40;
+        try (Device device = Device.open(name); TieredTable table = TieredTable.open(device, folder, desc(30))) {
+            AtomicIntegerArray begun = new AtomicIntegerArray(writers), ended = new AtomicIntegerArray(writers);
+            try (ExecutorService threads = Executors.newFixedThreadPool(writers + 2)) {
+                List<Future<?>> all = new ArrayList<>();
+                for (int w = 0; w < writers; w++) {
+                    int writer = w;
+                    long[] keys = new long[keysEach];
+                    Arrays.setAll(keys, i -> writer * 1000L + i);
+                    all.add(threads.submit(() -> {
+                        for (int version = 1; version <= rounds; version++) {
+                            begun.set(writer, version);
+                            table.update(keys, rows(keysEach, version));
+                            ended.set(writer, version);
+                        }
+                        return null;
+                    }));
+                }
+                for (int r = 0; r < 2; r++) {
+                    Random random = new Random(r);
+                    all.add(threads.submit(() -> {
+                        try (Stream stream = Stream.create(device)) {
+                            while (ended.get(0) < rounds) {
+                                int writer = random.nextInt(writers);
+                                long[] keys = random.longs(10, 0, keysEach).map(i -> writer * 1000L + i).toArray();
+                                int least = ended.get(writer);
+                                float[] got = versions(looked(table, stream, device, keys));
+                                int most = begun.get(writer);
+                                for (float version : got) {
+                                    assertTrue(version >= least && version <= most, version + " is not in " + least + ".." + most);
+                                }
+                            }
+                        }
+                        return null;
+                    }));
+                }
+                for (Future<?> each : all) {
+                    each.get();
+                }
+            }
+            assertTrue(table.statistics().storeHits() > 0);
+        }
+    }
+
+    @ParameterizedTest
+    @ValueSource(strings = {"cpu"})
+    void bad_input_is_refused(String name) throws Exception {
+        try (Device device = Device.open(name); Stream stream = Stream.create(device)) {
+            refused("'eviction': expected LRU or LFU", () -> TieredTable.open(device, folder, desc(10).withEviction(Eviction.NONE)));
+            refused("'hostRows'", () -> TieredTable.open(device, folder, desc(10).withHostRows(-1)));
+            refused("'capacity'", () -> TieredTable.open(device, folder, desc(0)));
+            TieredTable table = TieredTable.open(device, folder, desc(10));
+            refused("'keys': expected at most 400 (maxKeys of the table), got 401", () -> table.prefetch(new long[401]));
+            refused("'keys': expected any key but -1, which is reserved, at position 1", () -> table.update(new long[] {4, -1}, rows(2, 1)));
+            refused("'rows': expected F32[2, 8], got F32[3, 8]", () -> table.update(new long[] {4, 5}, rows(3, 1)));
+            assertThrows(IOException.class, () -> TieredTable.open(device, folder, desc(10)), "one at a time");
+            assertEquals(0, versions(looked(table, stream, device, new long[] {-1, 3}))[0]);
+            table.close();
+            table.close();
+            assertThrows(IllegalStateException.class, () -> table.erase(new long[] {1}));
+            // Rows of another size than those that are there.
+            try (TieredTable filled = TieredTable.open(device, folder, desc(10))) {
+                filled.update(new long[] {9}, rows(1, 1));
+            }
+            TieredTableDesc wider = TieredTableDesc.of(DType.F32, 16, 10, 10);
+            try (TieredTable other = TieredTable.open(device, folder, wider); Tensor out = Tensor.create(device, DType.F32, 1, 16)) {
+                IOException e = assertThrows(IOException.class, () -> other.lookup(stream, new long[] {9}, out));
+                assertTrue(e.getMessage().contains("expected rows of 64 bytes, key 9 has 32"), e.getMessage());
+            }
+        }
+    }
+
+    private static void refused(String part, org.junit.jupiter.api.function.Executable call) {
+        InvalidArgumentException e = assertThrows(InvalidArgumentException.class, call);
+        assertTrue(e.getMessage().contains(part), e.getMessage());
+    }
+}
