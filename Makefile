@@ -1,6 +1,6 @@
 # The front door. `make demo` ranks real users; `make test` runs every check that needs no GPU.
 #
-#   make demo [EVENTS=<file>] [DEVICE=cpu|cuda|simt]   the main job
+#   make demo [EVENTS=<file>] [DEVICE=cpu|cuda|simt] [STORE=tiered:<dir>]   the main job
 #   make test                                          C++, emulator, Java, ABI and kernel budget tests
 #   make embed-log EVENTS=<file> OUT=<file> [WORKERS=n] embed a whole event log on a local Apache Flink cluster
 #   make bench [BENCH=<regex>] [JMH="<options>"]       JMH benchmarks -> bench/results/
@@ -50,7 +50,7 @@ java: native
 demo: $(if $(and $(NVCC),$(DRIVER)),cuda,native)
 	@$(MVN) -DskipTests -pl examples -am package
 	@$(JAVA) $(JAVA_FLAGS) -cp "$$(cat examples/target/dependencies.txt):examples/target/classes" io.jindou.examples.Demo \
-	  $(if $(DEVICE),--device=$(DEVICE)) $(if $(EVENTS),--events=$(EVENTS)) $(DEMO_FLAGS)
+	  $(if $(DEVICE),--device=$(DEVICE)) $(if $(EVENTS),--events=$(EVENTS)) $(if $(STORE),--embedding-store=$(STORE)) $(DEMO_FLAGS)
 
 embed-log: native
 	@test -n "$(EVENTS)" -a -n "$(OUT)" || { echo "usage: make embed-log EVENTS=<event log> OUT=<file.safetensors> [WORKERS=n]" >&2; exit 2; }

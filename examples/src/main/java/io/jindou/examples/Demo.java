@@ -44,6 +44,12 @@ final class Demo implements Callable<Integer> {
     @Option(names = "--users", paramLabel = "N", description = "rank only the first N users")
     private int maxUsers = Integer.MAX_VALUE;
 
+    @Option(
+            names = "--embedding-store",
+            paramLabel = "tiered:DIR",
+            description = "item embeddings in a device cache of a tenth of the rows over RocksDB in DIR; default: all on the device")
+    private String embeddingStore;
+
     private Demo() {}
 
     public static void main(String[] arguments) {
@@ -100,7 +106,8 @@ final class Demo implements Callable<Integer> {
     private void rank(HstuModel model, Device device, Stream stream, boolean emulated, Map<String, Object> report)
             throws IOException {
         int batch = emulated ? 8 : BATCH;
-        try (HstuRetriever retriever = new HstuRetriever(model, device, stream, batch);
+        Path store = embeddingStore == null ? null : tieredStore(embeddingStore);
+        try (HstuRetriever retriever = new HstuRetriever(model, device, stream, batch, store);
                 Ranker ranker = new Ranker(retriever)) {
             List<Request> requests = events != null ? fromLog(model.config()) : sampled(ranker, emulated);
             if (requests.isEmpty()) {
@@ -130,6 +137,7 @@ final class Demo implements Callable<Integer> {
                     "%,d users, each against %,d items: %,.0f users/s in batches of %d%n",
                     requests.size(), retriever.rowLength() - 1, usersPerSecond, batch);
             System.out.printf("One user at a time: p50 %.3f ms, p99 %.3f ms%n", percentile(latencies, 50), percentile(latencies, 99));
+            System.out.println("Item embeddings: " + retriever.embeddings());
             System.out.printf(
                     "Peak memory: %.1f MiB on the device, %.1f MiB of the process%n",
                     device.memory().peakBytes() / 1048576.0, processPeakBytes() / 1048576.0);
@@ -146,6 +154,13 @@ final class Demo implements Callable<Integer> {
             report.put("p50_ms", percentile(latencies, 50));
             report.put("p99_ms", percentile(latencies, 99));
         }
+    }
+
+    private static Path tieredStore(String option) {
+        if (!option.startsWith("tiered:") || option.length() == 7) {
+            throw new IllegalArgumentException("--embedding-store: expected tiered:<directory>, got '" + option + "'");
+        }
+        return Path.of(option.substring(7));
     }
 
     /** Leave-one-out: the last event of each user is the target, what came before is the history. */

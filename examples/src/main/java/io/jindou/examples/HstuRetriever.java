@@ -15,6 +15,7 @@ import io.jindou.Stream;
 import io.jindou.Tensor;
 import java.io.IOException;
 import java.lang.foreign.MemorySegment;
+import java.nio.file.Path;
 import java.util.List;
 
 /**
@@ -22,7 +23,7 @@ import java.util.List;
  * item comes out.
  *
  * <pre>
- * x = item[id] * sqrt(D) + position[t]                          embedding_bag: each event is a bag of two rows
+ * x = item[id] * sqrt(D) + position[t]                          embedding_bag: each event is a bag of two rows (EventRows)
  * per layer:
  *   n = LayerNorm(x);  u = SiLU(n Wu);  [v|q|k] = n Wvqk          layer_norm, linear
  *   o = SiLU(q k / sqrt(d)) / maxSeqLen * mask  v               hstu_attention
@@ -52,6 +53,7 @@ final class HstuRetriever implements AutoCloseable {
     private final int width; // heads * dim = one of the four parts of uvqk
     private final Layer[] layers;
     private final Tensor normalizedItems; // [numItems + 1, D]
+    private final EventRows events;
     private final EmbeddingBag embed;
     private final HstuAttention attention;
     private final EmbeddingBag last;
@@ -68,6 +70,11 @@ final class HstuRetriever implements AutoCloseable {
     private final Tensor scores;
 
     HstuRetriever(HstuModel model, Device device, Stream stream, int maxUsers) throws IOException {
+        this(model, device, stream, maxUsers, null);
+    }
+
+    /** With `store`, item embeddings of events come from a tiered table in that directory. */
+    HstuRetriever(HstuModel model, Device device, Stream stream, int maxUsers, Path store) throws IOException {
         this.config = model.config();
         this.stream = stream;
         this.maxUsers = maxUsers;
@@ -79,7 +86,7 @@ final class HstuRetriever implements AutoCloseable {
         Tensor itemRows = keep(Tensor.of(stream, items));
         normalizedItems = keep(Tensor.create(device, DType.F32, itemRows.dim(0), dim));
         Blocks.l2Normalize(stream, itemRows, config.l2Eps(), normalizedItems);
-        Tensor table = keep(eventTable(model, stream));
+        events = keep(store == null ? EventRows.onDevice(model, stream) : EventRows.tiered(model, device, stream, tokens, store));
         layers = new Layer[config.numLayers()];
         for (int l = 0; l < layers.length; l++) {
             layers[l] = layer(model, "layers." + l + ".");
@@ -97,28 +104,13 @@ final class HstuRetriever implements AutoCloseable {
         hidden = keep(Tensor.create(device, DType.F32, maxUsers, dim));
         scores = keep(Tensor.create(device, DType.F32, maxUsers, itemRows.dim(0)));
 
-        embed = keep(EmbeddingBag.plan(device, EmbeddingBagDesc.of(table, Pooling.SUM, tokens, 2 * tokens)));
+        embed = keep(EmbeddingBag.plan(device, EmbeddingBagDesc.of(events.table(), Pooling.SUM, tokens, 2 * tokens)));
         last = keep(EmbeddingBag.plan(device, EmbeddingBagDesc.of(x, Pooling.NONE, maxUsers, maxUsers)));
         attention = keep(HstuAttention.plan(
                 device,
                 HstuAttentionDesc.of(
                         DType.F32, config.numHeads(), config.attentionDim(), config.maxSeqLen(), maxUsers, config.maxSeqLen())));
         stream.synchronize();
-    }
-
-    /** Items times sqrt(D), then positions: one table, so that an event is the sum of a bag of two rows. */
-    private static Tensor eventTable(HstuModel model, Stream stream) throws IOException {
-        HostTensor items = model.weights().get("item.weight");
-        HostTensor positions = model.weights().get("position.weight");
-        float scale = (float) Math.sqrt(model.config().embeddingDim());
-        float[] rows = new float[Math.toIntExact(items.elements() + positions.elements())];
-        float[] itemValues = items.toFloats();
-        for (int i = 0; i < itemValues.length; i++) {
-            rows[i] = itemValues[i] * scale;
-        }
-        float[] positionValues = positions.toFloats();
-        System.arraycopy(positionValues, 0, rows, itemValues.length, positionValues.length);
-        return Tensor.of(stream, rows, items.shape()[0] + positions.shape()[0], items.shape()[1]);
     }
 
     private Layer layer(HstuModel model, String prefix) throws IOException {
@@ -147,6 +139,11 @@ final class HstuRetriever implements AutoCloseable {
     /** Scores a row; the first is item 0, which is padding. */
     int rowLength() {
         return config.numItems() + 1;
+    }
+
+    /** What is behind the embeddings of events, in words. */
+    String embeddings() {
+        return events.toString();
     }
 
     int maxUsers() {
@@ -236,19 +233,20 @@ final class HstuRetriever implements AutoCloseable {
             userOffsets[b + 1] = userOffsets[b] + length;
         }
         int tokens = Math.toIntExact(userOffsets[users]);
-        long[] bagIds = new long[2 * tokens];
+        long[] bagItems = new long[tokens];
+        int[] positions = new int[tokens];
         long[] lastOfUser = new long[users];
         int at = 0;
         for (int b = 0; b < users; b++) {
             int[] items = histories.get(b);
             int length = (int) (userOffsets[b + 1] - userOffsets[b]);
             for (int t = 0; t < length; t++) {
-                bagIds[at++] = items[items.length - length + t];
-                bagIds[at++] = rowLength() + t;
+                bagItems[at] = items[items.length - length + t];
+                positions[at++] = t;
             }
             lastOfUser[b] = userOffsets[b + 1] - 1;
         }
-        views.keep(ids.slice(0, 0, bagIds.length)).write(stream, bagIds);
+        views.keep(ids.slice(0, 0, 2L * tokens)).write(stream, events.bags(bagItems, positions));
         views.keep(bagOffsets.slice(0, 0, tokens + 1L)).write(stream, steps(tokens + 1, 2));
         views.keep(offsets.slice(0, 0, users + 1L)).write(stream, userOffsets);
         views.keep(lastRows.slice(0, 0, users)).write(stream, lastOfUser);
