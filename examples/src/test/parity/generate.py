@@ -256,6 +256,7 @@ def main():
     head_dim_cases(np.random.default_rng(22))
     embedding_row_cases(np.random.default_rng(21))
     rq_cases(np.random.default_rng(42))
+    softmax_cases(np.random.default_rng(23))
 
 
 def e4m3(x):
@@ -482,6 +483,100 @@ def rq_cases(rng):
     ids[3] = -1, codes
     out[3] = 0
     case("rq_decode_zero_bounds", "rq_decode", {"bounds": "zero"}, {"codes": ids, "codebooks": codebooks}, {"out": out}, 1e-6)
+
+
+def softmax_attention(q, k, v, q_off, k_off, scale, allowed, bias, softcap=0.0):
+    """allowed(i, j, p) and bias(b, h, i, j, p), p the position of row i."""
+    heads, group = q.shape[1], q.shape[1] // k.shape[1]
+    out, lse = np.zeros((len(q), heads, v.shape[2])), np.full((len(q), heads), -np.inf)
+    for b in range(len(q_off) - 1):
+        nq, nk = q_off[b + 1] - q_off[b], k_off[b + 1] - k_off[b]
+        for i in range(nq):
+            seen = [j for j in range(nk) if allowed(i, j, nk - nq + i)]
+            for h in range(heads if seen else 0):
+                s = k[k_off[b] + np.array(seen), h // group] @ q[q_off[b] + i, h] * scale
+                if softcap:
+                    s = softcap * np.tanh(s / softcap)
+                s = s + np.array([bias(b, h, i, j, nk - nq + i) for j in seen])
+                weights = np.exp(s - s.max())
+                out[q_off[b] + i, h] = weights @ v[k_off[b] + np.array(seen), h // group] / weights.sum()
+                lse[q_off[b] + i, h] = s.max() + np.log(weights.sum())
+    return out, lse
+
+
+def t5_bucket(relative, num_buckets, max_distance, bidirectional):
+    """T5's function, with float64 logarithms."""
+    base = 0
+    if bidirectional:
+        num_buckets //= 2
+        base = num_buckets if relative > 0 else 0
+        relative = abs(relative)
+    else:
+        relative = max(-relative, 0)
+    exact = num_buckets // 2
+    if relative < exact:
+        return base + relative
+    large = np.log(relative / exact) / np.log(max_distance / exact) * (num_buckets - exact)
+    return base + min(exact + int(large + 1e-12), num_buckets - 1)
+
+
+def softmax_cases(rng):
+    """Masks, biases and the soft-cap of softmax_attention, each with some sequences that have more queries than keys; a merge."""
+    heads, kv_heads, dim, dim_v = 2, 1, 32, 64
+    nq, nk = [17, 1, 0, 9], [17, 50, 3, 5]
+    q_off, k_off = offsets(nq), offsets(nk)
+    none = lambda b, h, i, j, p: 0.0
+    slopes = np.array([0.5, 0.0625], np.float32)
+    table = rng.standard_normal((32, heads)).astype(np.float32)
+    matrix = rng.standard_normal((heads, 17, 50)).astype(np.float32)
+    of_sequence = rng.standard_normal((len(nq), heads, 17, 50)).astype(np.float32)
+    matrix[:, 3, 5] = -np.inf
+    causal = lambda i, j, p: j <= p
+    window = lambda left, right: lambda i, j, p: p - left <= j <= p + right
+    cases = [
+        ("none", "f32", {"mask": "none"}, {}, lambda i, j, p: True, none),
+        ("causal_bf16", "bf16", {"mask": "causal"}, {}, causal, none),
+        ("causal_f16", "f16", {"mask": "causal", "softcap": 3.0}, {}, causal, none),
+        ("window_sink", "f32", {"mask": "window", "left": 6, "right": 0, "sink": 3}, {},
+         lambda i, j, p: j < 3 or window(6, 0)(i, j, p), none),
+        ("prefix_softcap", "f32", {"mask": "causal", "prefix": 12, "softcap": 1.5}, {},
+         lambda i, j, p: causal(i, j, p) or (p < 12 and j < 12), none),
+        ("global", "f32", {"mask": "causal", "num_global": 4}, {},
+         lambda i, j, p: causal(i, j, p) or i < 4 or j < 4, none),
+        ("alibi", "f32", {"mask": "causal"}, {"alibi_slopes": slopes}, causal,
+         lambda b, h, i, j, p: -slopes[h] * abs(p - j)),
+        ("t5_encoder", "f32", {"mask": "none", "t5_max_distance": 128, "t5_bidirectional": True}, {"t5_bias": table},
+         lambda i, j, p: True, lambda b, h, i, j, p: table[t5_bucket(j - p, 32, 128, True), h]),
+        ("t5_decoder", "f32", {"mask": "causal", "t5_max_distance": 40, "t5_bidirectional": False}, {"t5_bias": table},
+         causal, lambda b, h, i, j, p: table[t5_bucket(j - p, 32, 40, False), h]),
+        ("bias", "f32", {"mask": "window", "left": -1, "right": 2}, {"bias": matrix}, window(10**9, 2),
+         lambda b, h, i, j, p: np.float64(matrix[h, i, j])),
+        ("bias_of_sequences_bf16", "bf16", {"mask": "none"}, {"bias": of_sequence}, lambda i, j, p: True,
+         lambda b, h, i, j, p: np.float64(of_sequence[b, h, i, j])),
+    ]
+    tolerance = {"f32": 1e-5, "f16": 2e-3, "bf16": 1e-2}
+    for name, kind, params, more, allowed, bias in cases:
+        q, k, v = (rng.standard_normal(shape).astype(np.float32)
+                   for shape in ((sum(nq), heads, dim), (sum(nk), kv_heads, dim), (sum(nk), kv_heads, dim_v)))
+        if kind == "f16":
+            q, k, v = (x.astype(np.float16) for x in (q, k, v))
+        exact = [(bf16(x)[1] if kind == "bf16" else x).astype(np.float64) for x in (q, k, v)]
+        out, lse = softmax_attention(*exact, q_off, k_off, 0.2, allowed, bias, params.get("softcap", 0.0))
+        case(f"softmax_attention_{name}", "softmax_attention", {"scale": 0.2, "dtype": kind, **params},
+             {"queries": q, "keys": k, "values": v, "q_offsets": q_off, "k_offsets": k_off, **more}, {"out": out, "lse": lse},
+             tolerance[kind])
+
+    out = rng.standard_normal((2, 9, heads, dim_v)).astype(np.float32)
+    lse = (3 * rng.standard_normal((2, 9, heads))).astype(np.float32)
+    lse[0, 2], lse[1, 4], lse[:, 6], lse[0, 7] = -np.inf, -np.inf, -np.inf, 300
+    top = np.maximum(lse[0], lse[1]).astype(np.float64)
+    weights = np.exp(lse - np.where(np.isinf(top), 0, top))
+    total = weights.sum(0)
+    merged = (weights[..., None] * out).sum(0) / np.where(total == 0, 1, total)[..., None]
+    with np.errstate(divide="ignore"):
+        case("merge_attention_states", "merge_attention_states", {},
+             {"out_a": out[0], "lse_a": lse[0], "out_b": out[1], "lse_b": lse[1]},
+             {"out": merged, "lse": np.where(total == 0, -np.inf, top + np.log(total))}, 1e-5)
 
 
 if __name__ == "__main__":

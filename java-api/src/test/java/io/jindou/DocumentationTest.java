@@ -284,6 +284,47 @@ class DocumentationTest {
     }
 
     @Test
+    void softmax_attention() {
+        int heads = 4, headDim = 64, n = 50;
+        float[] zeros = new float[n * heads * headDim];
+        // @start region="softmax-attention"
+        SoftmaxAttentionDesc desc = SoftmaxAttentionDesc.of(DType.F32, heads, headDim, 16, 4096) // causal
+                .withMask(AttentionMask.window(255, 0).withSink(4))
+                .withBias(AttentionBias.alibi());
+        try (SoftmaxAttention attention = SoftmaxAttention.plan(device, desc);
+                Tensor offsets = Tensor.of(stream, JaggedTensor.offsets(20, 30)); // two sequences
+                Tensor q = Tensor.of(stream, zeros, n, heads, headDim);
+                Tensor k = Tensor.of(stream, zeros, n, heads, headDim);
+                Tensor v = Tensor.of(stream, zeros, n, heads, headDim);
+                Tensor slopes = Tensor.of(stream, AttentionBias.alibiSlopes(heads), heads);
+                Tensor out = Tensor.create(device, DType.F32, n, heads, headDim);
+                Tensor lse = Tensor.create(device, DType.F32, n, heads)) {
+            attention.run(stream, new JaggedTensor(q, offsets), new JaggedTensor(k, offsets), v, slopes, out, lse);
+            stream.synchronize();
+        }
+        // @end
+    }
+
+    @Test
+    void merge_attention_states() {
+        int rows = 3, heads = 2, headDim = 32;
+        Tensor ofHistory = Tensor.of(stream, new float[rows * heads * headDim], rows, heads, headDim);
+        Tensor sumsOfHistory = Tensor.of(stream, new float[rows * heads], rows, heads);
+        Tensor ofSession = Tensor.of(stream, new float[rows * heads * headDim], rows, heads, headDim);
+        Tensor sumsOfSession = Tensor.of(stream, new float[rows * heads], rows, heads);
+        // @start region="merge-attention-states"
+        // out and lse of attention over the history, computed once, and over the session's events: merged in place
+        MergeAttentionStates.run(
+                stream, ofHistory, sumsOfHistory, ofSession, sumsOfSession, ofSession, sumsOfSession);
+        // @end
+        assert Math.abs(sumsOfSession.readFloats(stream)[0] - Math.log(2)) < 1e-6;
+        ofHistory.close();
+        sumsOfHistory.close();
+        ofSession.close();
+        sumsOfSession.close();
+    }
+
+    @Test
     void rq() {
         int levels = 3, codes = 256, dim = 64, n = 100;
         // @start region="rq"

@@ -182,6 +182,11 @@ final class ParityCase implements AutoCloseable {
         return floats32(name, inputs.names().contains(name) && inputs.get(name).shape().length == 2 ? 2 : 1);
     }
 
+    /** A matrix for each head, rank 3, or for each sequence and head, rank 4, as F32. */
+    HostTensor matrices(String name) throws IOException {
+        return floats32(name, inputs.names().contains(name) && inputs.get(name).shape().length == 4 ? 4 : 3);
+    }
+
     /** Pages of a cache: floats of the case's dtype, or codes. */
     HostTensor pages(String name) throws IOException {
         HostTensor tensor = input(name, 4, PAGES);

@@ -39,8 +39,10 @@ final class ParityOperators {
             entry("decode_attention", ParityPaged::decodeAttention),
             entry("embedding_bag", ParityOperators::embeddingBag),
             entry("hstu_attention", ParityOperators::hstuAttention),
+            entry("merge_attention_states", ParitySoftmax::mergeAttentionStates),
             entry("rq_decode", ParityIds::rqDecode),
             entry("rq_encode", ParityIds::rqEncode),
+            entry("softmax_attention", ParitySoftmax::softmaxAttention),
             entry("target_attention", ParityOperators::targetAttention)));
 
     private static final Map<String, RowFormat> ROW_FORMATS = new TreeMap<>(Map.of(

@@ -33,6 +33,20 @@ public final class OnnxAttention implements AutoCloseable {
         return new OnnxAttention(graph, threads);
     }
 
+    /** A query sees the keys up to its own. */
+    public static OnnxAttention causal(int heads, int tokens, int dim, int threads) throws OrtException {
+        float[] mask = new float[tokens * tokens];
+        for (int i = 0; i < tokens; i++) {
+            java.util.Arrays.fill(mask, i * tokens + i + 1, (i + 1) * tokens, Float.NEGATIVE_INFINITY);
+        }
+        OnnxGraph graph = graph(heads, tokens, tokens, dim)
+                .initializer("mask", new long[] {1, 1, tokens, tokens}, mask)
+                .node("Add", new String[] {"scores", "mask"}, "masked")
+                .node("Softmax", new String[] {"masked"}, "weights", "axis", -1L)
+                .node("MatMul", new String[] {"weights", "v"}, "out");
+        return new OnnxAttention(graph, threads);
+    }
+
     /** HSTU: SiLU(score) / tokens where the key is not after the query. */
     public static OnnxAttention silu(int heads, int tokens, int dim, int threads) throws OrtException {
         float[] mask = new float[tokens * tokens];
