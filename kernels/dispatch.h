@@ -44,6 +44,8 @@
 #include "embedding/hash_table_launch.h"
 #include "embedding/rq_launch.h"
 #include "plan.h"
+#include "search/history_search_launch.h"
+#include "search/search_attention_launch.h"
 
 namespace jindou {
 
@@ -64,6 +66,10 @@ inline jd_status create_plan(const PlanResources &resources, int32_t op, const v
         return SoftmaxAttentionPlan::create(resources, *static_cast<const jd_softmax_attention_desc *>(desc), plan, error);
       case JDB_OP_DECODE_ATTENTION:
         return DecodeAttentionPlan::create(resources, *static_cast<const jd_decode_attention_desc *>(desc), plan, error);
+      case JDB_OP_HISTORY_SEARCH:
+        return HistorySearchPlan::create(resources, *static_cast<const jd_history_search_desc *>(desc), plan, error);
+      case JDB_OP_SEARCH_ATTENTION:
+        return SearchAttentionPlan::create(resources, *static_cast<const jd_search_attention_desc *>(desc), plan, error);
       case JDB_OP_PAGED_APPEND:
       case JDB_OP_PAGED_GATHER:
         return PagedCachePlan::create(op, resources, *static_cast<const jd_paged_cache_desc *>(desc), plan, error);
@@ -101,6 +107,13 @@ jd_status run(Exec &exec, const KernelPlan *plan, int32_t op, const void *args, 
     case JDB_OP_DECODE_ATTENTION:
       return launch_decode_attention(exec, static_cast<const DecodeAttentionPlan &>(*plan),
                                      *static_cast<const jdb_decode_attention_args *>(args));
+    case JDB_OP_HISTORY_SEARCH:
+      return launch_history_search(exec, static_cast<const HistorySearchPlan &>(*plan),
+                                   *static_cast<const jdb_history_search_args *>(args));
+    case JDB_OP_LSH_SIGNATURES: return launch_lsh_signatures(exec, *static_cast<const jdb_lsh_signatures_args *>(args));
+    case JDB_OP_SEARCH_ATTENTION:
+      return launch_search_attention(exec, static_cast<const SearchAttentionPlan &>(*plan),
+                                     *static_cast<const jdb_search_attention_args *>(args));
     case JDB_OP_PAGED_APPEND:
     case JDB_OP_PAGED_GATHER:
       return launch_paged_cache(exec, static_cast<const PagedCachePlan &>(*plan),

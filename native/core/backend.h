@@ -53,7 +53,8 @@ enum {
   JDB_FAULT_CACHE_LENGTH = 12,  // sequence `position` has a length below 0 or above limit
   JDB_FAULT_CACHE_ROWS = 13,    // more rows asked of sequence `position` than it has (limit)
   JDB_FAULT_KEY_MISSING = 20,   // keys[position] = value is not in the hash table
-  JDB_FAULT_KEY_REFUSED = 21    // keys[position] = value cannot be inserted: the table (limit slots) is full
+  JDB_FAULT_KEY_REFUSED = 21,   // keys[position] = value cannot be inserted: the table (limit slots) is full
+  JDB_FAULT_INDEX = 23          // index `value` at `position` of indices (row-major); limit = events of the user
 };
 
 enum {
@@ -68,11 +69,14 @@ enum {
   JDB_OP_PAGED_GATHER = 12,
   JDB_OP_SOFTMAX_ATTENTION = 20,
   JDB_OP_MERGE_ATTENTION_STATES = 21,
+  JDB_OP_HISTORY_SEARCH = 23,
   JDB_OP_HASH_LOOKUP = 30,
   JDB_OP_HASH_INSERT = 31,
   JDB_OP_HASH_ERASE = 32,
   JDB_OP_RQ_ENCODE = 42,
-  JDB_OP_RQ_DECODE = 43
+  JDB_OP_RQ_DECODE = 43,
+  JDB_OP_LSH_SIGNATURES = 231,
+  JDB_OP_SEARCH_ATTENTION = 232
 };
 
 // Descriptions as a plan gets them: the public desc with defaults filled in (out_dtype, num_kv_heads, num_latest =
@@ -129,6 +133,20 @@ typedef struct jdb_hash_table_args {
   jdb_tensor table_keys, table_rows, table_scores, table_sights, table_size;
   jdb_tensor keys, rows, scores, default_row, slots, outcomes, evicted_keys;
 } jdb_hash_table_args;
+
+typedef struct jdb_history_search_args {
+  jdb_tensor queries, candidate_offsets, keys, history_offsets, bias, indices, scores, counts;
+  int64_t batch;
+} jdb_history_search_args;
+
+typedef struct jdb_lsh_signatures_args {
+  jdb_tensor x, projection, signatures;
+} jdb_lsh_signatures_args;
+
+typedef struct jdb_search_attention_args {
+  jdb_tensor candidates, candidate_offsets, keys, values, history_offsets, indices, out, lse;
+  int64_t batch;
+} jdb_search_attention_args;
 
 typedef struct jdb_linear_args {
   int32_t activation;
@@ -205,9 +223,9 @@ typedef struct jd_backend {
   void (*graph_destroy)(void *graph);
 
   // Operators. `desc` is the jdb_/jd_ description of `op`: jdb_embedding_bag_desc, jd_target_attention_desc,
-  // jd_hstu_attention_desc, jd_paged_cache_desc, jd_hash_table_desc, jd_decode_attention_desc, jd_softmax_attention_desc, jd_rq_encode_desc. `describe` writes
+  // jd_hstu_attention_desc, jd_paged_cache_desc, jd_hash_table_desc, jd_decode_attention_desc, jd_history_search_desc, jd_search_attention_desc, jd_softmax_attention_desc, jd_rq_encode_desc. `describe` writes
   // one line. `run` gets the jdb_*_args of `op`; plan is null for the operators without one (linear, layer_norm, l2_normalize,
-  // merge_attention_states, rq_decode).
+  // merge_attention_states, rq_decode, lsh_signatures).
   jd_status (*plan_create)(void *device, int32_t op, const void *desc, const jdb_allocator *allocator, void **plan,
                            jd_error *error);
   void (*plan_destroy)(void *plan);

@@ -29,6 +29,9 @@ union OperatorArgs {
   jdb_hash_table_args hash_table;
   jdb_rq_encode_args rq_encode;
   jdb_rq_decode_args rq_decode;
+  jdb_history_search_args history_search;
+  jdb_lsh_signatures_args lsh_signatures;
+  jdb_search_attention_args search_attention;
   jdb_linear_args linear;
   jdb_layer_norm_args layer_norm;
   jdb_l2_normalize_args l2_normalize;

@@ -165,6 +165,23 @@ jd_status check(const Context &context, const Plan &plan, const jdb_softmax_atte
   return check_offsets(context, a.k_offsets, keys);
 }
 
+// Candidates and history of history_search and search_attention; indices are the kernels' to find.
+template <class Desc, class Args>
+jd_status check_search(const Context &context, const Desc &d, const Args &a, const char *candidates, int64_t rows) {
+  const Jagged asked = {"candidate_offsets", candidates, a.batch, rows, d.max_candidates, "max_candidates"};
+  if (const jd_status status = check_offsets(context, a.candidate_offsets, asked)) return status;
+  const Jagged history = {"history_offsets", "keys", a.batch, a.keys.shape[0], d.max_history, "max_history"};
+  return check_offsets(context, a.history_offsets, history);
+}
+
+jd_status check(const Context &context, const Plan &plan, const jdb_history_search_args &a) {
+  return check_search(context, plan.desc.history_search, a, "queries", a.queries.shape[0]);
+}
+
+jd_status check(const Context &context, const Plan &plan, const jdb_search_attention_args &a) {
+  return check_search(context, plan.desc.search_attention, a, "candidates", a.candidates.shape[0]);
+}
+
 // Lengths and page numbers are the kernels' to find, as ids are.
 jd_status check(const Context &context, const jdb_paged_cache_args &a) {
   return check_offsets(context, a.offsets, {"offsets", "keys", a.batch, a.keys.shape[0], INT32_MAX, "limit"});
@@ -179,6 +196,8 @@ jd_status check_on_host(const Context &context, const Plan &plan, const void *ar
     case JDB_OP_HSTU_ATTENTION: return check(context, plan, *static_cast<const jdb_hstu_attention_args *>(args));
     case JDB_OP_DECODE_ATTENTION: return check(context, plan, *static_cast<const jdb_decode_attention_args *>(args));
     case JDB_OP_SOFTMAX_ATTENTION: return check(context, plan, *static_cast<const jdb_softmax_attention_args *>(args));
+    case JDB_OP_HISTORY_SEARCH: return check(context, plan, *static_cast<const jdb_history_search_args *>(args));
+    case JDB_OP_SEARCH_ATTENTION: return check(context, plan, *static_cast<const jdb_search_attention_args *>(args));
     case JDB_OP_PAGED_APPEND:
     case JDB_OP_PAGED_GATHER: return check(context, *static_cast<const jdb_paged_cache_args *>(args));
     default: return JD_OK;

@@ -28,6 +28,8 @@ class Plan final : public Object {
     jd_softmax_attention_desc softmax_attention;
     jd_hash_table_desc hash_table;
     jd_rq_encode_desc rq_encode;
+    jd_history_search_desc history_search;
+    jd_search_attention_desc search_attention;
   };
 
   Plan(Ref<Device> owner, int32_t operator_number)

@@ -12,7 +12,9 @@ const char *offsets_name(const jdb_report &report) {
   if (report.op == JDB_OP_HSTU_ATTENTION && report.table == 1) return "q_offsets";
   if (report.op == JDB_OP_DECODE_ATTENTION) return "q_offsets";
   if (report.op == JDB_OP_SOFTMAX_ATTENTION) return report.table == 0 ? "q_offsets" : "k_offsets";
-  if (report.op != JDB_OP_TARGET_ATTENTION) return "offsets";
+  const bool candidates =
+      report.op == JDB_OP_TARGET_ATTENTION || report.op == JDB_OP_HISTORY_SEARCH || report.op == JDB_OP_SEARCH_ATTENTION;
+  if (!candidates) return "offsets";
   if (report.table == 0) return "candidate_offsets";
   return report.table == 1 ? "history_offsets" : "candidate_offsets or history_offsets";
 }
@@ -83,6 +85,11 @@ void describe(const Context &context, const jdb_report &r) {
     case JDB_FAULT_KEY_REFUSED:
       return fail_at("keys", "no room for key %" PRId64 " at position %" PRId64 " in a table of %" PRId64 " slots", r.value,
                      r.position, r.limit);
+    case JDB_FAULT_INDEX:
+      return fail_at("indices",
+                     "expected -1 or an event in 0..%" PRId64 " (the user has %" PRId64 " events), got %" PRId64
+                     " at position %" PRId64 ", counted row by row",
+                     r.limit - 1, r.limit, r.value, r.position);
     default:
       fail_operation(context, JD_OUT_OF_BOUNDS, "fault %d at position %" PRId64 ": value %" PRId64 ", limit %" PRId64,
                      r.fault, r.position, r.value, r.limit);

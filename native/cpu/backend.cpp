@@ -149,6 +149,12 @@ jd_status plan_create(void *device, int32_t op, const void *desc, const jdb_allo
     case JDB_OP_SOFTMAX_ATTENTION:
       status = create_softmax_attention(d, *static_cast<const jd_softmax_attention_desc *>(desc), *allocator, &created, error);
       break;
+    case JDB_OP_HISTORY_SEARCH:
+      status = create_history_search(d, *static_cast<const jd_history_search_desc *>(desc), *allocator, &created, error);
+      break;
+    case JDB_OP_SEARCH_ATTENTION:
+      status = create_search_attention(d, *static_cast<const jd_search_attention_desc *>(desc), *allocator, &created, error);
+      break;
     case JDB_OP_PAGED_APPEND:
     case JDB_OP_PAGED_GATHER:
       status = create_paged_cache(d, op, *static_cast<const jd_paged_cache_desc *>(desc), *allocator, &created, error);
@@ -181,6 +187,8 @@ jd_status run(void *stream, void *plan, int32_t op, const void *args, jd_error *
   switch (op) {
     case JDB_OP_MERGE_ATTENTION_STATES:
       return run_merge_attention_states(s, *static_cast<const jdb_merge_attention_states_args *>(args), error);
+    case JDB_OP_LSH_SIGNATURES:
+      return run_lsh_signatures(s, *static_cast<const jdb_lsh_signatures_args *>(args), error);
     case JDB_OP_LINEAR: return run_linear(s, *static_cast<const jdb_linear_args *>(args), error);
     case JDB_OP_LAYER_NORM: return run_layer_norm(s, *static_cast<const jdb_layer_norm_args *>(args), error);
     case JDB_OP_L2_NORMALIZE: return run_l2_normalize(s, *static_cast<const jdb_l2_normalize_args *>(args), error);

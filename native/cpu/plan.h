@@ -83,12 +83,16 @@ jd_status create_target_attention(Device &, const jd_target_attention_desc &, co
 jd_status create_hstu_attention(Device &, const jd_hstu_attention_desc &, const jdb_allocator &, Plan **, jd_error *);
 jd_status create_decode_attention(Device &, const jd_decode_attention_desc &, const jdb_allocator &, Plan **, jd_error *);
 jd_status create_hash_table(Device &, int32_t op, const jd_hash_table_desc &, const jdb_allocator &, Plan **, jd_error *);
+jd_status create_history_search(Device &, const jd_history_search_desc &, const jdb_allocator &, Plan **, jd_error *);
+jd_status create_category_search(Device &, const jd_history_search_desc &, const jdb_allocator &, Plan **, jd_error *);
+jd_status create_search_attention(Device &, const jd_search_attention_desc &, const jdb_allocator &, Plan **, jd_error *);
 jd_status create_paged_cache(Device &, int32_t op, const jd_paged_cache_desc &, const jdb_allocator &, Plan **, jd_error *);
 jd_status create_rq_encode(Device &, const jd_rq_encode_desc &, const jdb_allocator &, Plan **, jd_error *);
 jd_status create_softmax_attention(Device &, const jd_softmax_attention_desc &, const jdb_allocator &, Plan **, jd_error *);
 
 // Operators without a plan.
 jd_status run_merge_attention_states(Stream &, const jdb_merge_attention_states_args &, jd_error *);
+jd_status run_lsh_signatures(Stream &, const jdb_lsh_signatures_args &, jd_error *);
 jd_status run_linear(Stream &, const jdb_linear_args &, jd_error *);
 jd_status run_layer_norm(Stream &, const jdb_layer_norm_args &, jd_error *);
 jd_status run_l2_normalize(Stream &, const jdb_l2_normalize_args &, jd_error *);

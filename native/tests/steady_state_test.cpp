@@ -149,6 +149,45 @@ TEST_F(SteadyState, calls_allocate_nothing) {
   rows.lse = tensor(JD_F32, {4, 2});
   expect_no_allocation("jd_softmax_attention_run (7 tensors)",
                        [&] { return jd_softmax_attention_run(softmax_plan, stream, &rows, &error); });
+  jd_history_search_desc search = make<jd_history_search_desc>();
+  search.method = JD_SEARCH_DOT;
+  search.dtype = JD_F32;
+  search.offset_dtype = JD_I32;
+  search.dim = 64;
+  search.k = 4;
+  search.max_batch = search.max_candidates = search.max_history = 8;
+  jd_plan search_plan;
+  ASSERT_EQ(jd_history_search_plan(device, &search, &search_plan, &error), JD_OK) << error.message;
+  keep(search_plan);
+  jd_history_search_args found = make<jd_history_search_args>();
+  found.queries = tensor(JD_F32, {4, 64});
+  found.candidate_offsets = i32({0, 4});
+  found.keys = tensor(JD_F32, {8, 64});
+  found.history_offsets = i32({0, 8});
+  found.indices = tensor(JD_I32, {4, 4});
+  found.scores = tensor(JD_F32, {4, 4});
+  found.counts = tensor(JD_I32, {4});
+  expect_no_allocation("jd_history_search_run", [&] { return jd_history_search_run(search_plan, stream, &found, &error); });
+
+  jd_search_attention_desc after = make<jd_search_attention_desc>();
+  after.dtype = JD_F32;
+  after.offset_dtype = JD_I32;
+  after.num_heads = 2;
+  after.head_dim_qk = after.head_dim_v = 64;
+  after.k = 4;
+  after.max_batch = after.max_candidates = after.max_history = 8;
+  jd_plan after_plan;
+  ASSERT_EQ(jd_search_attention_plan(device, &after, &after_plan, &error), JD_OK) << error.message;
+  keep(after_plan);
+  jd_search_attention_args attended = make<jd_search_attention_args>();
+  attended.candidates = attention.candidates;
+  attended.candidate_offsets = attention.candidate_offsets;
+  attended.keys = attention.keys;
+  attended.values = attention.values;
+  attended.history_offsets = attention.history_offsets;
+  attended.indices = found.indices;
+  attended.out = attention.out;
+  expect_no_allocation("jd_search_attention_run", [&] { return jd_search_attention_run(after_plan, stream, &attended, &error); });
 
   jd_graph graph;
   ASSERT_EQ(jd_stream_begin_capture(stream, &error), JD_OK);

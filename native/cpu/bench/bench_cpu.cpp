@@ -2,7 +2,7 @@
 // times the limit, the operator, and the limit again, and the ratio is taken within the repetition. Printed are the median and
 // the best ratio, so that a machine shared with others still tells something.
 //
-//   bench_cpu [operator] [threads...]      operator: target, hstu, softmax, linear, embedding, hash or all
+//   bench_cpu [operator] [threads...]      operator: target, hstu, softmax, search, linear, embedding, hash or all
 //
 // A ratio of 1.00 is the limit itself: FMAs (or bf16 dot products) in registers, or a prefetched gather of rows on huge pages.
 #include <jindou/jindou.h>
@@ -452,6 +452,61 @@ void bench_hash(int32_t threads) {
   }
 }
 
+// Dot products against the FMAs (bf16 dot products) of scoring alone; signatures and categories, which have no such limit, beside the
+// same f32 FMAs of 64 dimensions.
+void bench_search(int32_t threads) {
+  Device d(threads);
+  struct Search {
+    int32_t method, dtype;
+    int64_t candidates, events, dim, k;
+  };
+  std::mt19937_64 random(1);
+  for (const Search s : {Search{JD_SEARCH_DOT, JD_F32, 512, 100000, 64, 64}, Search{JD_SEARCH_DOT, JD_BF16, 512, 100000, 64, 64},
+                         Search{JD_SEARCH_DOT, JD_F16, 512, 100000, 64, 64}, Search{JD_SEARCH_DOT, JD_F32, 512, 100000, 64, 1024},
+                         Search{JD_SEARCH_DOT, JD_F32, 512, 100000, 16, 64}, Search{JD_SEARCH_DOT, JD_F32, 1, 1000000, 64, 64},
+                         Search{JD_SEARCH_DOT, JD_F32, 32, 100000, 64, 64}, Search{JD_SEARCH_DOT, JD_F32, 512, 10000, 64, 64},
+                         Search{JD_SEARCH_LSH, JD_I64, 512, 100000, 64, 64}, Search{JD_SEARCH_LSH, JD_I64, 512, 100000, 256, 64},
+                         Search{JD_SEARCH_HARD, JD_I64, 512, 100000, 0, 64}}) {
+    jd_history_search_desc desc{};
+    desc.struct_size = sizeof desc;
+    desc.method = s.method;
+    desc.dtype = s.dtype;
+    desc.offset_dtype = JD_I64;
+    desc.dim = static_cast<int32_t>(s.dim);
+    desc.k = static_cast<int32_t>(s.k);
+    desc.max_batch = 1;
+    desc.max_candidates = s.candidates;
+    desc.max_history = s.events;
+    jd_plan plan = 0;
+    must(jd_history_search_plan(d.device, &desc, &plan, &d.error), d.error);
+    const auto rows = [&](int64_t n) {
+      if (s.method == JD_SEARCH_DOT) return d.tensor(s.dtype, {n, s.dim});
+      if (s.method == JD_SEARCH_LSH) return d.tensor(JD_I64, {n, s.dim / 64}, [&](int64_t) { return static_cast<int64_t>(random()); });
+      return d.tensor(JD_I64, {n}, [&](int64_t) { return static_cast<int64_t>(random() % 500); });
+    };
+    jd_history_search_args a{};
+    a.struct_size = sizeof a;
+    a.queries = rows(s.candidates);
+    a.keys = rows(s.events);
+    a.candidate_offsets = d.tensor(JD_I64, {2}, [&](int64_t i) { return i * s.candidates; });
+    a.history_offsets = d.tensor(JD_I64, {2}, [&](int64_t i) { return i * s.events; });
+    a.indices = d.tensor(JD_I32, {s.candidates, s.k});
+    if (s.method != JD_SEARCH_HARD) a.scores = d.tensor(JD_F32, {s.candidates, s.k});
+    char what[128];
+    std::snprintf(what, sizeof what, "history_search %s %s, %lld x %lldk, d=%lld, k=%lld",
+                  s.method == JD_SEARCH_DOT ? "dot" : s.method == JD_SEARCH_LSH ? "lsh" : "hard", jd_dtype_name(s.dtype),
+                  static_cast<long long>(s.candidates), static_cast<long long>(s.events / 1000), static_cast<long long>(s.dim),
+                  static_cast<long long>(s.k));
+    const double dim = s.method == JD_SEARCH_DOT ? static_cast<double>(s.dim) : 64;
+    flops_line(what, threads, 2.0 * static_cast<double>(s.candidates * s.events) * dim, s.dtype == JD_BF16 && jl_has_bf16_dot(),
+               [&] { must(jd_history_search_run(plan, d.stream, &a, &d.error), d.error); });
+    jd_plan_destroy(plan, nullptr);
+    for (const jd_tensor t : {a.queries, a.keys, a.candidate_offsets, a.history_offsets, a.indices, a.scores}) {
+      if (t) jd_tensor_destroy(t, nullptr);
+    }
+  }
+}
+
 }  // namespace
 
 int main(int count, char **arguments) {
@@ -463,6 +518,7 @@ int main(int count, char **arguments) {
     if (wanted == "all" || wanted == "target") bench_target(n);
     if (wanted == "all" || wanted == "hstu") bench_hstu(n);
     if (wanted == "all" || wanted == "softmax") bench_softmax(n);
+    if (wanted == "all" || wanted == "search") bench_search(n);
     if (wanted == "all" || wanted == "linear") bench_linear(n);
     if (wanted == "all" || wanted == "embedding") bench_embedding(n);
     if (wanted == "all" || wanted == "hash") bench_hash(n);

@@ -6,6 +6,9 @@
 //
 // FLOPs 2 * (dqk + dv) * rows a key; bytes (dqk + dv) * element a key: bound by memory up to some four rows in bf16.
 //
+// The rows of keys and values may also be single ones listed by number (pages of one row: search_attention), and weights SiLU
+// instead of a softmax.
+//
 // A row's state over some keys: maximum (base 2 logarithm), sum of weights, weighted sum of values; states of pieces are merged
 // in order. Rows never meet: a row's bits depend on its query and the keys it sees alone.
 #ifndef JINDOU_CPU_KERNELS_DECODE_ATTENTION_H
@@ -52,7 +55,7 @@ struct DecodeAttention {
   static int bytes(int32_t dtype) { return dtype == JD_F32 ? 4 : dtype == JD_F16 || dtype == JD_BF16 ? 2 : 1; }
 
   void load_queries() const {
-    const F scale = Isa::set(t.scale * kLog2E);
+    const F scale = Isa::set(t.silu_norm != 0 ? t.scale : t.scale * kLog2E);
     for (int row = 0; row < t.rows; ++row) {
       const int64_t at = row / t.group * t.query_row + row % t.group * t.query_head;
       const char *from = static_cast<const char *>(t.queries) + at * bytes(t.dtype);
@@ -124,7 +127,8 @@ struct DecodeAttention {
     int most = 0;
     for (int n = 0; n < N; ++n) {
       const int visible = seen(row + n, first, count);
-      factor[n] = soften(s + n * kKeyBlock, visible, count, state(row + n));
+      factor[n] = t.silu_norm != 0 ? activate(s + n * kKeyBlock, visible, count)
+                                   : soften(s + n * kKeyBlock, visible, count, state(row + n));
       if (visible > most) most = visible;
     }
     if (most > 0) weigh<N>(row, most, factor);
@@ -194,6 +198,21 @@ struct DecodeAttention {
     x[1] = x[1] * older + Isa::sum(sum);
     return older;
   }
+  // Scores of one row become SiLU(score), zeros from `visible` on. Nothing older shrinks.
+  static float activate(float *scores, int visible, int count) {
+    for (int j = 0; j < visible; j += kWidth) {
+      const int left = visible - j;
+      F x[1] = {left < kWidth ? Isa::load_first(scores + j, left) : Isa::load(scores + j)};
+      silu<Isa, 5>(x);
+      if (left < kWidth) {
+        Isa::store_first(scores + j, x[0], left);
+      } else {
+        Isa::store(scores + j, x[0]);
+      }
+    }
+    for (int j = visible; j < count; ++j) scores[j] = 0;
+    return 1.0f;
+  }
   static float one_exp2(float x) {
     float all[kWidth];
     Isa::store(all, exp2<Isa>(Isa::set(x)));
@@ -258,7 +277,7 @@ struct DecodeAttention {
   static void finish(const DecodeTask &t) {
     for (int row = 0; row < t.rows; ++row) {
       const float *x = t.state + row * row_floats(t.dim_v);
-      const F factor = Isa::set(x[1] == 0 ? 0.0f : 1.0f / x[1]);
+      const F factor = Isa::set(t.silu_norm != 0 ? t.silu_norm : x[1] == 0 ? 0.0f : 1.0f / x[1]);
       char *out = static_cast<char *>(t.out) + (row / t.group * t.out_row + row % t.group * t.out_head) * bytes(t.out_dtype);
       for (int d = 0; d < t.dim_v; d += kWidth) {
         const F y = Isa::mul(Isa::load(x + 2 + d), factor);

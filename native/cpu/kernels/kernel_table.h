@@ -185,6 +185,35 @@ struct DecodeTask {
   int64_t lse_row, lse_head;
   float *scratch;                 // decode_scratch floats, and rows * dim_qk
   float *state;
+  float silu_norm = 0;            // 0: softmax; else weights are SiLU(score) * silu_norm
+};
+
+// -- history_search ------------------------------------------------------------------------------------------------------
+// Some candidates ("lanes") of one user against events first_key..last_key-1. What each finds is left in its list (kernels/top_k.h).
+struct SearchTask {
+  int32_t dtype;              // of the rows: JD_F32, JD_F16, JD_BF16, or JD_I64: signatures
+  int32_t dim;                // elements of a row
+  int32_t k, lanes;
+  HeadRows queries, keys;     // of the first candidate; of event 0
+  const float *bias;          // of event 0, or null
+  int64_t first_key, last_key;
+  float *scratch;             // search_scratch floats, and search_tile_floats for each tile of search_lanes lanes
+  uint64_t *entries;          // [lanes][top_k_room(k)]
+  int32_t *counts;            // [lanes] entries of each
+};
+
+// A tile's queries and thresholds.
+inline int64_t search_tile_floats(int32_t dtype, int32_t dim, int lanes) {
+  return int64_t{lanes} * (dim + 1) * (dtype == JD_I64 ? 2 : 1);
+}
+
+struct SignatureTask {
+  int32_t dtype, dim, bits;
+  HeadRows rows, projection;
+  int64_t first_row, last_row;
+  uint64_t *signatures;       // of row 0
+  int64_t signature_stride;
+  float *scratch;             // linear_scratch floats
 };
 
 // -- embedding_bag -------------------------------------------------------------------------------------------------------
@@ -296,6 +325,13 @@ struct DecodeKernels {
   void (*decode_finish)(const DecodeTask &);  // out and lse from the state
 };
 
+struct SearchKernels {
+  int search_lanes;       // candidates of a tile
+  size_t search_scratch;  // floats
+  void (*search)(const SearchTask &);
+  void (*lsh_signatures)(const SignatureTask &);
+};
+
 struct EmbeddingKernels {
   void (*embedding_bag)(const EmbeddingTask &, EmbeddingFindings &);
 };
@@ -313,7 +349,7 @@ struct BlockKernels {
 };
 
 // All kernels of an instruction set.
-struct KernelTable : TargetAttentionKernels, HstuAttentionKernels, SoftmaxAttentionKernels, DecodeKernels, EmbeddingKernels,
+struct KernelTable : TargetAttentionKernels, HstuAttentionKernels, SoftmaxAttentionKernels, DecodeKernels, SearchKernels, EmbeddingKernels,
                      HashKernels, RqKernels, BlockKernels {
   const char *isa;
 };

@@ -60,6 +60,26 @@ struct Avx2 {
     return static_cast<uint32_t>(_mm256_movemask_pd(_mm256_castsi256_pd(low)) |
                                  _mm256_movemask_pd(_mm256_castsi256_pd(high)) << 4);
   }
+  JD_SIMD uint32_t bits(M m) { return static_cast<uint32_t>(_mm256_movemask_ps(m)); }  // bit i: lane i
+
+  // Vectors of kWidth / 2 words of 64 bits.
+  using W = __m256i;
+  JD_SIMD W set_words(uint64_t x) { return _mm256_set1_epi64x(static_cast<int64_t>(x)); }
+  JD_SIMD W load_words(const uint64_t *p) { return _mm256_loadu_si256(reinterpret_cast<const __m256i *>(p)); }
+  JD_SIMD W add_words(W a, W b) { return _mm256_add_epi64(a, b); }
+  JD_SIMD void store_words(uint64_t *p, W x) { _mm256_storeu_si256(reinterpret_cast<__m256i *>(p), x); }
+  JD_SIMD uint32_t less_words(W a, W b) {  // of numbers below 2^63; bit i: word i
+    return static_cast<uint32_t>(_mm256_movemask_pd(_mm256_castsi256_pd(_mm256_cmpgt_epi64(b, a))));
+  }
+  // How many bits of each word differ: halves of bytes looked up, bytes added.
+  JD_SIMD W different_bits(W a, W b) {
+    const W table = _mm256_setr_epi8(0, 1, 1, 2, 1, 2, 2, 3, 1, 2, 2, 3, 2, 3, 3, 4,  //
+                                     0, 1, 1, 2, 1, 2, 2, 3, 1, 2, 2, 3, 2, 3, 3, 4);
+    const W x = _mm256_xor_si256(a, b), four = _mm256_set1_epi8(15);
+    const W low = _mm256_shuffle_epi8(table, _mm256_and_si256(x, four));
+    const W high = _mm256_shuffle_epi8(table, _mm256_and_si256(_mm256_srli_epi64(x, 4), four));
+    return _mm256_sad_epu8(_mm256_add_epi8(low, high), _mm256_setzero_si256());
+  }
 
   JD_SIMD float sum(F x) {
     __m128 half = _mm_add_ps(_mm256_castps256_ps128(x), _mm256_extractf128_ps(x, 1));

@@ -60,6 +60,21 @@ struct Avx512 {
   JD_SIMD uint32_t equal8(const int64_t *p, int64_t x) {
     return _mm512_cmpeq_epi64_mask(_mm512_loadu_si512(p), _mm512_set1_epi64(x));
   }
+  JD_SIMD uint32_t bits(M m) { return m; }
+
+  using W = __m512i;
+  JD_SIMD W set_words(uint64_t x) { return _mm512_set1_epi64(static_cast<int64_t>(x)); }
+  JD_SIMD W load_words(const uint64_t *p) { return _mm512_loadu_si512(p); }
+  JD_SIMD W add_words(W a, W b) { return _mm512_add_epi64(a, b); }
+  JD_SIMD void store_words(uint64_t *p, W x) { _mm512_storeu_si512(p, x); }
+  JD_SIMD uint32_t less_words(W a, W b) { return _mm512_cmpgt_epi64_mask(b, a); }
+  JD_SIMD W different_bits(W a, W b) {
+    const W table = _mm512_broadcast_i32x4(_mm_setr_epi8(0, 1, 1, 2, 1, 2, 2, 3, 1, 2, 2, 3, 2, 3, 3, 4));
+    const W x = _mm512_xor_si512(a, b), four = _mm512_set1_epi8(15);
+    const W low = _mm512_shuffle_epi8(table, _mm512_and_si512(x, four));
+    const W high = _mm512_shuffle_epi8(table, _mm512_and_si512(_mm512_srli_epi64(x, 4), four));
+    return _mm512_sad_epu8(_mm512_add_epi8(low, high), _mm512_setzero_si512());
+  }
 
   JD_SIMD float sum(F x) {
     const __m256 eight = _mm256_add_ps(_mm512_castps512_ps256(x), upper_half(x));

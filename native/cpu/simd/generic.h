@@ -60,6 +60,23 @@ struct Generic {
     for (int i = 0; i < 8; ++i) bits |= static_cast<uint32_t>(p[i] == x) << i;
     return bits;
   }
+  JD_SIMD uint32_t bits(M m) { return (m[0] & 1) | (m[1] & 2) | (m[2] & 4) | (m[3] & 8); }
+
+  typedef uint64_t W __attribute__((vector_size(16)));
+  JD_SIMD W set_words(uint64_t x) { return W{x, x}; }
+  JD_SIMD W load_words(const uint64_t *p) { return W{p[0], p[1]}; }
+  JD_SIMD W add_words(W a, W b) { return a + b; }
+  JD_SIMD void store_words(uint64_t *p, W x) { memcpy(p, &x, sizeof x); }
+  JD_SIMD uint32_t less_words(W a, W b) { return (a[0] < b[0] ? 1 : 0) | (a[1] < b[1] ? 2 : 0); }
+  JD_SIMD W different_bits(W a, W b) {
+    W x = a ^ b;
+    x -= (x >> 1) & 0x5555555555555555;
+    x = (x & 0x3333333333333333) + ((x >> 2) & 0x3333333333333333);
+    x = (x + (x >> 4)) & 0x0f0f0f0f0f0f0f0f;
+    x += x >> 8;
+    x += x >> 16;
+    return (x + (x >> 32)) & 0x7f;
+  }
 
   JD_SIMD float sum(F x) { return (x[0] + x[2]) + (x[1] + x[3]); }
 

@@ -13,6 +13,10 @@
 #include <jindou/plan.h>
 #include <jindou/rq.h>
 #include <jindou/softmax_attention.h>
+#include <jindou/history_search.h>
+#include <jindou/paged_cache.h>
+#include <jindou/plan.h>
+#include <jindou/search_attention.h>
 #include <jindou/stream.h>
 #include <jindou/tensor.h>
 
