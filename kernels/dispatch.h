@@ -38,6 +38,7 @@
 #include "attention/softmax_attention_launch.h"
 #include "attention/target_attention_launch.h"
 #include "blocks/blocks_launch.h"
+#include "decode/beam_attention_launch.h"
 #include "decode/decode_attention_launch.h"
 #include "decode/paged_cache_launch.h"
 #include "embedding/embedding_bag_launch.h"
@@ -70,6 +71,8 @@ inline jd_status create_plan(const PlanResources &resources, int32_t op, const v
         return HistorySearchPlan::create(resources, *static_cast<const jd_history_search_desc *>(desc), plan, error);
       case JDB_OP_SEARCH_ATTENTION:
         return SearchAttentionPlan::create(resources, *static_cast<const jd_search_attention_desc *>(desc), plan, error);
+      case JDB_OP_BEAM_ATTENTION:
+        return BeamAttentionPlan::create(resources, *static_cast<const jd_beam_attention_desc *>(desc), plan, error);
       case JDB_OP_PAGED_APPEND:
       case JDB_OP_PAGED_GATHER:
         return PagedCachePlan::create(op, resources, *static_cast<const jd_paged_cache_desc *>(desc), plan, error);
@@ -114,6 +117,9 @@ jd_status run(Exec &exec, const KernelPlan *plan, int32_t op, const void *args, 
     case JDB_OP_SEARCH_ATTENTION:
       return launch_search_attention(exec, static_cast<const SearchAttentionPlan &>(*plan),
                                      *static_cast<const jdb_search_attention_args *>(args));
+    case JDB_OP_BEAM_ATTENTION:
+      return launch_beam_attention(exec, static_cast<const BeamAttentionPlan &>(*plan),
+                                   *static_cast<const jdb_beam_attention_args *>(args));
     case JDB_OP_PAGED_APPEND:
     case JDB_OP_PAGED_GATHER:
       return launch_paged_cache(exec, static_cast<const PagedCachePlan &>(*plan),

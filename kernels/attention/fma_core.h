@@ -169,14 +169,31 @@ struct FmaCore : Traits {
     return 1.0f;
   }
 
-  // One thread's part of query row . key: every 16th chunk.
-  JD_DEVICE static float dot(const char *queries, const Place &place, int row, const Element *key,
-                             const HeadShape &shape) {
+  // One thread's part of a row in memory, every 16th chunk; past the row's dim zeros.
+  struct RowPart {
+    prim::Vec4u chunks[(Tile::kChunks + kX - 1) / kX];
+  };
+  JD_DEVICE static RowPart load_part(const Place &place, const Element *row, const HeadShape &shape) {
+    RowPart part;
+#pragma unroll
+    for (int i = 0; i < (Tile::kChunks + kX - 1) / kX; ++i) {
+      const int chunk = i * kX + place.x;
+      part.chunks[i] = prim::Vec4u{0, 0, 0, 0};
+      if (chunk < shape.dim_qk / 4) part.chunks[i] = prim::load16(row + chunk * 4);
+    }
+    return part;
+  }
+
+  // One thread's part of query row . key.
+  JD_DEVICE static float dot(const char *queries, const Place &place, int row, const RowPart &key, const HeadShape &) {
     float sum = 0.0f;
-    for (int chunk = place.x; chunk < shape.dim_qk / 4; chunk += kX) {
+#pragma unroll
+    for (int i = 0; i < (Tile::kChunks + kX - 1) / kX; ++i) {
+      const int chunk = i * kX + place.x;
+      if (Tile::kChunks % kX != 0 && chunk >= Tile::kChunks) continue;
       float q[4];
       load<4>(q, queries + Tile::offset(row, chunk));
-      const prim::Vec4u k = prim::load16(key + chunk * 4);
+      const prim::Vec4u k = key.chunks[i];
       sum = prim::fma(q[0], prim::as_float(k.x), sum);
       sum = prim::fma(q[1], prim::as_float(k.y), sum);
       sum = prim::fma(q[2], prim::as_float(k.z), sum);

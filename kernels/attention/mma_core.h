@@ -255,26 +255,46 @@ struct MmaCore : Traits {
     return prim::max(prim::abs(scale), 1.17549435e-38f);
   }
 
-  // One thread's part of query row . key: every fourth chunk.
-  JD_DEVICE static float dot(const char *queries, const Place &place, int row, const Element *key,
-                             const HeadShape &shape) {
-    float sum = 0.0f;
-    for (int chunk = place.quad; chunk < shape.dim_qk / 8; chunk += 4) {
-      const prim::Vec4u a = prim::load_shared16(queries + Tile::offset(row, chunk));
-      const prim::Vec4u b = prim::load16(key + chunk * 8);
-      sum = add_products(a.x, b.x, shape.dtype, sum);
-      sum = add_products(a.y, b.y, shape.dtype, sum);
-      sum = add_products(a.z, b.z, shape.dtype, sum);
-      sum = add_products(a.w, b.w, shape.dtype, sum);
+  // One thread's part of a row in memory, every fourth chunk; past the row's dim zeros. All its loads are on their way before the
+  // first is used.
+  struct RowPart {
+    prim::Vec4u chunks[Tile::kChunks / 4];
+  };
+  JD_DEVICE static RowPart load_part(const Place &place, const Element *row, const HeadShape &shape) {
+    RowPart part;
+#pragma unroll
+    for (int i = 0; i < Tile::kChunks / 4; ++i) {
+      const int chunk = i * 4 + place.quad;
+      part.chunks[i] = prim::Vec4u{0, 0, 0, 0};
+      if (chunk < shape.dim_qk / 8) part.chunks[i] = prim::load16(row + chunk * 8);
     }
-    return sum;
+    return part;
+  }
+
+  // One thread's part of query row . key.
+  JD_DEVICE static float dot(const char *queries, const Place &place, int row, const RowPart &key, const HeadShape &shape) {
+    return shape.dtype == JD_F16 ? dot_of<prim::f16>(queries, place, row, key) : dot_of<prim::bf16>(queries, place, row, key);
   }
 
  private:
-  JD_DEVICE static float add_products(uint32_t a, uint32_t b, int32_t dtype, float sum) {
+  template <class E>
+  JD_DEVICE static float dot_of(const char *queries, const Place &place, int row, const RowPart &key) {
+    float sum = 0.0f;
+#pragma unroll
+    for (int i = 0; i < Tile::kChunks / 4; ++i) {
+      const prim::Vec4u a = prim::load_shared16(queries + Tile::offset(row, i * 4 + place.quad)), b = key.chunks[i];
+      sum = add_products<E>(a.x, b.x, sum);
+      sum = add_products<E>(a.y, b.y, sum);
+      sum = add_products<E>(a.z, b.z, sum);
+      sum = add_products<E>(a.w, b.w, sum);
+    }
+    return sum;
+  }
+  template <class E>
+  JD_DEVICE static float add_products(uint32_t a, uint32_t b, float sum) {
     float a0, a1, b0, b1;
-    unpack_pair(a, dtype, a0, a1);
-    unpack_pair(b, dtype, b0, b1);
+    prim::unpack2<E>(a, a0, a1);
+    prim::unpack2<E>(b, b0, b1);
     return prim::fma(a1, b1, prim::fma(a0, b0, sum));
   }
 };

@@ -110,7 +110,10 @@ struct TargetAttentionKernel {
         const Place place;
         start_with_own_keys(
             p, work, place,
-            [&](int row, const Element *key) { return Core::dot(shared.queries, place, row, key, p.users.shape); }, acc);
+            [&](int row, const Element *key) {
+              return Core::dot(shared.queries, place, row, Core::load_part(place, key, p.users.shape), p.users.shape);
+            },
+            acc);
       }
       const typename Core::Queries queries = Core::queries(shared.queries);
 
@@ -123,7 +126,7 @@ struct TargetAttentionKernel {
             if (p.users.is_silu()) {
               weigh_silu(scores, p.scale);  // keys past the end are zeros, and SiLU(0) = 0
             } else {
-              if (keys - tile * Core::kKeys < Core::kKeys) hide_keys_from(scores, keys - tile * Core::kKeys);
+              if (keys - tile * Core::kKeys < Core::kKeys) hide_keys_from<Core>(scores, keys - tile * Core::kKeys);
               weigh_tile<Place>(scores, scale, acc);
             }
           },
@@ -152,16 +155,6 @@ struct TargetAttentionKernel {
                             row.valid && element < p.users.shape.dim_qk);
         });
     prim::cp_async_commit();
-  }
-
-  JD_DEVICE static void hide_keys_from(typename Core::Scores &scores, int32_t valid) {
-    const Place place;
-#pragma unroll
-    for (int i = 0; i < Core::Scores::kCount; ++i) {
-      if (place.key(i) < valid) continue;
-#pragma unroll
-      for (int r = 0; r < Core::Scores::kRows; ++r) scores.at(r, i) = -INFINITY;
-    }
   }
 };
 

@@ -32,6 +32,18 @@ JD_DEVICE void start_empty(bool is_silu, A &acc) {
   }
 }
 
+// Keys of the tile from `valid` on get no weight.
+template <class Core>
+JD_DEVICE void hide_keys_from(typename Core::Scores &scores, int32_t valid) {
+  const typename Core::Place place;
+#pragma unroll
+  for (int i = 0; i < Core::Scores::kCount; ++i) {
+    if (place.key(i) < valid) continue;
+#pragma unroll
+    for (int r = 0; r < Core::Scores::kRows; ++r) scores.at(r, i) = -INFINITY;
+  }
+}
+
 // Scores of a tile of keys become weights. After the first tiles the maximum of a row rarely rises: then nothing is
 // rescaled.
 template <class P, class Scores, class A>

@@ -29,6 +29,8 @@ extern template jd_status launch_history_search(cuda_backend::Executor &, const 
 extern template jd_status launch_lsh_signatures(cuda_backend::Executor &, const jdb_lsh_signatures_args &);
 extern template jd_status launch_search_attention(cuda_backend::Executor &, const SearchAttentionPlan &,
                                                   const jdb_search_attention_args &);
+extern template jd_status launch_beam_attention(cuda_backend::Executor &, const BeamAttentionPlan &,
+                                                const jdb_beam_attention_args &);
 extern template jd_status launch_linear(cuda_backend::Executor &, const jdb_linear_args &);
 extern template jd_status launch_layer_norm(cuda_backend::Executor &, const jdb_layer_norm_args &);
 extern template jd_status launch_l2_normalize(cuda_backend::Executor &, const jdb_l2_normalize_args &);

@@ -33,7 +33,7 @@ typedef struct jdb_report {
   int32_t has_error;  // 1: a STRICT operator met a bad value; the fields below name the first (launch order, then position)
   int32_t fault;      // JDB_FAULT_*
   int32_t op;         // JDB_OP_*
-  int32_t table;      // embedding table; rq_decode: level; target_attention: 0 = candidate_offsets, 1 = history_offsets; hstu: 1 = q_offsets; softmax_attention: 0 = q_offsets, 1 = k_offsets; else -1
+  int32_t table;      // embedding table; rq_decode: level; target_attention: 0 = candidate_offsets, 1 = history_offsets; hstu: 1 = q_offsets; softmax_attention: 0 = q_offsets, 1 = k_offsets; beam_attention: 0 = beam_offsets, 1 = prefix_offsets; else -1
   int64_t position;   // index in ids (ids), or the sequence (offsets, lengths, targets)
   int64_t value;      // the id, offset, length or number of targets met
   int64_t limit;      // rows of the table, declared maximum...
@@ -54,7 +54,9 @@ enum {
   JDB_FAULT_CACHE_ROWS = 13,    // more rows asked of sequence `position` than it has (limit)
   JDB_FAULT_KEY_MISSING = 20,   // keys[position] = value is not in the hash table
   JDB_FAULT_KEY_REFUSED = 21,   // keys[position] = value cannot be inserted: the table (limit slots) is full
-  JDB_FAULT_INDEX = 23          // index `value` at `position` of indices (row-major); limit = events of the user
+  JDB_FAULT_INDEX = 24,         // index `value` at `position` of indices (row-major); limit = events of the user
+  JDB_FAULT_ANCESTRY = 22,      // slot `value` at `position` of ancestry (row-major); limit = slots
+  JDB_FAULT_SUFFIX_LENGTH = 23  // suffix_lens[position] below 0 or above limit
 };
 
 enum {
@@ -70,6 +72,7 @@ enum {
   JDB_OP_SOFTMAX_ATTENTION = 20,
   JDB_OP_MERGE_ATTENTION_STATES = 21,
   JDB_OP_HISTORY_SEARCH = 23,
+  JDB_OP_BEAM_ATTENTION = 22,
   JDB_OP_HASH_LOOKUP = 30,
   JDB_OP_HASH_INSERT = 31,
   JDB_OP_HASH_ERASE = 32,
@@ -120,6 +123,13 @@ typedef struct jdb_softmax_attention_args {
 typedef struct jdb_merge_attention_states_args {
   jdb_tensor out_a, lse_a, out_b, lse_b, out, lse;
 } jdb_merge_attention_states_args;
+typedef struct jdb_beam_attention_args {
+  jdb_tensor queries, beam_offsets, keys, values, prefix_offsets;
+  jdb_tensor key_pages, value_pages, page_table, seq_lens, key_scales, value_scales;  // instead of keys, values, prefix_offsets
+  jdb_tensor suffix_keys, suffix_values, ancestry, suffix_lens, out, lse;
+  int64_t batch;
+  int64_t most_beams;  // of a request: max_beams of the plan, or fewer slots
+} jdb_beam_attention_args;
 
 // paged_append and paged_gather.
 typedef struct jdb_paged_cache_args {
@@ -223,9 +233,8 @@ typedef struct jd_backend {
   void (*graph_destroy)(void *graph);
 
   // Operators. `desc` is the jdb_/jd_ description of `op`: jdb_embedding_bag_desc, jd_target_attention_desc,
-  // jd_hstu_attention_desc, jd_paged_cache_desc, jd_hash_table_desc, jd_decode_attention_desc, jd_history_search_desc, jd_search_attention_desc, jd_softmax_attention_desc, jd_rq_encode_desc. `describe` writes
-  // one line. `run` gets the jdb_*_args of `op`; plan is null for the operators without one (linear, layer_norm, l2_normalize,
-  // merge_attention_states, rq_decode, lsh_signatures).
+  // jd_hstu_attention_desc... `describe` writes one line. `run` gets the jdb_*_args of `op`; plan is null for the operators without one
+  // (linear, layer_norm, l2_normalize, merge_attention_states, rq_decode, lsh_signatures).
   jd_status (*plan_create)(void *device, int32_t op, const void *desc, const jdb_allocator *allocator, void **plan,
                            jd_error *error);
   void (*plan_destroy)(void *plan);

@@ -32,6 +32,7 @@ union OperatorArgs {
   jdb_history_search_args history_search;
   jdb_lsh_signatures_args lsh_signatures;
   jdb_search_attention_args search_attention;
+  jdb_beam_attention_args beam_attention;
   jdb_linear_args linear;
   jdb_layer_norm_args layer_norm;
   jdb_l2_normalize_args l2_normalize;

@@ -182,6 +182,17 @@ jd_status check(const Context &context, const Plan &plan, const jdb_search_atten
   return check_search(context, plan.desc.search_attention, a, "candidates", a.candidates.shape[0]);
 }
 
+// Of a paged prefix lengths and page numbers, and the ancestry, are the kernels' to find.
+jd_status check(const Context &context, const Plan &plan, const jdb_beam_attention_args &a) {
+  const bool by_plan = a.most_beams == plan.desc.beam_attention.max_beams;
+  const Jagged beams = {"beam_offsets", "queries", a.batch, a.queries.shape[0], a.most_beams,
+                        by_plan ? "max_beams" : "slots", by_plan ? "the plan" : "'suffix_keys'"};
+  if (const jd_status status = check_offsets(context, a.beam_offsets, beams)) return status;
+  if (a.keys.dtype == 0) return JD_OK;
+  return check_offsets(context, a.prefix_offsets, {"prefix_offsets", "keys", a.batch, a.keys.shape[0],
+                                                   plan.desc.beam_attention.max_prefix, "max_prefix"});
+}
+
 // Lengths and page numbers are the kernels' to find, as ids are.
 jd_status check(const Context &context, const jdb_paged_cache_args &a) {
   return check_offsets(context, a.offsets, {"offsets", "keys", a.batch, a.keys.shape[0], INT32_MAX, "limit"});
@@ -198,6 +209,7 @@ jd_status check_on_host(const Context &context, const Plan &plan, const void *ar
     case JDB_OP_SOFTMAX_ATTENTION: return check(context, plan, *static_cast<const jdb_softmax_attention_args *>(args));
     case JDB_OP_HISTORY_SEARCH: return check(context, plan, *static_cast<const jdb_history_search_args *>(args));
     case JDB_OP_SEARCH_ATTENTION: return check(context, plan, *static_cast<const jdb_search_attention_args *>(args));
+    case JDB_OP_BEAM_ATTENTION: return check(context, plan, *static_cast<const jdb_beam_attention_args *>(args));
     case JDB_OP_PAGED_APPEND:
     case JDB_OP_PAGED_GATHER: return check(context, *static_cast<const jdb_paged_cache_args *>(args));
     default: return JD_OK;

@@ -24,6 +24,7 @@ const char *operator_name(int32_t op) {
     case JDB_OP_HISTORY_SEARCH: return "history_search";
     case JDB_OP_LSH_SIGNATURES: return "lsh_signatures";
     case JDB_OP_SEARCH_ATTENTION: return "search_attention";
+    case JDB_OP_BEAM_ATTENTION: return "beam_attention";
     case JDB_OP_LINEAR: return "linear";
     case JDB_OP_LAYER_NORM: return "layer_norm";
     case JDB_OP_L2_NORMALIZE: return "l2_normalize";

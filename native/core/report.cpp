@@ -12,6 +12,7 @@ const char *offsets_name(const jdb_report &report) {
   if (report.op == JDB_OP_HSTU_ATTENTION && report.table == 1) return "q_offsets";
   if (report.op == JDB_OP_DECODE_ATTENTION) return "q_offsets";
   if (report.op == JDB_OP_SOFTMAX_ATTENTION) return report.table == 0 ? "q_offsets" : "k_offsets";
+  if (report.op == JDB_OP_BEAM_ATTENTION) return report.table == 1 ? "prefix_offsets" : "beam_offsets";
   const bool candidates =
       report.op == JDB_OP_TARGET_ATTENTION || report.op == JDB_OP_HISTORY_SEARCH || report.op == JDB_OP_SEARCH_ATTENTION;
   if (!candidates) return "offsets";
@@ -90,6 +91,14 @@ void describe(const Context &context, const jdb_report &r) {
                      "expected -1 or an event in 0..%" PRId64 " (the user has %" PRId64 " events), got %" PRId64
                      " at position %" PRId64 ", counted row by row",
                      r.limit - 1, r.limit, r.value, r.position);
+    case JDB_FAULT_ANCESTRY:
+      return fail_at("ancestry",
+                     "expected a slot in 0..%" PRId64 ", got %" PRId64 " at position %" PRId64 " of the table, counted row by row",
+                     r.limit - 1, r.value, r.position);
+    case JDB_FAULT_SUFFIX_LENGTH:
+      return fail_at("suffix_lens",
+                     "expected 0..%" PRId64 " (the levels of suffix_keys), got %" PRId64 " at position %" PRId64, r.limit,
+                     r.value, r.position);
     default:
       fail_operation(context, JD_OUT_OF_BOUNDS, "fault %d at position %" PRId64 ": value %" PRId64 ", limit %" PRId64,
                      r.fault, r.position, r.value, r.limit);

@@ -12,6 +12,7 @@ namespace jindou::cpu {
 #define JINDOU_DECLARE_ISA(isa)                        \
   namespace isa {                                      \
   extern const TargetAttentionKernels kTargetAttentionKernels; \
+  extern const BeamAttentionKernels kBeamAttentionKernels;     \
   extern const HstuAttentionKernels kHstuAttentionKernels;     \
   extern const SoftmaxAttentionKernels kSoftmaxAttentionKernels; \
   extern const DecodeKernels kDecodeKernels;           \
@@ -22,6 +23,7 @@ namespace jindou::cpu {
   extern const BlockKernels kBlockKernels;             \
   const KernelTable &table() {                         \
     static const KernelTable all = {kTargetAttentionKernels, \
+                                    kBeamAttentionKernels,   \
                                     kHstuAttentionKernels,   \
                                     kSoftmaxAttentionKernels, \
                                     kDecodeKernels,          \

@@ -274,6 +274,13 @@ struct AttentionTile {
     return ahead(address(keys, first), keys.stride * bytes, address(values, first), values.stride * bytes, keys.dtype,
                  static_cast<int>(end - first));
   }
+  // ... those of them that lie in the first one's page.
+  Ahead ahead(const PagedRows &keys, const PagedRows &values, int64_t first, int64_t end) const {
+    if (first >= end) return {};
+    const int64_t page_end = (first | (keys.page_size - 1)) + 1;
+    return ahead(address(keys, first), keys.row_bytes, address(values, first), values.row_bytes, keys.dtype,
+                 static_cast<int>((end < page_end ? end : page_end) - first));
+  }
 
   // s[j][i] = factor * k_j . q_i for j in begin..end-1, N vectors of lanes; begin is a multiple of kRows, and s has room up to
   // the next multiple after end. The factor is used for bf16 pairs only: f32 queries carry it already.

@@ -68,6 +68,19 @@ struct TargetAttentionTask {
   float *partial;
 };
 
+// Some beams of one request and all query heads that share one key/value head: lane = beam * group + head. The prefix is the
+// history of TargetAttentionTask, in pages (rows one after the other are one page); its keys, values and self_keys are not used.
+struct BeamAttentionTask : TargetAttentionTask {
+  PagedRows prefix_keys, prefix_values;
+  HeadRows suffix_keys, suffix_values;           // of level 0, by slot
+  int64_t suffix_key_level, suffix_value_level;  // strides
+  const int32_t *ancestry;                       // of level 0, by beam
+  int64_t ancestry_level;                        // stride
+  int32_t levels, slots;
+  float *lse;                                    // as out, or null
+  int64_t lse_row, lse_head;
+};
+
 // What a tile of query rows sees besides each row's own key.
 struct HstuTile {
   int32_t begin, end;                  // keys that some row sees
@@ -307,6 +320,11 @@ struct TargetAttentionKernels {
   void (*target_attention)(const TargetAttentionTask &);
 };
 
+struct BeamAttentionKernels {
+  AttentionScratch (*beam_attention_scratch)(int32_t computing_dtype, int32_t dim_qk, int32_t dim_v);
+  void (*beam_attention)(const BeamAttentionTask &);
+};
+
 struct HstuAttentionKernels {
   AttentionScratch (*hstu_attention_scratch)(int32_t dtype, int32_t dim_qk, int32_t dim_v);
   void (*hstu_attention)(const HstuAttentionTask &);
@@ -349,8 +367,8 @@ struct BlockKernels {
 };
 
 // All kernels of an instruction set.
-struct KernelTable : TargetAttentionKernels, HstuAttentionKernels, SoftmaxAttentionKernels, DecodeKernels, SearchKernels, EmbeddingKernels,
-                     HashKernels, RqKernels, BlockKernels {
+struct KernelTable : TargetAttentionKernels, BeamAttentionKernels, HstuAttentionKernels, SoftmaxAttentionKernels, DecodeKernels,
+                     SearchKernels, EmbeddingKernels, HashKernels, RqKernels, BlockKernels {
   const char *isa;
 };
 

@@ -87,13 +87,13 @@ struct TargetAttention {
         load_queries();
         for (int tile = 0; tile < tiles; ++tile) clear(total(tile), vectors(tile));
         for (int64_t segment = 0; segment < segments; ++segment) {
-          attend_segment(segment, [this](int tile) { return current(tile); });
+          attend_segment(t.keys, t.values, segment, [this](int tile) { return current(tile); });
           for (int tile = 0; tile < tiles; ++tile) merge(total(tile), current(tile), vectors(tile));
         }
         return finish();
       case TargetAttentionTask::kSegmentOnly:
         load_queries();
-        return attend_segment(t.segment, [this](int tile) { return partial(tile, t.segment); });
+        return attend_segment(t.keys, t.values, t.segment, [this](int tile) { return partial(tile, t.segment); });
       case TargetAttentionTask::kMergeOnly:
         if (t.self_keys.data) load_queries();
         for (int tile = 0; tile < tiles; ++tile) {
@@ -153,18 +153,18 @@ struct TargetAttention {
     }
   }
 
-  // Every tile's softmax over one segment of the history.
-  template <class StateOf>
-  void attend_segment(int64_t segment, const StateOf &state_of) const {
+  // Every tile's softmax over one segment of the history. Rows: HeadRows or PagedRows.
+  template <class Rows, class StateOf>
+  void attend_segment(const Rows &keys, const Rows &values, int64_t segment, const StateOf &state_of) const {
     const int64_t begin = segment * kSegment;
     const int64_t end = begin + kSegment < t.num_keys ? begin + kSegment : t.num_keys;
     for (int tile = 0; tile < tiles; ++tile) clear(state_of(tile), vectors(tile));
     for (int64_t first = begin; first < end; first += kKeyBlock) {
       const int count = end - first < kKeyBlock ? static_cast<int>(end - first) : kKeyBlock;
-      shape.pack_keys(t.keys, first, count, k);
-      shape.pack_values(t.values, first, count, v);
+      shape.pack_keys(keys, first, count, k);
+      shape.pack_values(values, first, count, v);
       for (int tile = 0; tile < tiles; ++tile) {
-        const auto ahead = share(first + count, tile);
+        const auto ahead = share(keys, values, first + count, tile);
         switch (vectors(tile)) {
           case 1: attend_block<1>(queries(tile), count, state_of(tile), ahead); break;
           case 2: attend_block<2>(queries(tile), count, state_of(tile), ahead); break;
@@ -176,10 +176,11 @@ struct TargetAttention {
   static_assert(Isa::kVectors == 3, "the cases of attend_segment");
 
   // Each tile fetches its share of the next block of keys and values, so that packing finds them in the cache.
-  typename Tile::Ahead share(int64_t first, int tile) const {
+  template <class Rows>
+  typename Tile::Ahead share(const Rows &keys, const Rows &values, int64_t first, int tile) const {
     const int64_t left = t.num_keys - first;
     const int count = left < kKeyBlock ? static_cast<int>(left) : kKeyBlock;
-    return shape.ahead(t.keys, t.values, first + count * tile / tiles, first + count * (tile + 1) / tiles);
+    return shape.ahead(keys, values, first + count * tile / tiles, first + count * (tile + 1) / tiles);
   }
 
   template <int N>

@@ -4,6 +4,7 @@
 
 #include <jindou/attention.h>
 #include <jindou/base.h>
+#include <jindou/beam_attention.h>
 #include <jindou/blocks.h>
 #include <jindou/decode.h>
 #include <jindou/device.h>

@@ -1,0 +1,173 @@
+// What the beam_attention kernels share: parameters, and how a request's work is cut up.
+//
+// A request is to its beams what a user is to the candidates of target_attention, and its work is cut up likewise: the query heads
+// that read one key/value head are packed with the beams, row r is beam r / group, head kv_head * group + r % group; the prefix is cut
+// into pieces of piece_length(n) keys by its length alone, which are merged in order. Either a block takes one piece (`split`: a
+// second kernel merges) or all of them in turn, with the same arithmetic.
+#ifndef JINDOU_KERNELS_DECODE_BEAM_ATTENTION_PROBLEM_H
+#define JINDOU_KERNELS_DECODE_BEAM_ATTENTION_PROBLEM_H
+
+#include "attention/target_attention_problem.h"
+#include "decode/pages.h"
+
+namespace jindou::decode {
+
+// ancestry [batch, levels, slots].
+struct Ancestry {
+  const int32_t *data;
+  int64_t request_stride, level_stride;
+  int32_t levels, slots;
+
+  JD_DEVICE int32_t slot(int64_t request, int32_t level, int32_t beam) const {
+    return data[request * request_stride + level * level_stride + beam];
+  }
+  // A slot is looked at before it is used: one out of range names no row.
+  JD_DEVICE bool valid(int32_t slot) const { return static_cast<uint32_t>(slot) < static_cast<uint32_t>(slots); }
+};
+
+// [batch, levels, slots, heads, dim]
+template <class T>
+struct SuffixRows {
+  const T *data;
+  int64_t request_stride, level_stride, slot_stride, head_stride;
+
+  JD_DEVICE const T *at(int64_t request, int32_t level, int32_t slot, int32_t head) const {
+    return data + request * request_stride + level * level_stride + slot * slot_stride + head * head_stride;
+  }
+};
+
+// All that is not the inputs.
+struct BeamProblem {
+  attention::Offsets beam_offsets;
+  attention::Offsets prefix_offsets;     // of a prefix in rows
+  const int32_t *seq_lens;               // of one in pages, else null
+  const int32_t *suffix_lens;            // null: all levels
+  int64_t batch, beam_rows, prefix_rows; // rows of the tensors
+  int64_t max_beams, max_prefix;         // of a request
+  int32_t kv_heads, group;
+  attention::HeadShape shape;
+  paged::PageTable table;
+  Ancestry ancestry;
+  attention::OutRows out;
+  float *lse;                            // [beam rows, heads], or null
+  int64_t lse_row, lse_head;
+  int32_t split;                         // 1: a block takes one piece
+  float *partial_outputs;                // scratch, see partial_row
+  attention::SoftmaxState *partial_states;
+  FaultSink sink;
+};
+
+template <class T>
+struct BeamParams {
+  BeamProblem problem;
+  attention::Rows<const T> queries, keys, values;
+  paged::Pages key_pages, value_pages;
+  paged::PageScales key_scales, value_scales;
+  SuffixRows<T> suffix_keys, suffix_values;
+  float scale;  // * log2(e)
+  int32_t cache_is_i8;
+};
+
+// One request; a refused one has no beams.
+struct BeamRequest {
+  attention::Sequence beams, prefix;  // prefix.begin: of one in rows
+  int32_t levels;
+  Fault fault;
+};
+
+JD_DEVICE inline BeamRequest read_request(const BeamProblem &p, int64_t b) {
+  BeamRequest r;
+  r.prefix = attention::Sequence{0, 0};
+  r.levels = p.suffix_lens == nullptr ? p.ancestry.levels : p.suffix_lens[b];
+  r.fault = attention::read_sequence(p.beam_offsets, b, p.batch, p.beam_rows, p.max_beams, r.beams);
+  r.fault.table = 0;  // beam_offsets
+  if (r.fault.fault != JDB_FAULT_NONE) return r;
+  if (r.levels < 0 || r.levels > p.ancestry.levels) {
+    r.fault = Fault{JDB_FAULT_SUFFIX_LENGTH, -1, b, r.levels, p.ancestry.levels};
+  } else if (p.seq_lens == nullptr) {
+    r.fault = attention::read_sequence(p.prefix_offsets, b, p.batch, p.prefix_rows, p.max_prefix, r.prefix);
+    r.fault.table = 1;  // prefix_offsets
+  } else {
+    const int64_t keys = p.seq_lens[b];
+    if (keys < 0 || keys > p.max_prefix) {
+      r.fault = Fault{JDB_FAULT_CACHE_LENGTH, -1, b, keys, p.max_prefix};
+    } else {
+      r.prefix.length = static_cast<int32_t>(keys);
+    }
+  }
+  if (r.fault.fault != JDB_FAULT_NONE) r.beams.length = 0;
+  return r;
+}
+
+template <int kRows>
+JD_DEVICE uint32_t row_tiles(const BeamProblem &p, const BeamRequest &r) {
+  return static_cast<uint32_t>((r.beams.length * p.group + kRows - 1) / kRows);
+}
+
+// Number of items of request b; what is wrong with its offsets and lengths is reported once.
+template <int kRows>
+JD_DEVICE uint32_t count_items(const BeamProblem &p, int64_t b) {
+  const BeamRequest r = read_request(p, b);
+  if (r.fault.fault != JDB_FAULT_NONE && prim::block_idx().x == 0) report_fault(p.sink, r.fault);
+  return row_tiles<kRows>(p, r) * p.kv_heads * (p.split ? attention::num_pieces(r.prefix.length) : 1);
+}
+
+// A block's share of a launch: kRows packed rows of a request and key/value head, pieces [first_piece, last_piece).
+struct BeamItem {
+  BeamRequest request;
+  int64_t number;        // of the request
+  const int32_t *pages;  // null: the prefix lies in rows
+  int32_t first_row, kv_head;
+  int32_t first_piece, last_piece, pieces;
+};
+
+// Tiles of one head and piece follow each other, so that blocks running together share the prefix in L2.
+template <int kRows>
+JD_DEVICE BeamItem read_item(const BeamProblem &p, int64_t b, uint32_t item) {
+  BeamItem work;
+  work.request = read_request(p, b);
+  work.number = b;
+  work.pages = p.seq_lens == nullptr ? nullptr : p.table.row(b);
+  const uint32_t tiles = row_tiles<kRows>(p, work.request);
+  work.first_row = static_cast<int32_t>(item % tiles) * kRows;
+  work.kv_head = static_cast<int32_t>(item / tiles % p.kv_heads);
+  work.pieces = attention::num_pieces(work.request.prefix.length);
+  work.first_piece = p.split ? static_cast<int32_t>(item / tiles / p.kv_heads) : 0;
+  work.last_piece = p.split ? work.first_piece + 1 : work.pieces;
+  return work;
+}
+
+// A packed query row.
+struct BeamRow {
+  bool valid;
+  int32_t beam;   // of the request
+  int64_t token;  // of the tensors
+  int32_t head;
+};
+
+JD_DEVICE inline BeamRow read_row(const BeamProblem &p, const BeamItem &work, int local) {
+  const int32_t packed = work.first_row + local;
+  const int32_t beam = p.group == 1 ? packed : packed / p.group;
+  BeamRow row;
+  row.valid = beam < work.request.beams.length;
+  row.beam = row.valid ? beam : 0;
+  row.token = work.request.beams.begin + row.beam;
+  row.head = work.kv_head * p.group + (packed - beam * p.group);
+  return row;
+}
+
+// With `split`, the partial result of a piece of a row lies here, dim_v floats and a state.
+JD_DEVICE inline int64_t partial_row(const BeamProblem &p, int32_t piece, int64_t token, int32_t head) {
+  const int64_t heads = int64_t{p.kv_heads} * p.group;
+  return (piece * p.beam_rows + token) * heads + head;
+}
+
+JD_DEVICE inline void store_lse(const BeamProblem &p, int64_t token, int32_t head, const attention::SoftmaxState &state) {
+  if (p.lse == nullptr) return;
+  p.lse[token * p.lse_row + head * p.lse_head] =
+      state.sum == 0.0f ? -INFINITY : (state.top + prim::log2_approx(state.sum)) * 0.6931471805599453f;
+}
+
+}  // namespace jindou::decode
+
+#endif

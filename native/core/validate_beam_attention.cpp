@@ -1,0 +1,191 @@
+// beam_attention: the rules of jindou/beam_attention.h and the entry points.
+#include <algorithm>
+
+#include "core/arguments.h"
+#include "core/attention_rules.h"
+#include "core/paged_rules.h"
+#include "core/plan.h"
+#include "core/rules.h"
+#include "core/stream.h"
+
+namespace jindou::core {
+namespace {
+
+constexpr int64_t kMaxBeams = 4096;
+
+jd_status check_description(const Context &context, jd_beam_attention_desc &d) {
+  if (d.out_dtype == 0) d.out_dtype = d.dtype;
+  if (d.cache_dtype == 0) d.cache_dtype = d.dtype;
+  if (d.num_kv_heads == 0) d.num_kv_heads = d.num_heads;
+  Rules rules(context);
+  rules.dtype("dtype", d.dtype, {JD_F32, JD_F16, JD_BF16});
+  if (rules.broken()) return rules.status();
+  if (d.dtype != JD_F32) {
+    rules.dtype("out_dtype", d.out_dtype, {d.dtype, JD_F32});
+  } else {
+    rules.dtype("out_dtype", d.out_dtype, {JD_F32});
+  }
+  rules.dtype("cache_dtype", d.cache_dtype, {d.dtype, JD_F8_E4M3, JD_I8});
+  rules.dtype("offset_dtype", d.offset_dtype, {JD_I32, JD_I64});
+  rules.integer("num_heads", d.num_heads, 1, kMaxHeads);
+  rules.integer("num_kv_heads", d.num_kv_heads, 1, d.num_heads);
+  if (!rules.broken() && d.num_heads % d.num_kv_heads != 0) {
+    rules.fail(JD_INVALID_ARGUMENT, "num_kv_heads", "expected a divisor of num_heads = %d, got %d", d.num_heads,
+               d.num_kv_heads);
+  }
+  check_cache_dim(rules, "head_dim_qk", d.head_dim_qk);
+  check_cache_dim(rules, "head_dim_v", d.head_dim_v);
+  rules.finite("scale", d.scale);
+  rules.integer("bounds", d.bounds, JD_BOUNDS_STRICT, JD_BOUNDS_ZERO);
+  rules.integer("max_beams", d.max_beams, 1, kMaxBeams);
+  rules.integer("max_batch", d.max_batch, 1, kMaxBatch);
+  rules.integer("max_prefix", d.max_prefix, 1, kMaxLength);
+  return rules.status();
+}
+
+void check_presence(Rules &rules, std::initializer_list<Rules::Input> tensors, bool wanted, const char *reason) {
+  for (const Rules::Input &t : tensors) rules.presence(t.name, t.tensor, wanted, reason);
+}
+
+// Rows, or pages; one of the two.
+void check_prefix(Rules &rules, const jd_beam_attention_desc &d, jdb_beam_attention_args &a) {
+  const bool is_paged = a.key_pages.dtype != 0;
+  const std::initializer_list<Rules::Input> rows = {{"keys", a.keys}, {"values", a.values}, {"prefix_offsets", a.prefix_offsets}};
+  const std::initializer_list<Rules::Input> pages = {
+      {"value_pages", a.value_pages}, {"page_table", a.page_table}, {"seq_lens", a.seq_lens}};
+  check_presence(rules, rows, !is_paged, is_paged ? "there are key_pages" : "there are no key_pages");
+  check_presence(rules, pages, is_paged, is_paged ? "there are key_pages" : "there are no key_pages");
+  if (rules.broken()) return;
+  if (is_paged) {
+    if (a.key_pages.rank == 4) check_page_size(rules, "key_pages", a.key_pages.shape[1]);
+    return check_paged_cache(rules, {a.key_pages, a.value_pages, a.page_table, a.seq_lens, a.key_scales, a.value_scales},
+                             d.cache_dtype, a.key_pages.rank == 4 ? a.key_pages.shape[1] : kAny, d.num_kv_heads, d.head_dim_qk,
+                             d.head_dim_v, a.batch);
+  }
+  if (d.cache_dtype != d.dtype) {
+    rules.fail(JD_INVALID_ARGUMENT, "keys", "expected key_pages (the plan's cache_dtype is %s), got rows",
+               jd_dtype_name(d.cache_dtype));
+  }
+  check_presence(rules, {{"key_scales", a.key_scales}, {"value_scales", a.value_scales}}, false, "there are no key_pages");
+  check_rows(rules, "keys", a.keys, d.dtype, kAny, d.num_kv_heads, d.head_dim_qk);
+  if (rules.broken()) return;
+  check_rows(rules, "values", a.values, d.dtype, a.keys.shape[0], d.num_kv_heads, d.head_dim_v);
+  rules.tensor("prefix_offsets", a.prefix_offsets, d.offset_dtype, {a.batch + 1});
+  rules.contiguous_last("prefix_offsets", a.prefix_offsets);
+}
+
+void check_suffix(Rules &rules, const jd_beam_attention_desc &d, jdb_beam_attention_args &a) {
+  const bool is_present = a.suffix_keys.dtype != 0;
+  check_presence(rules, {{"suffix_values", a.suffix_values}, {"ancestry", a.ancestry}}, is_present,
+                 is_present ? "there are suffix_keys" : "there are no suffix_keys");
+  if (!is_present) rules.presence("suffix_lens", a.suffix_lens, false, "there are no suffix_keys");
+  a.most_beams = d.max_beams;
+  if (rules.broken() || !is_present) return;
+  rules.tensor("suffix_keys", a.suffix_keys, d.dtype, {a.batch, kAny, kAny, d.num_kv_heads, d.head_dim_qk});
+  rules.aligned_rows("suffix_keys", a.suffix_keys);
+  if (rules.broken()) return;
+  const int64_t levels = a.suffix_keys.shape[1], slots = a.suffix_keys.shape[2];
+  for (const int64_t size : {levels, slots}) {
+    if (size > INT32_MAX) {
+      rules.fail(JD_INVALID_ARGUMENT, "suffix_keys", "expected at most 2147483647 levels and slots, got %" PRId64, size);
+    }
+  }
+  rules.tensor("suffix_values", a.suffix_values, d.dtype, {a.batch, levels, slots, d.num_kv_heads, d.head_dim_v});
+  rules.aligned_rows("suffix_values", a.suffix_values);
+  rules.tensor("ancestry", a.ancestry, JD_I32, {a.batch, levels, slots});
+  rules.contiguous_last("ancestry", a.ancestry);
+  rules.tensor("suffix_lens", a.suffix_lens, JD_I32, {a.batch});
+  rules.contiguous_last("suffix_lens", a.suffix_lens);
+  a.most_beams = std::min(a.most_beams, slots);
+}
+
+void check_arguments(Rules &rules, const Plan &plan, jdb_beam_attention_args &a) {
+  const jd_beam_attention_desc &d = plan.desc.beam_attention;
+  check_rows(rules, "queries", a.queries, d.dtype, kAny, d.num_heads, d.head_dim_qk);
+  if (rules.broken()) return;
+  const int64_t beams = a.queries.shape[0];
+  check_offsets(rules, "beam_offsets", a.beam_offsets, d.offset_dtype, d.max_batch, &a.batch);
+  if (rules.broken()) return;
+  check_prefix(rules, d, a);
+  check_suffix(rules, d, a);
+  check_rows(rules, "out", a.out, d.out_dtype, beams, d.num_heads, d.head_dim_v);
+  rules.separate_elements("out", a.out);
+  rules.tensor("lse", a.lse, JD_F32, {beams, d.num_heads});
+  rules.contiguous_last("lse", a.lse);
+  rules.separate_elements("lse", a.lse);
+  for (const Rules::Input &out : {Rules::Input{"out", a.out}, {"lse", a.lse}}) {
+    if (out.tensor.dtype == 0) continue;
+    rules.apart(out.name, out.tensor,
+                {{"queries", a.queries},
+                 {"beam_offsets", a.beam_offsets},
+                 {"keys", a.keys},
+                 {"values", a.values},
+                 {"prefix_offsets", a.prefix_offsets},
+                 {"key_pages", a.key_pages},
+                 {"value_pages", a.value_pages},
+                 {"page_table", a.page_table},
+                 {"seq_lens", a.seq_lens},
+                 {"key_scales", a.key_scales},
+                 {"value_scales", a.value_scales},
+                 {"suffix_keys", a.suffix_keys},
+                 {"suffix_values", a.suffix_values},
+                 {"ancestry", a.ancestry},
+                 {"suffix_lens", a.suffix_lens}});
+  }
+  if (a.lse.dtype != 0) rules.apart("lse", a.lse, {{"out", a.out}});
+}
+
+}  // namespace
+}  // namespace jindou::core
+
+using namespace jindou::core;
+
+extern "C" {
+
+jd_status jd_beam_attention_plan(jd_device device, const jd_beam_attention_desc *desc, jd_plan *plan, jd_error *error) {
+  return guarded(error, [&]() -> jd_status {
+    return make_plan({error, "beam_attention"}, JDB_OP_BEAM_ATTENTION, device, desc, &Plan::Description::beam_attention,
+                     check_description, plan);
+  });
+}
+
+jd_status jd_beam_attention_run(jd_plan plan_handle, jd_stream stream_handle, const jd_beam_attention_args *given,
+                                jd_error *error) {
+  return guarded(error, [&]() -> jd_status {
+    const Context context{error, "beam_attention"};
+    Ref<Plan> plan;
+    Ref<Stream> stream;
+    DeviceUse use;
+    if (const jd_status status = use_plan(context, plan_handle, JDB_OP_BEAM_ATTENTION, stream_handle, &plan, &stream, &use))
+      return status;
+    jd_beam_attention_args args;
+    if (const jd_status status = read_struct(context, "args", given, &args)) return status;
+    jdb_beam_attention_args a;
+    Arguments<17> tensors(context, *stream->device);
+    tensors.required("queries", args.queries, &a.queries);
+    tensors.required("beam_offsets", args.beam_offsets, &a.beam_offsets);
+    tensors.optional("keys", args.keys, &a.keys);
+    tensors.optional("values", args.values, &a.values);
+    tensors.optional("prefix_offsets", args.prefix_offsets, &a.prefix_offsets);
+    tensors.optional("key_pages", args.key_pages, &a.key_pages);
+    tensors.optional("value_pages", args.value_pages, &a.value_pages);
+    tensors.optional("page_table", args.page_table, &a.page_table);
+    tensors.optional("seq_lens", args.seq_lens, &a.seq_lens);
+    tensors.optional("key_scales", args.key_scales, &a.key_scales);
+    tensors.optional("value_scales", args.value_scales, &a.value_scales);
+    tensors.optional("suffix_keys", args.suffix_keys, &a.suffix_keys);
+    tensors.optional("suffix_values", args.suffix_values, &a.suffix_values);
+    tensors.optional("ancestry", args.ancestry, &a.ancestry);
+    tensors.optional("suffix_lens", args.suffix_lens, &a.suffix_lens);
+    tensors.required("out", args.out, &a.out);
+    tensors.optional("lse", args.lse, &a.lse);
+    if (tensors.status() != JD_OK) return tensors.status();
+    Rules rules(context);
+    rules.zero("reserved", args.reserved);
+    check_arguments(rules, *plan, a);
+    if (rules.broken()) return rules.status();
+    return stream->run(context, JDB_OP_BEAM_ATTENTION, plan.get(), a, tensors.used);
+  });
+}
+
+}  // extern "C"

@@ -1,0 +1,260 @@
+// beam_attention on the CPU: how the work is cut into tasks. The kernel is in kernels/beam_attention.h.
+//
+// As target_attention's: a request's lanes (beams x query heads of one key head) form tiles; a task is several tiles of one request
+// and key head, as many as stay in the L2 cache beside a block of keys. When there are fewer tiles than threads can share, tasks
+// are single segments of a prefix, and a second round merges them and adds the suffixes. None of these choices changes a bit of
+// the result.
+#include <algorithm>
+#include <cstdio>
+#include <new>
+
+#include "core/error.h"
+#include "cpu/pages.h"
+
+namespace jindou::cpu {
+namespace {
+
+constexpr size_t kTileBytesOfTask = 448 << 10;   // queries and sums of a task
+constexpr int64_t kMostPartialBytes = 16 << 20;  // of all segments of a run
+constexpr int kTasksOfThread = 3;                // wanted, so that no thread waits long for the last one
+
+// A prefix that lies row after row is one page, longer than any.
+constexpr int32_t kOnePageShift = 30;
+constexpr int32_t kFirstPage = 0;
+
+// One request of a run; a refused one has no lanes.
+struct Request {
+  int64_t number, first_beam, first_key, keys, lanes, tiles, segments, cost;
+  int32_t levels;
+};
+
+class BeamAttention final : public Plan {
+ public:
+  BeamAttention(Device &d, const jdb_allocator &allocator, const jd_beam_attention_desc &desc)
+      : Plan(d, allocator),
+        desc_(desc),
+        group_(desc.num_heads / desc.num_kv_heads),
+        lanes_(d.kernels.attention_lanes),
+        scratch_(d.kernels.beam_attention_scratch(desc.cache_dtype == desc.dtype ? desc.dtype : JD_F32, desc.head_dim_qk,
+                                                  desc.head_dim_v)) {}
+
+  jd_status prepare(jd_error *error) {
+    const int threads = device.pool.size();
+    const int64_t most_tiles = divide(desc_.max_beams * group_, lanes_);
+    const int64_t fitting = std::max<int64_t>(1, kTileBytesOfTask / (scratch_.tile * sizeof(float)));
+    tiles_of_task_ = std::min(fitting, most_tiles);
+    if (threads > 1) {
+      const int64_t tiles = std::min<int64_t>(split_below(), desc_.max_batch * desc_.num_kv_heads * most_tiles);
+      const int64_t floats = tiles * divide(desc_.max_prefix, kSegment) * static_cast<int64_t>(scratch_.partial);
+      partial_floats_ = std::min<int64_t>(floats, kMostPartialBytes / static_cast<int64_t>(sizeof(float)));
+    }
+    scratch_of_worker_ = scratch_.task + static_cast<size_t>(tiles_of_task_) * scratch_.tile;
+
+    Layout layout;
+    requests_at_ = layout.add<Request>(desc_.max_batch);
+    ends_at_ = layout.add<int64_t>(desc_.max_batch);
+    partial_ends_at_ = layout.add<int64_t>(desc_.max_batch);
+    partial_at_ = layout.add<float>(partial_floats_);
+    scratch_at_ = layout.add<float>(static_cast<int64_t>(scratch_of_worker_) * threads);
+    return memory.reserve(layout.bytes(), error);
+  }
+
+  void describe(char *text, size_t capacity) const override {
+    snprintf(text, capacity,
+             "beam_attention on cpu (%s): tiles of %d beams x heads, up to %lld tiles a task, keys in blocks of %d and segments of %lld",
+             device.kernels.isa, lanes_, static_cast<long long>(tiles_of_task_), kKeyBlock, static_cast<long long>(kSegment));
+  }
+
+  jd_status run(Stream &stream, const void *args, jd_error *) override {
+    const auto &a = *static_cast<const jdb_beam_attention_args *>(args);
+    Request *requests = memory.part<Request>(requests_at_);
+    int64_t tiles = 0, most_segments = 0, cost = 0, partials = 0;
+    for (int64_t b = 0; b < a.batch; ++b) {
+      requests[b] = read(stream, a, b);
+      tiles += requests[b].tiles * desc_.num_kv_heads;
+      cost += requests[b].cost * desc_.num_kv_heads;
+      most_segments = std::max(most_segments, requests[b].segments);
+      partials += requests[b].tiles * requests[b].segments * desc_.num_kv_heads;
+    }
+    std::sort(requests, requests + a.batch,
+              [](const Request &x, const Request &y) { return x.cost != y.cost ? x.cost > y.cost : x.number < y.number; });
+
+    const int threads = device.pool.size();
+    const bool split = threads > 1 && tiles < split_below() && most_segments > 1 && cost >= ThreadPool::kWorthSharing &&
+                       partials * static_cast<int64_t>(scratch_.partial) <= partial_floats_;
+    if (split) {
+      run_round(a, BeamAttentionTask::kSegmentOnly, 1, cost);
+      run_round(a, BeamAttentionTask::kMergeOnly, 1, partials * static_cast<int64_t>(scratch_.partial));
+    } else {
+      const int64_t even = divide(tiles, int64_t{threads} * kTasksOfThread);
+      const int64_t tiles_of_task = threads == 1 ? tiles_of_task_ : std::max<int64_t>(1, std::min(tiles_of_task_, even));
+      run_round(a, BeamAttentionTask::kWhole, tiles_of_task, cost);
+    }
+    return JD_OK;
+  }
+
+ private:
+  static int64_t divide(int64_t n, int64_t by) { return (n + by - 1) / by; }  // rounded up
+  int64_t split_below() const { return int64_t{2} * device.pool.size(); }
+
+  // A request, and what is wrong with it.
+  Request read(Stream &stream, const jdb_beam_attention_args &a, int64_t b) const {
+    Findings findings(stream, JDB_OP_BEAM_ATTENTION, desc_.bounds);
+    Request x{};
+    x.number = b;
+    x.first_beam = integer_at(a.beam_offsets, b);
+    const int64_t beams = integer_at(a.beam_offsets, b + 1) - x.first_beam;
+    bool good = true;
+    if (a.suffix_keys.dtype) {
+      const int64_t most = a.suffix_keys.shape[1];
+      x.levels = static_cast<int32_t>(a.suffix_lens.dtype ? integer_at(a.suffix_lens, b) : most);
+      if (x.levels < 0 || x.levels > most) {
+        findings.note(JDB_FAULT_SUFFIX_LENGTH, b, x.levels, most);
+        good = false;
+      }
+    }
+    if (a.keys.dtype) {
+      x.first_key = integer_at(a.prefix_offsets, b);
+      x.keys = integer_at(a.prefix_offsets, b + 1) - x.first_key;
+    } else {
+      const PageTable table(a.page_table, a.key_pages);
+      const int64_t most = std::min(desc_.max_prefix, table.rows());
+      x.keys = integer_at(a.seq_lens, b);
+      if (good && (x.keys < 0 || x.keys > most)) {
+        findings.note(JDB_FAULT_CACHE_LENGTH, b, x.keys, most);
+        good = false;
+      }
+      if (!good || beams == 0) return x;
+      good = table.check(findings, b, 0, x.keys);
+    }
+    for (int64_t level = 0; level < x.levels && beams > 0; ++level) check_ancestors(findings, a, b, level, beams);
+    if (!good) return x;
+    x.lanes = beams * group_;
+    x.tiles = divide(x.lanes, lanes_);
+    x.segments = divide(x.keys, kSegment);
+    x.cost = x.lanes * (x.keys + 16 * (1 + x.levels)) * (desc_.head_dim_qk + desc_.head_dim_v);
+    return x;
+  }
+
+  static void check_ancestors(Findings &findings, const jdb_beam_attention_args &a, int64_t b, int64_t level, int64_t beams) {
+    const int64_t levels = a.suffix_keys.shape[1], slots = a.suffix_keys.shape[2];
+    const int32_t *row = ancestors(a, b) + level * a.ancestry.strides[1];
+    for (int64_t w = 0; w < beams; ++w) {
+      if (row[w] >= 0 && row[w] < slots) continue;
+      findings.note(JDB_FAULT_ANCESTRY, (b * levels + level) * slots + w, row[w], slots);
+    }
+  }
+  static const int32_t *ancestors(const jdb_beam_attention_args &a, int64_t b) {
+    return static_cast<const int32_t *>(a.ancestry.data) + b * a.ancestry.strides[0];
+  }
+
+  // One task for each (request, chunk of up to `tiles_of_task` tiles, key head) and, in kSegmentOnly, segment.
+  void run_round(const jdb_beam_attention_args &a, BeamAttentionTask::Phase phase, int64_t tiles_of_task, int64_t cost) {
+    const Request *requests = memory.part<Request>(requests_at_);
+    int64_t *ends = memory.part<int64_t>(ends_at_);  // tasks of requests 0..r
+    int64_t *partial_ends = memory.part<int64_t>(partial_ends_at_);
+    int64_t tasks = 0, partials = 0;
+    for (int64_t r = 0; r < a.batch; ++r) {
+      const int64_t parts = phase == BeamAttentionTask::kSegmentOnly ? requests[r].segments : 1;
+      tasks += divide(requests[r].tiles, tiles_of_task) * desc_.num_kv_heads * parts;
+      partials += requests[r].tiles * requests[r].segments * desc_.num_kv_heads;
+      ends[r] = tasks;
+      partial_ends[r] = partials;
+    }
+    device.pool.run(tasks, cost, [&](int64_t index, int worker) {
+      const int64_t r = std::upper_bound(ends, ends + a.batch, index) - ends;
+      const Request &x = requests[r];
+      int64_t rest = index - (r > 0 ? ends[r - 1] : 0);
+      const int64_t head = rest % desc_.num_kv_heads;
+      rest /= desc_.num_kv_heads;
+      const int64_t chunks = divide(x.tiles, tiles_of_task), chunk = rest % chunks;
+      BeamAttentionTask t{};
+      fill(a, x, head, &t);
+      t.first_lane = x.tiles * chunk / chunks * lanes_;
+      t.last_lane = std::min(x.lanes, x.tiles * (chunk + 1) / chunks * lanes_);
+      t.scratch = memory.part<float>(scratch_at_) + scratch_of_worker_ * static_cast<size_t>(worker);
+      t.phase = phase;
+      t.segment = rest / chunks;
+      if (phase != BeamAttentionTask::kWhole) {
+        const int64_t before = (r > 0 ? partial_ends[r - 1] : 0) + head * x.tiles * x.segments;
+        t.partial = memory.part<float>(partial_at_) + before * static_cast<int64_t>(scratch_.partial);
+      }
+      device.kernels.beam_attention(t);
+    });
+  }
+
+  void fill(const jdb_beam_attention_args &a, const Request &x, int64_t head, BeamAttentionTask *t) const {
+    t->dtype = desc_.dtype;
+    t->out_dtype = desc_.out_dtype;
+    t->dim_qk = desc_.head_dim_qk;
+    t->dim_v = desc_.head_dim_v;
+    t->group = static_cast<int32_t>(group_);
+    t->scale = desc_.scale;
+    t->queries = lane_rows(a.queries, x.first_beam, head);
+    t->query_row = a.queries.strides[0];
+    t->query_head = a.queries.strides[1];
+    t->num_keys = x.keys;
+    if (a.keys.dtype) {
+      t->prefix_keys = one_page(a.keys, x.first_key, head);
+      t->prefix_values = one_page(a.values, x.first_key, head);
+    } else {
+      const PageTable table(a.page_table, a.key_pages);
+      t->prefix_keys = paged_rows(a.key_pages, a.key_scales, table, x.number, head);
+      t->prefix_values = paged_rows(a.value_pages, a.value_scales, table, x.number, head);
+    }
+    t->levels = x.levels;
+    if (x.levels > 0) {
+      t->suffix_keys = suffix_rows(a.suffix_keys, x.number, head);
+      t->suffix_values = suffix_rows(a.suffix_values, x.number, head);
+      t->suffix_key_level = a.suffix_keys.strides[1];
+      t->suffix_value_level = a.suffix_values.strides[1];
+      t->ancestry = ancestors(a, x.number);
+      t->ancestry_level = a.ancestry.strides[1];
+      t->slots = static_cast<int32_t>(a.suffix_keys.shape[2]);
+    }
+    t->out = lane_rows(a.out, x.first_beam, head);
+    t->out_row = a.out.strides[0];
+    t->out_head = a.out.strides[1];
+    if (!a.lse.dtype) return;
+    t->lse_row = a.lse.strides[0];
+    t->lse_head = a.lse.strides[1];
+    t->lse = static_cast<float *>(a.lse.data) + x.first_beam * t->lse_row + head * group_ * t->lse_head;
+  }
+
+  // The first of the query heads that read key head `head`.
+  void *lane_rows(const jdb_tensor &t, int64_t row, int64_t head) const {
+    return element(t, row * t.strides[0] + head * group_ * t.strides[1]);
+  }
+  static PagedRows one_page(const jdb_tensor &t, int64_t row, int64_t head) {
+    return {&kFirstPage, static_cast<const char *>(element(t, row * t.strides[0] + head * t.strides[1])), 0,
+            t.strides[0] * core::element_size(t.dtype), 1 << kOnePageShift, kOnePageShift, t.dtype, nullptr, 0, 0};
+  }
+  static HeadRows suffix_rows(const jdb_tensor &t, int64_t request, int64_t head) {
+    return {element(t, request * t.strides[0] + head * t.strides[3]), t.strides[2], t.dtype};
+  }
+
+  const jd_beam_attention_desc desc_;
+  const int64_t group_;
+  const int lanes_;
+  const AttentionScratch scratch_;
+  int64_t tiles_of_task_ = 1;
+  int64_t partial_floats_ = 0;
+  size_t scratch_of_worker_ = 0;
+  size_t requests_at_ = 0, ends_at_ = 0, partial_ends_at_ = 0, partial_at_ = 0, scratch_at_ = 0;
+};
+
+}  // namespace
+
+jd_status create_beam_attention(Device &device, const jd_beam_attention_desc &desc, const jdb_allocator &allocator, Plan **plan,
+                                jd_error *error) {
+  auto *created = new (std::nothrow) BeamAttention(device, allocator, desc);
+  if (!created) return fail(error, JD_OUT_OF_MEMORY, "cpu: no host memory for a plan");
+  if (const jd_status status = created->prepare(error)) {
+    delete created;
+    return status;
+  }
+  *plan = created;
+  return JD_OK;
+}
+
+}  // namespace jindou::cpu
