@@ -33,7 +33,9 @@ typedef struct jdb_report {
   int32_t has_error;  // 1: a STRICT operator met a bad value; the fields below name the first (launch order, then position)
   int32_t fault;      // JDB_FAULT_*
   int32_t op;         // JDB_OP_*
-  int32_t table;      // embedding table; rq_decode: level; target_attention: 0 = candidate_offsets, 1 = history_offsets; hstu: 1 = q_offsets; softmax_attention: 0 = q_offsets, 1 = k_offsets; beam_attention: 0 = beam_offsets, 1 = prefix_offsets; else -1
+  // embedding table; rq_decode: level; target_attention, din_attention: 0 = candidate_offsets, 1 = history_offsets; hstu_attention:
+  // 1 = q_offsets; softmax_attention: 0 = q_offsets, 1 = k_offsets; beam_attention: 0 = beam_offsets, 1 = prefix_offsets; else -1
+  int32_t table;
   int64_t position;   // index in ids (ids), or the sequence (offsets, lengths, targets)
   int64_t value;      // the id, offset, length or number of targets met
   int64_t limit;      // rows of the table, declared maximum...
@@ -73,6 +75,7 @@ enum {
   JDB_OP_MERGE_ATTENTION_STATES = 21,
   JDB_OP_HISTORY_SEARCH = 23,
   JDB_OP_BEAM_ATTENTION = 22,
+  JDB_OP_DIN_ATTENTION = 24,
   JDB_OP_HASH_LOOKUP = 30,
   JDB_OP_HASH_INSERT = 31,
   JDB_OP_HASH_ERASE = 32,
@@ -130,6 +133,13 @@ typedef struct jdb_beam_attention_args {
   int64_t batch;
   int64_t most_beams;  // of a request: max_beams of the plan, or fewer slots
 } jdb_beam_attention_args;
+
+typedef struct jdb_din_attention_args {
+  jdb_tensor candidates, candidate_offsets, keys, values, history_offsets, out;
+  jdb_tensor weight_1, bias_1, slope_1, mean_1, variance_1;
+  jdb_tensor weight_2, bias_2, slope_2, mean_2, variance_2, weight_3, bias_3;
+  int64_t batch;
+} jdb_din_attention_args;
 
 // paged_append and paged_gather.
 typedef struct jdb_paged_cache_args {

@@ -17,6 +17,7 @@ namespace jindou::cpu {
   extern const SoftmaxAttentionKernels kSoftmaxAttentionKernels; \
   extern const DecodeKernels kDecodeKernels;           \
   extern const SearchKernels kSearchKernels;           \
+  extern const DinKernels kDinKernels;                 \
   extern const EmbeddingKernels kEmbeddingKernels;     \
   extern const HashKernels kHashKernels;               \
   extern const RqKernels kRqKernels;                   \
@@ -28,6 +29,7 @@ namespace jindou::cpu {
                                     kSoftmaxAttentionKernels, \
                                     kDecodeKernels,          \
                                     kSearchKernels,          \
+                                    kDinKernels,             \
                                     kEmbeddingKernels,       \
                                     kHashKernels,            \
                                     kRqKernels,              \
