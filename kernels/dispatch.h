@@ -34,6 +34,7 @@
 
 #include <new>
 
+#include "attention/din_attention_launch.h"
 #include "attention/hstu_attention_launch.h"
 #include "attention/target_attention_launch.h"
 #include "blocks/blocks_launch.h"
@@ -61,6 +62,8 @@ inline jd_status create_plan(const PlanResources &resources, int32_t op, const v
         return HstuAttentionPlan::create(resources, *static_cast<const jd_hstu_attention_desc *>(desc), plan, error);
       case JDB_OP_DECODE_ATTENTION:
         return DecodeAttentionPlan::create(resources, *static_cast<const jd_decode_attention_desc *>(desc), plan, error);
+      case JDB_OP_DIN_ATTENTION:
+        return DinAttentionPlan::create(resources, *static_cast<const jd_din_attention_desc *>(desc), plan, error);
       case JDB_OP_PAGED_APPEND:
       case JDB_OP_PAGED_GATHER:
         return PagedCachePlan::create(op, resources, *static_cast<const jd_paged_cache_desc *>(desc), plan, error);
@@ -93,6 +96,8 @@ jd_status run(Exec &exec, const KernelPlan *plan, int32_t op, const void *args, 
     case JDB_OP_DECODE_ATTENTION:
       return launch_decode_attention(exec, static_cast<const DecodeAttentionPlan &>(*plan),
                                      *static_cast<const jdb_decode_attention_args *>(args));
+    case JDB_OP_DIN_ATTENTION:
+      return launch_din_attention(exec, static_cast<const DinAttentionPlan &>(*plan), *static_cast<const jdb_din_attention_args *>(args));
     case JDB_OP_PAGED_APPEND:
     case JDB_OP_PAGED_GATHER:
       return launch_paged_cache(exec, static_cast<const PagedCachePlan &>(*plan),

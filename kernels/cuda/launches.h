@@ -21,6 +21,8 @@ extern template jd_status launch_hash_table(cuda_backend::Executor &, const Hash
                                             const jdb_hash_table_args &);
 extern template jd_status launch_rq_encode(cuda_backend::Executor &, const RqEncodePlan &, const jdb_rq_encode_args &);
 extern template jd_status launch_rq_decode(cuda_backend::Executor &, const jdb_rq_decode_args &);
+extern template jd_status launch_din_attention(cuda_backend::Executor &, const DinAttentionPlan &,
+                                               const jdb_din_attention_args &);
 extern template jd_status launch_linear(cuda_backend::Executor &, const jdb_linear_args &);
 extern template jd_status launch_layer_norm(cuda_backend::Executor &, const jdb_layer_norm_args &);
 extern template jd_status launch_l2_normalize(cuda_backend::Executor &, const jdb_l2_normalize_args &);

@@ -33,7 +33,7 @@ typedef struct jdb_report {
   int32_t has_error;  // 1: a STRICT operator met a bad value; the fields below name the first (launch order, then position)
   int32_t fault;      // JDB_FAULT_*
   int32_t op;         // JDB_OP_*
-  int32_t table;      // embedding table; rq_decode: level; target_attention: 0 = candidate_offsets, 1 = history_offsets; hstu: 1 = q_offsets; softmax_attention: 0 = q_offsets, 1 = k_offsets; else -1
+  int32_t table;      // embedding table; rq_decode: level; target_attention and din_attention: 0 = candidate_offsets, 1 = history_offsets; hstu: 1 = q_offsets; softmax_attention: 0 = q_offsets, 1 = k_offsets; else -1
   int64_t position;   // index in ids (ids), or the sequence (offsets, lengths, targets)
   int64_t value;      // the id, offset, length or number of targets met
   int64_t limit;      // rows of the table, declared maximum...
@@ -68,6 +68,7 @@ enum {
   JDB_OP_PAGED_GATHER = 12,
   JDB_OP_SOFTMAX_ATTENTION = 20,
   JDB_OP_MERGE_ATTENTION_STATES = 21,
+  JDB_OP_DIN_ATTENTION = 24,
   JDB_OP_HASH_LOOKUP = 30,
   JDB_OP_HASH_INSERT = 31,
   JDB_OP_HASH_ERASE = 32,
@@ -116,6 +117,13 @@ typedef struct jdb_softmax_attention_args {
 typedef struct jdb_merge_attention_states_args {
   jdb_tensor out_a, lse_a, out_b, lse_b, out, lse;
 } jdb_merge_attention_states_args;
+
+typedef struct jdb_din_attention_args {
+  jdb_tensor candidates, candidate_offsets, keys, values, history_offsets, out;
+  jdb_tensor weight_1, bias_1, slope_1, mean_1, variance_1;
+  jdb_tensor weight_2, bias_2, slope_2, mean_2, variance_2, weight_3, bias_3;
+  int64_t batch;
+} jdb_din_attention_args;
 
 // paged_append and paged_gather.
 typedef struct jdb_paged_cache_args {

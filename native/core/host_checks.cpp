@@ -113,13 +113,22 @@ jd_status check(const Context &context, const Plan &plan, const jdb_embedding_ba
   return check_offsets(context, a.offsets, {"offsets", "ids", a.batch * d.num_tables, a.ids.shape[0], INT64_MAX, ""});
 }
 
-jd_status check(const Context &context, const Plan &plan, const jdb_target_attention_args &a) {
-  const jd_target_attention_desc &d = plan.desc.target_attention;
+// Candidates and histories of users: target_attention, din_attention.
+template <class Args, class Desc>
+jd_status check_users(const Context &context, const Desc &d, const Args &a) {
   const Jagged candidates = {"candidate_offsets",   "candidates",     a.batch,
                              a.candidates.shape[0], d.max_candidates, "max_candidates"};
   if (const jd_status status = check_offsets(context, a.candidate_offsets, candidates)) return status;
   const Jagged history = {"history_offsets", "keys", a.batch, a.keys.shape[0], d.max_history, "max_history"};
   return check_offsets(context, a.history_offsets, history);
+}
+
+jd_status check(const Context &context, const Plan &plan, const jdb_target_attention_args &a) {
+  return check_users(context, plan.desc.target_attention, a);
+}
+
+jd_status check(const Context &context, const Plan &plan, const jdb_din_attention_args &a) {
+  return check_users(context, plan.desc.din_attention, a);
 }
 
 jd_status check(const Context &context, const Plan &plan, const jdb_hstu_attention_args &a) {
@@ -179,6 +188,7 @@ jd_status check_on_host(const Context &context, const Plan &plan, const void *ar
     case JDB_OP_HSTU_ATTENTION: return check(context, plan, *static_cast<const jdb_hstu_attention_args *>(args));
     case JDB_OP_DECODE_ATTENTION: return check(context, plan, *static_cast<const jdb_decode_attention_args *>(args));
     case JDB_OP_SOFTMAX_ATTENTION: return check(context, plan, *static_cast<const jdb_softmax_attention_args *>(args));
+    case JDB_OP_DIN_ATTENTION: return check(context, plan, *static_cast<const jdb_din_attention_args *>(args));
     case JDB_OP_PAGED_APPEND:
     case JDB_OP_PAGED_GATHER: return check(context, *static_cast<const jdb_paged_cache_args *>(args));
     default: return JD_OK;

@@ -12,7 +12,7 @@ const char *offsets_name(const jdb_report &report) {
   if (report.op == JDB_OP_HSTU_ATTENTION && report.table == 1) return "q_offsets";
   if (report.op == JDB_OP_DECODE_ATTENTION) return "q_offsets";
   if (report.op == JDB_OP_SOFTMAX_ATTENTION) return report.table == 0 ? "q_offsets" : "k_offsets";
-  if (report.op != JDB_OP_TARGET_ATTENTION) return "offsets";
+  if (report.op != JDB_OP_TARGET_ATTENTION && report.op != JDB_OP_DIN_ATTENTION) return "offsets";
   if (report.table == 0) return "candidate_offsets";
   return report.table == 1 ? "history_offsets" : "candidate_offsets or history_offsets";
 }

@@ -149,6 +149,9 @@ jd_status plan_create(void *device, int32_t op, const void *desc, const jdb_allo
     case JDB_OP_SOFTMAX_ATTENTION:
       status = create_softmax_attention(d, *static_cast<const jd_softmax_attention_desc *>(desc), *allocator, &created, error);
       break;
+    case JDB_OP_DIN_ATTENTION:
+      status = create_din_attention(d, *static_cast<const jd_din_attention_desc *>(desc), *allocator, &created, error);
+      break;
     case JDB_OP_PAGED_APPEND:
     case JDB_OP_PAGED_GATHER:
       status = create_paged_cache(d, op, *static_cast<const jd_paged_cache_desc *>(desc), *allocator, &created, error);

@@ -15,6 +15,7 @@ namespace jindou::cpu {
   extern const HstuAttentionKernels kHstuAttentionKernels;     \
   extern const SoftmaxAttentionKernels kSoftmaxAttentionKernels; \
   extern const DecodeKernels kDecodeKernels;           \
+  extern const DinKernels kDinKernels;                 \
   extern const EmbeddingKernels kEmbeddingKernels;     \
   extern const HashKernels kHashKernels;               \
   extern const RqKernels kRqKernels;                   \
@@ -24,6 +25,7 @@ namespace jindou::cpu {
                                     kHstuAttentionKernels,   \
                                     kSoftmaxAttentionKernels, \
                                     kDecodeKernels,          \
+                                    kDinKernels,             \
                                     kEmbeddingKernels,       \
                                     kHashKernels,            \
                                     kRqKernels,              \

@@ -83,6 +83,7 @@ jd_status create_target_attention(Device &, const jd_target_attention_desc &, co
 jd_status create_hstu_attention(Device &, const jd_hstu_attention_desc &, const jdb_allocator &, Plan **, jd_error *);
 jd_status create_decode_attention(Device &, const jd_decode_attention_desc &, const jdb_allocator &, Plan **, jd_error *);
 jd_status create_hash_table(Device &, int32_t op, const jd_hash_table_desc &, const jdb_allocator &, Plan **, jd_error *);
+jd_status create_din_attention(Device &, const jd_din_attention_desc &, const jdb_allocator &, Plan **, jd_error *);
 jd_status create_paged_cache(Device &, int32_t op, const jd_paged_cache_desc &, const jdb_allocator &, Plan **, jd_error *);
 jd_status create_rq_encode(Device &, const jd_rq_encode_desc &, const jdb_allocator &, Plan **, jd_error *);
 jd_status create_softmax_attention(Device &, const jd_softmax_attention_desc &, const jdb_allocator &, Plan **, jd_error *);

@@ -285,6 +285,48 @@ static void structs(void) {
   FIELD(jd_hash_table_args, evicted_keys);
   end_struct();
 
+  begin_struct("jd_din_attention_desc", sizeof(jd_din_attention_desc), _Alignof(jd_din_attention_desc));
+  FIELD(jd_din_attention_desc, struct_size);
+  FIELD(jd_din_attention_desc, dtype);
+  FIELD(jd_din_attention_desc, out_dtype);
+  FIELD(jd_din_attention_desc, offset_dtype);
+  FIELD(jd_din_attention_desc, dim);
+  FIELD(jd_din_attention_desc, dim_v);
+  FIELD(jd_din_attention_desc, hidden_1);
+  FIELD(jd_din_attention_desc, hidden_2);
+  FIELD(jd_din_attention_desc, activation);
+  FIELD(jd_din_attention_desc, softmax);
+  FIELD(jd_din_attention_desc, scale);
+  FIELD(jd_din_attention_desc, dice_eps);
+  FIELD(jd_din_attention_desc, bounds);
+  FIELD(jd_din_attention_desc, reserved);
+  FIELD(jd_din_attention_desc, num_latest);
+  FIELD(jd_din_attention_desc, max_batch);
+  FIELD(jd_din_attention_desc, max_candidates);
+  FIELD(jd_din_attention_desc, max_history);
+  end_struct();
+  begin_struct("jd_din_attention_args", sizeof(jd_din_attention_args), _Alignof(jd_din_attention_args));
+  FIELD(jd_din_attention_args, struct_size);
+  FIELD(jd_din_attention_args, reserved);
+  FIELD(jd_din_attention_args, candidates);
+  FIELD(jd_din_attention_args, candidate_offsets);
+  FIELD(jd_din_attention_args, keys);
+  FIELD(jd_din_attention_args, values);
+  FIELD(jd_din_attention_args, history_offsets);
+  FIELD(jd_din_attention_args, weight_1);
+  FIELD(jd_din_attention_args, bias_1);
+  FIELD(jd_din_attention_args, slope_1);
+  FIELD(jd_din_attention_args, mean_1);
+  FIELD(jd_din_attention_args, variance_1);
+  FIELD(jd_din_attention_args, weight_2);
+  FIELD(jd_din_attention_args, bias_2);
+  FIELD(jd_din_attention_args, slope_2);
+  FIELD(jd_din_attention_args, mean_2);
+  FIELD(jd_din_attention_args, variance_2);
+  FIELD(jd_din_attention_args, weight_3);
+  FIELD(jd_din_attention_args, bias_3);
+  FIELD(jd_din_attention_args, out);
+  end_struct();
   begin_struct("jd_paged_cache_desc", sizeof(jd_paged_cache_desc), _Alignof(jd_paged_cache_desc));
   FIELD(jd_paged_cache_desc, struct_size);
   FIELD(jd_paged_cache_desc, dtype);
@@ -363,6 +405,7 @@ static void constants(void) {
   CONSTANT(JD_BIAS_ALIBI);
   CONSTANT(JD_BIAS_T5);
   CONSTANT(JD_BIAS_DENSE);
+  CONSTANT(JD_DIN_SIGMOID); CONSTANT(JD_DIN_PRELU); CONSTANT(JD_DIN_DICE);
   CONSTANT(JD_LINEAR_IDENTITY); CONSTANT(JD_LINEAR_SILU);
 }
 
@@ -435,6 +478,8 @@ static void functions(void) {
   FUNCTION(jd_status, jd_rq_encode_plan, jd_device, const jd_rq_encode_desc *, jd_plan *, jd_error *);
   FUNCTION(jd_status, jd_rq_encode_run, jd_plan, jd_stream, const jd_rq_encode_args *, jd_error *);
   FUNCTION(jd_status, jd_rq_decode, jd_stream, const jd_rq_decode_args *, jd_error *);
+  FUNCTION(jd_status, jd_din_attention_plan, jd_device, const jd_din_attention_desc *, jd_plan *, jd_error *);
+  FUNCTION(jd_status, jd_din_attention_run, jd_plan, jd_stream, const jd_din_attention_args *, jd_error *);
   FUNCTION(jd_status, jd_linear, jd_stream, const jd_linear_args *, jd_error *);
   FUNCTION(jd_status, jd_layer_norm, jd_stream, const jd_layer_norm_args *, jd_error *);
   FUNCTION(jd_status, jd_l2_normalize, jd_stream, const jd_l2_normalize_args *, jd_error *);

@@ -150,6 +150,29 @@ TEST_F(SteadyState, calls_allocate_nothing) {
   expect_no_allocation("jd_softmax_attention_run (7 tensors)",
                        [&] { return jd_softmax_attention_run(softmax_plan, stream, &rows, &error); });
 
+  jd_din_attention_desc din = make<jd_din_attention_desc>();
+  din.dtype = JD_F32;
+  din.offset_dtype = JD_I32;
+  din.dim = din.dim_v = 8;
+  din.hidden_1 = din.hidden_2 = 4;
+  din.activation = JD_DIN_DICE;
+  din.dice_eps = 1e-5f;
+  din.max_batch = din.max_candidates = din.max_history = 8;
+  jd_plan din_plan;
+  ASSERT_EQ(jd_din_attention_plan(device, &din, &din_plan, &error), JD_OK) << error.message;
+  keep(din_plan);
+  jd_din_attention_args network = make<jd_din_attention_args>();
+  network.candidates = network.keys = network.values = tensor(JD_F32, {8, 8});
+  network.candidate_offsets = network.history_offsets = i32({0, 8});
+  network.weight_1 = tensor(JD_F32, {4, 32});
+  network.bias_1 = network.slope_1 = network.mean_1 = network.variance_1 = tensor(JD_F32, {4});
+  network.bias_2 = network.slope_2 = network.mean_2 = network.variance_2 = network.bias_1;
+  network.weight_2 = tensor(JD_F32, {4, 4});
+  network.weight_3 = tensor(JD_F32, {1, 4});
+  network.bias_3 = tensor(JD_F32, {1});
+  network.out = tensor(JD_F32, {8, 8});
+  expect_no_allocation("jd_din_attention_run (18 tensors)", [&] { return jd_din_attention_run(din_plan, stream, &network, &error); });
+
   jd_graph graph;
   ASSERT_EQ(jd_stream_begin_capture(stream, &error), JD_OK);
   ASSERT_EQ(jd_target_attention_run(target_plan, stream, &attention, &error), JD_OK);

@@ -9,6 +9,7 @@
 // softmax weights: p has relative error |s|*u32*few (score error times exp'), v is averaged with weights that sum to 1, so the
 //                  absolute error is bounded by max|v| times that; bf16 kernels round p to bf16: + u(bf16)*max|v| / sqrt(n_eff)
 //                  as a rule, u(bf16)*max|v| at worst.
+// din_attention  : a network: each number's error bound goes through it with the number (reference/din_attention.h).
 // hstu           : a_ij rounded likewise to bf16 before the second product: u(bf16)*terms.
 #ifndef JINDOU_TESTS_TOLERANCE_H
 #define JINDOU_TESTS_TOLERANCE_H
@@ -90,6 +91,9 @@ inline double rq_distance(int64_t dim, double residual_square, double code_squar
   const double terms = std::sqrt(residual_square * code_square) + code_square + residual_square;
   return 8.0 * (std::sqrt(static_cast<double>(dim)) + 4.0) * unit_roundoff(JD_F32) * terms + 1e-30;
 }
+
+// DIN's activation unit: `error` bounds what comes before the rounding of the output.
+inline double din_attention(double error, double reference, int32_t out_dtype) { return error + output(reference, out_dtype) + 1e-30; }
 
 }  // namespace jindou::tolerance
 

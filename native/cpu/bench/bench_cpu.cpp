@@ -2,7 +2,7 @@
 // times the limit, the operator, and the limit again, and the ratio is taken within the repetition. Printed are the median and
 // the best ratio, so that a machine shared with others still tells something.
 //
-//   bench_cpu [operator] [threads...]      operator: target, hstu, softmax, linear, embedding, hash or all
+//   bench_cpu [operator] [threads...]      operator: target, hstu, softmax, linear, embedding, hash, din or all
 //
 // A ratio of 1.00 is the limit itself: FMAs (or bf16 dot products) in registers, or a prefetched gather of rows on huge pages.
 #include <jindou/jindou.h>
@@ -151,6 +151,61 @@ void bench_target(int32_t threads) {
       jd_plan_destroy(plan, nullptr);
       for (const jd_tensor t : {a.candidates, a.candidate_offsets, a.keys, a.values, a.history_offsets, a.out}) {
         jd_tensor_destroy(t, nullptr);
+      }
+    }
+  }
+}
+
+// DIN's activation unit, with the layers of its paper's code.
+void bench_din(int32_t threads) {
+  Device d(threads);
+  const int64_t dim = 64, h1 = 80, h2 = 40;
+  for (const int32_t activation : {JD_DIN_SIGMOID, JD_DIN_PRELU, JD_DIN_DICE}) {
+    for (const int32_t dtype : {JD_F32, JD_BF16}) {
+      for (const auto &[nc, nk] : {std::pair<int64_t, int64_t>{512, 1000}, {512, 100}, {1, 1000}}) {
+        if (activation != JD_DIN_SIGMOID && nc * nk < 100000) continue;
+        jd_din_attention_desc desc{};
+        desc.struct_size = sizeof desc;
+        desc.dtype = dtype;
+        desc.offset_dtype = JD_I64;
+        desc.dim = desc.dim_v = dim;
+        desc.hidden_1 = h1;
+        desc.hidden_2 = h2;
+        desc.activation = activation;
+        desc.scale = 1;
+        desc.dice_eps = 1e-5f;
+        desc.max_batch = 1;
+        desc.max_candidates = nc;
+        desc.max_history = nk;
+        jd_plan plan = 0;
+        must(jd_din_attention_plan(d.device, &desc, &plan, &d.error), d.error);
+        jd_din_attention_args a{};
+        a.struct_size = sizeof a;
+        a.candidates = d.tensor(dtype, {nc, dim});
+        a.candidate_offsets = d.tensor(JD_I64, {2}, [&](int64_t i) { return i * nc; });
+        a.keys = d.tensor(dtype, {nk, dim});
+        a.values = d.tensor(dtype, {nk, dim});
+        a.history_offsets = d.tensor(JD_I64, {2}, [&](int64_t i) { return i * nk; });
+        a.weight_1 = d.tensor(JD_F32, {h1, 4 * dim});
+        a.bias_1 = d.tensor(JD_F32, {h1});
+        a.weight_2 = d.tensor(JD_F32, {h2, h1});
+        a.bias_2 = d.tensor(JD_F32, {h2});
+        a.weight_3 = d.tensor(JD_F32, {1, h2});
+        a.bias_3 = d.tensor(JD_F32, {1});
+        if (activation != JD_DIN_SIGMOID) a.slope_1 = a.bias_1, a.slope_2 = a.bias_2;
+        if (activation == JD_DIN_DICE) {
+          a.mean_1 = a.bias_1, a.mean_2 = a.bias_2;
+          a.variance_1 = a.bias_1, a.variance_2 = a.bias_2;
+        }
+        a.out = d.tensor(dtype, {nc, dim});
+        const auto work = [&] { must(jd_din_attention_run(plan, d.stream, &a, &d.error), d.error); };
+        char what[80];
+        std::snprintf(what, sizeof what, "din_attention %s, %s, %lld x %lld", jd_dtype_name(dtype),
+                      activation == JD_DIN_SIGMOID ? "sigmoid" : activation == JD_DIN_PRELU ? "prelu" : "dice",
+                      static_cast<long long>(nc), static_cast<long long>(nk));
+        const double pair = 2.0 * (dim * h1 + h1 * h2 + h2 + dim);
+        flops_line(what, threads, pair * static_cast<double>(nc * nk), dtype == JD_BF16 && jl_has_bf16_dot(), work);
+        jd_plan_destroy(plan, nullptr);
       }
     }
   }
@@ -463,6 +518,7 @@ int main(int count, char **arguments) {
     if (wanted == "all" || wanted == "target") bench_target(n);
     if (wanted == "all" || wanted == "hstu") bench_hstu(n);
     if (wanted == "all" || wanted == "softmax") bench_softmax(n);
+    if (wanted == "all" || wanted == "din") bench_din(n);
     if (wanted == "all" || wanted == "linear") bench_linear(n);
     if (wanted == "all" || wanted == "embedding") bench_embedding(n);
     if (wanted == "all" || wanted == "hash") bench_hash(n);

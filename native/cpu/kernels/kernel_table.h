@@ -187,6 +187,48 @@ struct DecodeTask {
   float *state;
 };
 
+// -- din_attention -------------------------------------------------------------------------------------------------------
+struct DinShape {
+  int32_t dim, dim_v, hidden_1, hidden_2, activation;  // activation: JD_DIN_*
+};
+
+// The network as it is given (jindou/din_attention.h); what an activation does not use is null.
+struct DinNetwork {
+  DinShape shape;
+  float dice_eps;
+  float scale;  // of the logit; softmax: in units of log 2
+  const float *weight_1, *bias_1, *slope_1, *mean_1, *variance_1;
+  const float *weight_2, *bias_2, *slope_2, *mean_2, *variance_2, *weight_3, *bias_3;
+  int64_t weight_1_stride, weight_2_stride;
+};
+
+// A history is weighed in segments of this many events, each from nothing, merged in order (as kSegment): whole vectors of every
+// instruction set, and about 256 KiB of keys.
+static constexpr int64_t din_segment(int64_t dim) {
+  const int64_t fitting = 65536 / dim / 48 * 48;
+  return fitting < 1920 ? fitting : 1920;
+}
+
+// Some candidates of one user. A state over some events: maximum, sum of weights, weighted sum of values; 2 + dim_v floats.
+struct DinTask {
+  DinShape shape;
+  int32_t dtype, out_dtype;
+  bool softmax;
+  const float *network;   // packed, once a run
+  const void *candidates; // the task's first
+  int64_t candidate_stride, num_candidates;
+  HeadRows keys, values;  // from the first event that counts
+  int64_t num_keys;
+  void *out;              // as candidates
+  int64_t out_stride;
+  float *scratch;         // din_scratch floats, and a state for each candidate and one more
+
+  // As TargetAttentionTask's: kSegmentOnly leaves the state of segment `segment` of each candidate in `partial`, [candidates][segments].
+  enum Phase { kWhole, kSegmentOnly, kMergeOnly } phase;
+  int64_t segment;
+  float *partial;
+};
+
 // -- embedding_bag -------------------------------------------------------------------------------------------------------
 // Elements of a row: numbers, or codes of 8 bits (unsigned, or fp8 e4m3), 4 or 2 bits.
 enum class RowElements : int32_t { f32, f16, bf16, e4m3, u8, u4, u2 };
@@ -296,6 +338,13 @@ struct DecodeKernels {
   void (*decode_finish)(const DecodeTask &);  // out and lse from the state
 };
 
+struct DinKernels {
+  size_t (*din_network)(const DinShape &, int32_t dtype);  // floats of a packed network
+  size_t (*din_scratch)(const DinShape &, int32_t dtype);
+  void (*din_pack)(const DinNetwork &, int32_t dtype, float *packed);
+  void (*din_attention)(const DinTask &);
+};
+
 struct EmbeddingKernels {
   void (*embedding_bag)(const EmbeddingTask &, EmbeddingFindings &);
 };
@@ -313,7 +362,7 @@ struct BlockKernels {
 };
 
 // All kernels of an instruction set.
-struct KernelTable : TargetAttentionKernels, HstuAttentionKernels, SoftmaxAttentionKernels, DecodeKernels, EmbeddingKernels,
+struct KernelTable : TargetAttentionKernels, HstuAttentionKernels, SoftmaxAttentionKernels, DecodeKernels, DinKernels, EmbeddingKernels,
                      HashKernels, RqKernels, BlockKernels {
   const char *isa;
 };

@@ -53,6 +53,16 @@ inline __attribute__((always_inline)) typename Isa::F exp2(typename Isa::F x) {
   return one[0];
 }
 
+// 1 / (1 + e^-x).
+template <class Isa, int kDegree, int N>
+inline __attribute__((always_inline)) void sigmoid(typename Isa::F (&x)[N]) {
+#pragma GCC unroll 8
+  for (int n = 0; n < N; ++n) x[n] = Isa::min(Isa::set(126.0f), Isa::mul(x[n], Isa::set(-kLog2E)));
+  exp2<Isa, kDegree>(x);
+#pragma GCC unroll 8
+  for (int n = 0; n < N; ++n) x[n] = Isa::div(Isa::set(1.0f), Isa::add(Isa::set(1.0f), x[n]));
+}
+
 // x * sigmoid(x).
 template <class Isa, int kDegree, int N>
 inline __attribute__((always_inline)) void silu(typename Isa::F (&x)[N]) {

@@ -7,6 +7,7 @@
 #include <jindou/blocks.h>
 #include <jindou/decode.h>
 #include <jindou/device.h>
+#include <jindou/din_attention.h>
 #include <jindou/embedding.h>
 #include <jindou/hash_table.h>
 #include <jindou/paged_cache.h>

@@ -257,6 +257,7 @@ def main():
     embedding_row_cases(np.random.default_rng(21))
     rq_cases(np.random.default_rng(42))
     softmax_cases(np.random.default_rng(23))
+    din_cases(np.random.default_rng(24))
 
 
 def e4m3(x):
@@ -577,6 +578,65 @@ def softmax_cases(rng):
         case("merge_attention_states", "merge_attention_states", {},
              {"out_a": out[0], "lse_a": lse[0], "out_b": out[1], "lse_b": lse[1]},
              {"out": merged, "lse": np.where(total == 0, -np.inf, top + np.log(total))}, 1e-5)
+
+
+def din_attention(q, co, k, v, ho, layers, weight_3, bias_3, activation, scale, softmax, eps):
+    def f(x, layer):
+        if activation == "sigmoid":
+            return 1 / (1 + np.exp(-x))
+        if activation == "prelu":
+            return np.where(x > 0, x, layer["slope"] * x)
+        p = 1 / (1 + np.exp(-(x - layer["mean"]) / np.sqrt(layer["variance"] + eps)))
+        return p * x + (1 - p) * layer["slope"] * x
+
+    out = np.zeros((len(q), v.shape[1]))
+    for b in range(len(co) - 1):
+        keys, values = k[ho[b]:ho[b + 1]], v[ho[b]:ho[b + 1]]
+        for i in range(co[b], co[b + 1]):
+            x = np.concatenate([np.broadcast_to(q[i], keys.shape), keys, q[i] - keys, q[i] * keys], 1)
+            for layer in layers:
+                x = f(x @ layer["weight"].T + layer["bias"], layer)
+            weights = scale * (x @ weight_3[0] + bias_3[0])
+            if softmax and len(weights) > 0:
+                weights = np.exp(weights - weights.max())
+                weights /= weights.sum()
+            out[i] = weights @ values
+    return out
+
+
+def din_cases(rng):
+    nc, nk = [3, 0, 5, 1], [61, 4, 150, 0]
+    co, ho = offsets(nc), offsets(nk)
+    for kind, activation, dim, dim_v, hidden, softmax in (("f32", "sigmoid", 64, 64, (80, 40), False),
+                                                          ("f32", "dice", 24, 40, (36, 12), True),
+                                                          ("bf16", "prelu", 64, 32, (80, 40), False),
+                                                          ("f16", "dice", 128, 64, (80, 40), True)):
+        scale = dim ** -0.5
+        q, k, v = (rng.uniform(-1, 1, shape).astype(np.float32) for shape in ((sum(nc), dim), (sum(nk), dim), (sum(nk), dim_v)))
+        if kind == "f16":
+            q, k, v = (x.astype(np.float16) for x in (q, k, v))
+        exact = [(bf16(x)[1] if kind == "bf16" else x).astype(np.float64) for x in (q, k, v)]
+        inputs = {"candidates": q, "candidate_offsets": co, "keys": k, "values": v, "history_offsets": ho}
+        layers, before = [], 4 * dim
+        for number, units in enumerate(hidden, 1):
+            layer = {"weight": rng.standard_normal((units, before)) * before ** -0.5, "bias": rng.uniform(-0.5, 0.5, units)}
+            if activation != "sigmoid":
+                layer["slope"] = rng.uniform(-0.9, 0.9, units)
+            if activation == "dice":
+                layer.update(mean=rng.uniform(-0.5, 0.5, units), variance=rng.uniform(0.3, 2, units))
+            layer = {name: x.astype(np.float32) for name, x in layer.items()}
+            inputs.update({f"{name}_{number}": x for name, x in layer.items()})
+            layers.append({name: x.astype(np.float64) for name, x in layer.items()})
+            before = units
+        weight_3, bias_3 = rng.uniform(-0.5, 0.5, (1, before)).astype(np.float32), rng.uniform(-0.5, 0.5, 1).astype(np.float32)
+        inputs.update(weight_3=weight_3, bias_3=bias_3)
+        params = {"dtype": kind, "activation": activation, "softmax": softmax, "scale": scale, "dice_eps": 1e-3}
+        if activation != "dice":
+            del params["dice_eps"]
+        out = din_attention(exact[0], co, exact[1], exact[2], ho, layers, weight_3.astype(np.float64), bias_3.astype(np.float64),
+                            activation, scale, softmax, 1e-3)
+        tolerance = {"f32": 2e-5, "f16": 2e-3, "bf16": 2e-2}[kind]
+        case(f"din_attention_{activation}_{kind}", "din_attention", params, inputs, {"out": out}, tolerance, tolerance)
 
 
 if __name__ == "__main__":

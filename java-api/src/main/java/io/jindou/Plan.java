@@ -6,7 +6,8 @@ package io.jindou;
  * <p>A plan may be run from any thread. Runs on one stream follow each other; runs on two streams at once must be ordered by the
  * caller (events), because they share the scratch memory. A run allocates nothing on the Java heap.
  */
-public sealed interface Plan extends AutoCloseable permits EmbeddingBag, TargetAttention, HstuAttention, DecodeAttention, SoftmaxAttention, RqEncode {
+public sealed interface Plan extends AutoCloseable
+        permits EmbeddingBag, TargetAttention, HstuAttention, DecodeAttention, SoftmaxAttention, RqEncode, DinAttention {
     /**
      * The device that the plan was made for.
      *

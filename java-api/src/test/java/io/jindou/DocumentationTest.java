@@ -341,6 +341,36 @@ class DocumentationTest {
     }
 
     @Test
+    void din_attention() {
+        int dim = 64, hidden1 = 80, hidden2 = 40;
+        Tensor weight1 = Tensor.of(stream, new float[hidden1 * 4 * dim], hidden1, 4 * dim);
+        Tensor bias1 = Tensor.of(stream, new float[hidden1]);
+        Tensor weight2 = Tensor.of(stream, new float[hidden2 * hidden1], hidden2, hidden1);
+        Tensor bias2 = Tensor.of(stream, new float[hidden2]);
+        Tensor weight3 = Tensor.of(stream, new float[hidden2], 1, hidden2);
+        Tensor bias3 = Tensor.of(stream, new float[] {0.5f}, 1);
+        // @start region="din-attention"
+        DinNetwork network = new DinNetwork(
+                DinLayer.sigmoid(weight1, bias1), DinLayer.sigmoid(weight2, bias2), weight3, bias3);
+        DinAttentionDesc desc =
+                DinAttentionDesc.of(DType.F32, dim, hidden1, hidden2, DinActivation.sigmoid(), 16, 512, 1000);
+        try (DinAttention attention = DinAttention.plan(device, desc);
+                JaggedTensor candidates = new JaggedTensor(
+                        Tensor.of(stream, new float[3 * dim], 3, dim), Tensor.of(stream, JaggedTensor.offsets(2, 1)));
+                JaggedTensor history = new JaggedTensor(
+                        Tensor.of(stream, new float[30 * dim], 30, dim), Tensor.of(stream, JaggedTensor.offsets(10, 20)));
+                Tensor out = Tensor.create(device, DType.F32, 3, dim)) {
+            attention.run(stream, candidates, history, history.values(), network, out); // events are their own values
+            float[] interests = out.readFloats(stream);
+            // @end
+            assertArrayEquals(new float[3 * dim], interests);
+        }
+        for (Tensor tensor : List.of(weight1, bias1, weight2, bias2, weight3, bias3)) {
+            tensor.close();
+        }
+    }
+
+    @Test
     void blocks() {
         // @start region="blocks"
         try (Tensor x = Tensor.of(stream, new float[] {1, 2, 3, 4}, 1, 4);

@@ -1639,6 +1639,155 @@ public class JindouAbi {
            throw new AssertionError("should not reach here", ex$);
         }
     }
+    private static final int JD_DIN_SIGMOID = (int)0L;
+    /**
+     * {@snippet lang=c :
+     * enum <anonymous>.JD_DIN_SIGMOID = 0
+     * }
+     */
+    public static int JD_DIN_SIGMOID() {
+        return JD_DIN_SIGMOID;
+    }
+    private static final int JD_DIN_PRELU = (int)1L;
+    /**
+     * {@snippet lang=c :
+     * enum <anonymous>.JD_DIN_PRELU = 1
+     * }
+     */
+    public static int JD_DIN_PRELU() {
+        return JD_DIN_PRELU;
+    }
+    private static final int JD_DIN_DICE = (int)2L;
+    /**
+     * {@snippet lang=c :
+     * enum <anonymous>.JD_DIN_DICE = 2
+     * }
+     */
+    public static int JD_DIN_DICE() {
+        return JD_DIN_DICE;
+    }
+
+    private static class jd_din_attention_plan {
+        public static final FunctionDescriptor DESC = FunctionDescriptor.of(
+            JindouAbi.C_INT,
+            JindouAbi.C_LONG,
+            JindouAbi.C_POINTER,
+            JindouAbi.C_POINTER,
+            JindouAbi.C_POINTER
+        );
+
+        public static final MemorySegment ADDR = JindouAbi.findOrThrow("jd_din_attention_plan");
+
+        public static final MethodHandle HANDLE = Linker.nativeLinker().downcallHandle(ADDR, DESC);
+    }
+
+    /**
+     * Function descriptor for:
+     * {@snippet lang=c :
+     * jd_status jd_din_attention_plan(jd_device device, const jd_din_attention_desc *desc, jd_plan *plan, jd_error *error)
+     * }
+     */
+    public static FunctionDescriptor jd_din_attention_plan$descriptor() {
+        return jd_din_attention_plan.DESC;
+    }
+
+    /**
+     * Downcall method handle for:
+     * {@snippet lang=c :
+     * jd_status jd_din_attention_plan(jd_device device, const jd_din_attention_desc *desc, jd_plan *plan, jd_error *error)
+     * }
+     */
+    public static MethodHandle jd_din_attention_plan$handle() {
+        return jd_din_attention_plan.HANDLE;
+    }
+
+    /**
+     * Address for:
+     * {@snippet lang=c :
+     * jd_status jd_din_attention_plan(jd_device device, const jd_din_attention_desc *desc, jd_plan *plan, jd_error *error)
+     * }
+     */
+    public static MemorySegment jd_din_attention_plan$address() {
+        return jd_din_attention_plan.ADDR;
+    }
+
+    /**
+     * {@snippet lang=c :
+     * jd_status jd_din_attention_plan(jd_device device, const jd_din_attention_desc *desc, jd_plan *plan, jd_error *error)
+     * }
+     */
+    public static int jd_din_attention_plan(long device, MemorySegment desc, MemorySegment plan, MemorySegment error) {
+        var mh$ = jd_din_attention_plan.HANDLE;
+        try {
+            if (TRACE_DOWNCALLS) {
+                traceDowncall("jd_din_attention_plan", device, desc, plan, error);
+            }
+            return (int)mh$.invokeExact(device, desc, plan, error);
+        } catch (Throwable ex$) {
+           throw new AssertionError("should not reach here", ex$);
+        }
+    }
+
+    private static class jd_din_attention_run {
+        public static final FunctionDescriptor DESC = FunctionDescriptor.of(
+            JindouAbi.C_INT,
+            JindouAbi.C_LONG,
+            JindouAbi.C_LONG,
+            JindouAbi.C_POINTER,
+            JindouAbi.C_POINTER
+        );
+
+        public static final MemorySegment ADDR = JindouAbi.findOrThrow("jd_din_attention_run");
+
+        public static final MethodHandle HANDLE = Linker.nativeLinker().downcallHandle(ADDR, DESC);
+    }
+
+    /**
+     * Function descriptor for:
+     * {@snippet lang=c :
+     * jd_status jd_din_attention_run(jd_plan plan, jd_stream stream, const jd_din_attention_args *args, jd_error *error)
+     * }
+     */
+    public static FunctionDescriptor jd_din_attention_run$descriptor() {
+        return jd_din_attention_run.DESC;
+    }
+
+    /**
+     * Downcall method handle for:
+     * {@snippet lang=c :
+     * jd_status jd_din_attention_run(jd_plan plan, jd_stream stream, const jd_din_attention_args *args, jd_error *error)
+     * }
+     */
+    public static MethodHandle jd_din_attention_run$handle() {
+        return jd_din_attention_run.HANDLE;
+    }
+
+    /**
+     * Address for:
+     * {@snippet lang=c :
+     * jd_status jd_din_attention_run(jd_plan plan, jd_stream stream, const jd_din_attention_args *args, jd_error *error)
+     * }
+     */
+    public static MemorySegment jd_din_attention_run$address() {
+        return jd_din_attention_run.ADDR;
+    }
+
+    /**
+     * {@snippet lang=c :
+     * jd_status jd_din_attention_run(jd_plan plan, jd_stream stream, const jd_din_attention_args *args, jd_error *error)
+     * }
+     */
+    public static int jd_din_attention_run(long plan, long stream, MemorySegment args, MemorySegment error) {
+        var mh$ = jd_din_attention_run.HANDLE;
+        try {
+            if (TRACE_DOWNCALLS) {
+                traceDowncall("jd_din_attention_run", plan, stream, args, error);
+            }
+            return (int)mh$.invokeExact(plan, stream, args, error);
+        } catch (Throwable ex$) {
+           throw new AssertionError("should not reach here", ex$);
+        }
+    }
     private static final int JD_POOL_SUM = (int)0L;
     /**
      * {@snippet lang=c :

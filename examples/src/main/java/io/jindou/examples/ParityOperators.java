@@ -37,6 +37,7 @@ final class ParityOperators {
     private static final Map<String, Operator> OPERATORS = new TreeMap<>(Map.ofEntries(
             entry("cached_hstu_attention", ParityOperators::cachedHstuAttention),
             entry("decode_attention", ParityPaged::decodeAttention),
+            entry("din_attention", ParityDin::dinAttention),
             entry("embedding_bag", ParityOperators::embeddingBag),
             entry("hstu_attention", ParityOperators::hstuAttention),
             entry("merge_attention_states", ParitySoftmax::mergeAttentionStates),
