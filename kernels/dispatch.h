@@ -36,6 +36,7 @@
 
 #include "attention/din_attention_launch.h"
 #include "attention/hstu_attention_launch.h"
+#include "attention/softmax_attention_launch.h"
 #include "attention/target_attention_launch.h"
 #include "blocks/blocks_launch.h"
 #include "decode/decode_attention_launch.h"
@@ -60,6 +61,8 @@ inline jd_status create_plan(const PlanResources &resources, int32_t op, const v
                                            error);
       case JDB_OP_HSTU_ATTENTION:
         return HstuAttentionPlan::create(resources, *static_cast<const jd_hstu_attention_desc *>(desc), plan, error);
+      case JDB_OP_SOFTMAX_ATTENTION:
+        return SoftmaxAttentionPlan::create(resources, *static_cast<const jd_softmax_attention_desc *>(desc), plan, error);
       case JDB_OP_DECODE_ATTENTION:
         return DecodeAttentionPlan::create(resources, *static_cast<const jd_decode_attention_desc *>(desc), plan, error);
       case JDB_OP_DIN_ATTENTION:
@@ -93,6 +96,11 @@ jd_status run(Exec &exec, const KernelPlan *plan, int32_t op, const void *args, 
     case JDB_OP_HSTU_ATTENTION:
       return launch_hstu_attention(exec, static_cast<const HstuAttentionPlan &>(*plan),
                                    *static_cast<const jdb_hstu_attention_args *>(args));
+    case JDB_OP_SOFTMAX_ATTENTION:
+      return launch_softmax_attention(exec, static_cast<const SoftmaxAttentionPlan &>(*plan),
+                                      *static_cast<const jdb_softmax_attention_args *>(args));
+    case JDB_OP_MERGE_ATTENTION_STATES:
+      return launch_merge_attention_states(exec, *static_cast<const jdb_merge_attention_states_args *>(args));
     case JDB_OP_DECODE_ATTENTION:
       return launch_decode_attention(exec, static_cast<const DecodeAttentionPlan &>(*plan),
                                      *static_cast<const jdb_decode_attention_args *>(args));

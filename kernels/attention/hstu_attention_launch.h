@@ -26,16 +26,14 @@ using HstuAttentionKernels =
     KernelList<HstuAttentionHalf<32, kLargeTile>, HstuAttentionHalf<64, kLargeTile>, HstuAttentionHalf<96, kLargeTile>,
                HstuAttentionHalf<128, kLargeTile>, HstuAttentionHalf<32, kSmallTile>, HstuAttentionHalf<64, kSmallTile>,
                HstuAttentionHalf<96, kSmallTile>, HstuAttentionHalf<128, kSmallTile>, HstuAttentionHalf<192, kSmallTile>,
-               HstuAttentionHalf<256, kSmallTile>, HstuAttentionF32<32>, HstuAttentionF32<64>, HstuAttentionF32<96>,
+               HstuAttentionHalf<256, kSmallTile>, HstuAttentionF32<32>, HstuAttentionF32<64>,
                HstuAttentionF32<128>, HstuAttentionF32<256>>;
 
 // With position or time bias, or keys and values in pages. Look-ups bound the one and calls with a cache have few rows
-// of queries, so the larger tile would bring little.
+// of queries, so the larger tile would bring little, as would more numbers of columns.
 using HstuAttentionOptionKernels =
-    KernelList<HstuAttentionHalf<32, kSmallTile, true>, HstuAttentionHalf<64, kSmallTile, true>,
-               HstuAttentionHalf<96, kSmallTile, true>, HstuAttentionHalf<128, kSmallTile, true>,
-               HstuAttentionHalf<192, kSmallTile, true>, HstuAttentionHalf<256, kSmallTile, true>, HstuAttentionF32<32, true>,
-               HstuAttentionF32<64, true>, HstuAttentionF32<96, true>, HstuAttentionF32<128, true>,
+    KernelList<HstuAttentionHalf<64, kSmallTile, true>, HstuAttentionHalf<128, kSmallTile, true>,
+               HstuAttentionHalf<256, kSmallTile, true>, HstuAttentionF32<64, true>, HstuAttentionF32<128, true>,
                HstuAttentionF32<256, true>>;
 
 // On a GPU of compute capability 9.0, bf16 without options.

@@ -23,8 +23,14 @@ struct MergeFactors {
   float older, newer;
 };
 
-// older := older and newer together. One of them at least has seen a key.
+// older := older and newer together. Of a result that has seen no key nothing is taken, whatever its outputs are: pieces
+// in which a row sees nothing may be merged or left out, with the same bits.
 JD_DEVICE inline MergeFactors merge(SoftmaxState &older, const SoftmaxState &newer) {
+  if (newer.top == -INFINITY) return MergeFactors{1.0f, 0.0f};
+  if (older.top == -INFINITY) {
+    older = newer;
+    return MergeFactors{0.0f, 1.0f};
+  }
   const float top = prim::max(older.top, newer.top);
   const MergeFactors factors{prim::exp2_approx(older.top - top), prim::exp2_approx(newer.top - top)};
   older = SoftmaxState{top, prim::fma(older.sum, factors.older, newer.sum * factors.newer)};
@@ -32,6 +38,8 @@ JD_DEVICE inline MergeFactors merge(SoftmaxState &older, const SoftmaxState &new
 }
 
 JD_DEVICE inline float merge_outputs(float older, float newer, const MergeFactors &factors) {
+  if (factors.newer == 0.0f) return older * factors.older;
+  if (factors.older == 0.0f) return newer * factors.newer;
   return prim::fma(older, factors.older, newer * factors.newer);
 }
 
@@ -40,16 +48,18 @@ JD_DEVICE inline float softmax_normalizer(float sum) { return sum == 0.0f ? 0.0f
 
 // Turns one row's scores of a tile of keys into weights, in place. This thread holds kCount of them, score(i) -> float
 // &; reduce_max takes the maximum over the threads that share the row. `scale` > 0 brings scores to units of log 2;
-// `top` is kept unscaled, `sum` is this thread's part. At least one score of the row is finite. Returns what outputs
-// accumulated so far must be multiplied by.
+// `top` is kept unscaled, `sum` is this thread's part. Scores of -inf are hidden keys: their weight is 0, also where the
+// row has seen no other. Returns what outputs accumulated so far must be multiplied by.
 template <int kCount, class Score, class ReduceMax>
 JD_DEVICE float weigh_row(const Score &score, float scale, float &top, float &sum, const ReduceMax &reduce_max) {
   float highest = score(0);
 #pragma unroll
   for (int i = 1; i < kCount; ++i) highest = prim::max(highest, score(i));
   highest = prim::max(top, reduce_max(highest));
-  const float base = highest * scale;
-  const float factor = prim::exp2_approx(prim::fma(top, scale, -base));
+  // Products rounded before they are subtracted: where the maximum stays, the factor is 1, and a tile in which the row sees
+  // nothing changes nothing.
+  const float base = highest == -INFINITY ? 0.0f : prim::fma(highest, scale, 0.0f);
+  const float factor = prim::exp2_approx(prim::fma(top, scale, 0.0f) - base);
   float tile_sum = 0.0f;
 #pragma unroll
   for (int i = 0; i < kCount; ++i) {

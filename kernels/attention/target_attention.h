@@ -46,10 +46,7 @@ struct TargetAttentionKernel {
   };
   static constexpr size_t shared_bytes() { return sizeof(Shared); }
 
-  // Scratch of one block that takes all pieces of its tiles, in floats and states: every thread keeps the states of its
-  // rows.
-  static constexpr int64_t kBlockOutputs = int64_t{Core::kRows} * Core::kD;
-  static constexpr int64_t kBlockStates = int64_t{kThreads} * Core::Accumulators::kRows;
+  using Parking = ParkingSpace<Core>;
 
   JD_DEVICE static void run(const Params &p, char *shared_memory) {
     Shared &shared = *reinterpret_cast<Shared *>(shared_memory);
@@ -58,8 +55,7 @@ struct TargetAttentionKernel {
         [&](int64_t b, uint32_t item) {
           if (prim::thread_idx().x == 0) {
             shared.item = read_item<Core::kRows>(p.users, b, item);
-            shared.parked.outputs = p.users.partial_outputs + prim::block_idx().x * kBlockOutputs;
-            shared.parked.states = p.users.partial_states + prim::block_idx().x * kBlockStates;
+            shared.parked = Parking::of_block(p.users.partial_outputs, p.users.partial_states);
           }
           prim::sync_threads();
           run_item(p, shared);
@@ -69,11 +65,6 @@ struct TargetAttentionKernel {
  private:
   using Place = typename Core::Place;
   using TileCopy = typename Core::TileCopy;
-
-  struct Accumulators : Core::Accumulators {
-    float top[Core::Accumulators::kRows];
-    float sum[Core::Accumulators::kRows];
-  };
 
   JD_DEVICE static void run_item(const Params &p, Shared &shared) {
     const TargetAttentionItem &work = shared.item;
@@ -113,7 +104,7 @@ struct TargetAttentionKernel {
         if (!p.users.is_silu()) scale = Core::prepare_softmax(shared.queries, p.scale);
         prim::sync_threads();
       }
-      Accumulators acc;
+      TileResults<Core> acc;
       start_empty(p.users.is_silu(), acc);
       if (piece == 0 && p.self_key) {
         const Place place;
@@ -133,7 +124,7 @@ struct TargetAttentionKernel {
               weigh_silu(scores, p.scale);  // keys past the end are zeros, and SiLU(0) = 0
             } else {
               if (keys - tile * Core::kKeys < Core::kKeys) hide_keys_from(scores, keys - tile * Core::kKeys);
-              weigh(scores, scale, acc);
+              weigh_tile<Place>(scores, scale, acc);
             }
           },
           [&](int, const char *slot) { Core::multiply_values(acc, scores, slot, shared.weights, p.users.shape); });
@@ -170,24 +161,6 @@ struct TargetAttentionKernel {
       if (place.key(i) < valid) continue;
 #pragma unroll
       for (int r = 0; r < Core::Scores::kRows; ++r) scores.at(r, i) = -INFINITY;
-    }
-  }
-
-  // After the first tiles the maximum of a row rarely rises: then nothing is rescaled.
-  JD_DEVICE static void weigh(typename Core::Scores &scores, float scale, Accumulators &acc) {
-    float factor[Accumulators::kRows];
-    bool risen = false;
-#pragma unroll
-    for (int r = 0; r < Accumulators::kRows; ++r) {
-      factor[r] = weigh_row<Core::Scores::kCount>([&](int i) -> float & { return scores.at(r, i); }, scale, acc.top[r],
-                                                  acc.sum[r], [](float x) { return Place::highest(x); });
-      risen |= factor[r] != 1.0f;
-    }
-    if (!prim::any(risen)) return;
-#pragma unroll
-    for (int r = 0; r < Accumulators::kRows; ++r) {
-#pragma unroll
-      for (int c = 0; c < Accumulators::kColumns; ++c) acc.out(r, c) *= factor[r];
     }
   }
 };

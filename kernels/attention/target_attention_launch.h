@@ -27,7 +27,7 @@ using TargetAttentionKernels =
     KernelList<TargetAttentionHalf<32, kLargeTile>, TargetAttentionHalf<64, kLargeTile>, TargetAttentionHalf<96, kLargeTile>,
                TargetAttentionHalf<128, kLargeTile>, TargetAttentionHalf<32, kSmallTile>, TargetAttentionHalf<64, kSmallTile>,
                TargetAttentionHalf<96, kSmallTile>, TargetAttentionHalf<128, kSmallTile>, TargetAttentionHalf<192, kSmallTile>,
-               TargetAttentionHalf<256, kSmallTile>, TargetAttentionF32<32>, TargetAttentionF32<64>, TargetAttentionF32<96>,
+               TargetAttentionHalf<256, kSmallTile>, TargetAttentionF32<32>, TargetAttentionF32<64>,
                TargetAttentionF32<128>, TargetAttentionF32<256>>;
 
 // On a GPU of compute capability 9.0, bf16. (Not at d = 256: its consumers would spill.)
@@ -151,7 +151,7 @@ struct TargetAttentionPlan : KernelPlan {
     int64_t parked = 0;
     if (may_park()) {
       attention::TargetAttentionKernels::visit([&](auto tag) {
-        parked = std::max(parked, parking_blocks() * decltype(tag)::type::kBlockStates);
+        parked = std::max(parked, parking_blocks() * decltype(tag)::type::Parking::kStates);
         return false;
       });
     }

@@ -64,7 +64,7 @@ struct TargetAttentionMergeKernel {
       }
     }
 
-    const float normalizer = p.is_silu() ? p.silu_norm : softmax_normalizer(state.sum);
+    const float normalizer = p.normalizer(state.sum);
     const int64_t at = p.out.at(candidate, head) + column;
     p.out.store_pair(at, out[0] * normalizer, out[1] * normalizer);
     p.out.store_pair(at + 2, out[2] * normalizer, out[3] * normalizer);

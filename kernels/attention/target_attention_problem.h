@@ -56,6 +56,7 @@ struct TargetAttentionUsers {
   FaultSink sink;
 
   JD_DEVICE bool is_silu() const { return silu_norm != 0.0f; }
+  JD_DEVICE float normalizer(float sum) const { return is_silu() ? silu_norm : softmax_normalizer(sum); }
 };
 
 template <class T>

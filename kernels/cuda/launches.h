@@ -13,6 +13,9 @@ extern template jd_status launch_target_attention(cuda_backend::Executor &, cons
                                                   const jdb_target_attention_args &);
 extern template jd_status launch_hstu_attention(cuda_backend::Executor &, const HstuAttentionPlan &,
                                                 const jdb_hstu_attention_args &);
+extern template jd_status launch_softmax_attention(cuda_backend::Executor &, const SoftmaxAttentionPlan &,
+                                                   const jdb_softmax_attention_args &);
+extern template jd_status launch_merge_attention_states(cuda_backend::Executor &, const jdb_merge_attention_states_args &);
 extern template jd_status launch_paged_cache(cuda_backend::Executor &, const PagedCachePlan &,
                                              const jdb_paged_cache_args &);
 extern template jd_status launch_decode_attention(cuda_backend::Executor &, const DecodeAttentionPlan &,
