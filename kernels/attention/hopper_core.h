@@ -14,13 +14,13 @@ namespace jindou::attention {
 
 // Registers decide the tile of keys: a consumer thread has 224 or 232 for outputs (d / 2), scores (kKeys / 2), weights (kKeys / 4). Shared
 // memory decides the slots: queries take kRows * d * 2 bytes, a slot kKeys * d * 2, all together 227 KiB at most.
-template <int kHeadDim>
+template <int kHeadDim, int kTileKeys = (kHeadDim > 128 ? 64 : 128)>
 struct HopperTraits {
   static constexpr int kD = kHeadDim;
   static constexpr int kConsumers = 2;                       // warpgroups of 64 rows
   static constexpr int kRows = 64 * kConsumers;
-  static constexpr int kKeys = kD > 128 ? 64 : 128;
-  static constexpr int kSlots = kD <= 64 ? 8 : kD <= 128 ? 6 : 4;
+  static constexpr int kKeys = kTileKeys;
+  static constexpr int kSlots = kD * kKeys <= 64 * 128 ? 8 : kD <= 128 ? 6 : 4;
   static constexpr int kProducerRegisters = kD > 128 ? 40 : 56;
   static constexpr int kConsumerRegisters = kD > 128 ? 232 : 224;
 };
@@ -87,6 +87,24 @@ struct HopperCore : Traits {
     float sums[T::kD / 2];
     JD_DEVICE float &out(int r, int c) { return sums[c / 2 * 4 + r * 2 + c % 2]; }
   };
+
+  JD_DEVICE static void negate(Scores &scores) {
+#pragma unroll
+    for (int i = 0; i < T::kKeys / 2; ++i) scores.sums[i] = -scores.sums[i];
+  }
+
+  // Outputs times what weigh_row says. After the first tiles the maximum of a row rarely rises: then nothing is rescaled.
+  JD_DEVICE static void rescale(Accumulators &acc, const float (&factor)[Accumulators::kRows]) {
+    bool risen = false;
+#pragma unroll
+    for (int r = 0; r < Accumulators::kRows; ++r) risen |= factor[r] != 1.0f;
+    if (!prim::any(risen)) return;
+#pragma unroll
+    for (int r = 0; r < Accumulators::kRows; ++r) {
+#pragma unroll
+      for (int c = 0; c < Accumulators::kColumns; ++c) acc.out(r, c) *= factor[r];
+    }
+  }
 
   // One thread's part of query row . key: every fourth chunk of 16 bytes.
   JD_DEVICE static float dot(const char *queries, const Place &place, int row, const Element *key) {

@@ -161,7 +161,7 @@ struct HopperTargetAttentionKernel {
                 if (valid < Core::kKeys) hide_keys_from(scores, valid, 0.0f);  // SiLU(0) = 0
                 weigh_silu_by_twos(scores, p.scale);
               } else {
-                if (negates) negate(scores);
+                if (negates) Core::negate(scores);
                 if (valid < Core::kKeys) hide_keys_from(scores, valid, -INFINITY);
 #pragma unroll
                 for (int r = 0; r < Accumulators::kRows; ++r) {
@@ -171,7 +171,7 @@ struct HopperTargetAttentionKernel {
               }
             },
             [&](typename Core::Accumulators &sums) {
-              if (!silu) rescale(sums, factor);
+              if (!silu) Core::rescale(sums, factor);
             });
 
         const Place place;
@@ -195,24 +195,6 @@ struct HopperTargetAttentionKernel {
     for (int i = 0; i < Core::Scores::kCount; ++i) {
 #pragma unroll
       for (int r = 0; r < Core::Scores::kRows; ++r) scores.at(r, i) = place.key(i) < valid ? scores.at(r, i) : hidden;
-    }
-  }
-
-  JD_DEVICE static void negate(typename Core::Scores &scores) {
-#pragma unroll
-    for (int i = 0; i < Core::kKeys / 2; ++i) scores.sums[i] = -scores.sums[i];
-  }
-
-  // After the first tiles the maximum of a row rarely rises: then nothing is rescaled.
-  JD_DEVICE static void rescale(typename Core::Accumulators &acc, const float (&factor)[Core::Accumulators::kRows]) {
-    bool risen = false;
-#pragma unroll
-    for (int r = 0; r < Core::Accumulators::kRows; ++r) risen |= factor[r] != 1.0f;
-    if (!prim::any(risen)) return;
-#pragma unroll
-    for (int r = 0; r < Core::Accumulators::kRows; ++r) {
-#pragma unroll
-      for (int c = 0; c < Core::Accumulators::kColumns; ++c) acc.out(r, c) *= factor[r];
     }
   }
 };

@@ -70,7 +70,8 @@ struct HstuAttentionPlan : KernelPlan {
              attention::dtype_name(desc.dtype), desc.head_dim_qk, desc.head_dim_v, columns,
              attention::core_name(desc.dtype), attention::tile_names(desc.dtype, columns));
     if (on_hopper)
-      attention::append_hopper_text(text, capacity, "without biases and pages, rows that the copy engine can address", columns);
+      attention::append_hopper_text<attention::HopperHstuAttentionKernels>(
+          text, capacity, "without biases and pages, rows that the copy engine can address", shape);
   }
 
   // Rows of the tiles of a run.

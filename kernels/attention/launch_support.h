@@ -93,6 +93,15 @@ inline prim::TensorGeometry tile_geometry(const jdb_tensor &tensor, int32_t box_
                               {64, static_cast<uint32_t>(box_rows), static_cast<uint32_t>(d / 64), 1}};
 }
 
+// Boxes of `rows` packed rows: `group` heads of each of rows / group tokens of a tensor [tokens, heads, d].
+inline prim::TensorGeometry packed_geometry(const jdb_tensor &queries, int32_t group, int32_t rows, const void *instead) {
+  const prim::TensorGeometry one = tile_geometry(queries, 1, instead);
+  return prim::TensorGeometry{one.data,
+                              {64, one.sizes[3], one.sizes[1], one.sizes[2]},
+                              {one.strides[2], one.strides[0], one.strides[1]},
+                              {64, static_cast<uint32_t>(group), static_cast<uint32_t>(rows / group), one.box[2]}};
+}
+
 // Large enough to be "more than any launch has", small enough to multiply by another such number.
 constexpr int64_t kMany = int64_t{1} << 31;
 
@@ -149,10 +158,14 @@ bool has_hopper_kernel(const HeadShape &shape) {
   return shape.dtype == JD_BF16 && shape.dim_qk == shape.dim_v && HopperKernels::columns(shape) == shape.dim_qk;
 }
 // For descriptions of plans: after the portable kernels'.
-inline void append_hopper_text(char *text, size_t capacity, const char *where, int32_t columns) {
-  const size_t length = strlen(text);
-  snprintf(text + length, capacity - length, "; %s: wgmma of sm_90a, tiles of %s keys", where,
-           columns > 128 ? "128 rows x 64" : "128 rows x 128");
+template <class HopperKernels>
+void append_hopper_text(char *text, size_t capacity, const char *where, const HeadShape &shape) {
+  HopperKernels::select(shape, kLargeTile, [&](auto tag) {
+    using Kernel = typename decltype(tag)::type;
+    const size_t length = strlen(text);
+    snprintf(text + length, capacity - length, "; %s: wgmma of sm_90a, tiles of %d rows x %d keys", where, Kernel::kTileRows,
+             Kernel::kTileKeys);
+  });
 }
 
 // Blocks a multiprocessor in a grid: enough for the hardware's scheduler to even out items of different length.

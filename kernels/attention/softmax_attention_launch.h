@@ -8,6 +8,7 @@
 #include <memory>
 
 #include "attention/fma_core.h"
+#include "attention/hopper_softmax_attention.h"
 #include "attention/launch_support.h"
 #include "attention/merge_states.h"
 #include "attention/mma_core.h"
@@ -37,6 +38,12 @@ using SoftmaxAttentionOptionKernels =
                SoftmaxAttentionHalf<256, kSmallTile, true>, SoftmaxAttentionF32<64, true>, SoftmaxAttentionF32<128, true>,
                SoftmaxAttentionF32<256, true>>;
 
+// On a GPU of compute capability 9.0, bf16 without options.
+// Tiles of 64 keys at d = 128, because masks and running maxima besides 128 would spill.
+template <int kHeadDim, int kTileKeys>
+using HopperSoftmaxAttentionBf16 = HopperSoftmaxAttentionKernel<HopperCore<HopperTraits<kHeadDim, kTileKeys>>>;
+using HopperSoftmaxAttentionKernels = KernelList<HopperSoftmaxAttentionBf16<64, 128>, HopperSoftmaxAttentionBf16<128, 64>>;
+
 }  // namespace attention
 
 // How a run is spread over blocks. Every choice gives the same bits.
@@ -44,6 +51,7 @@ struct SoftmaxAttentionSchedule {
   int32_t tile_rows;
   bool split;          // blocks take one piece of the keys each, and a second kernel merges
   int64_t items;       // at most
+  int64_t pieces;      // of them a tile of one head has
   int64_t most_blocks;
 };
 
@@ -59,6 +67,9 @@ struct SoftmaxAttentionPlan : KernelPlan {
         shape{description.dtype, description.head_dim_qk, description.head_dim_v},
         columns(has_options() ? attention::SoftmaxAttentionOptionKernels::columns(shape)
                               : attention::SoftmaxAttentionKernels::columns(shape)),
+        on_hopper(resources.hopper && !has_options() &&
+                  attention::has_hopper_kernel<attention::HopperSoftmaxAttentionKernels>(shape) &&
+                  attention::kLargeTile % (description.num_heads / description.num_kv_heads) == 0),
         split_limit(int64_t{2} * multiprocessors) {
     const int64_t rows = attention::bounded_product(attention::bounded_product(desc.max_batch, desc.max_queries), desc.num_heads);
     const int64_t pieces = attention::SoftmaxPieces::most(desc.max_keys);
@@ -89,6 +100,8 @@ struct SoftmaxAttentionPlan : KernelPlan {
              attention::dtype_name(desc.dtype), has_options() ? " with score options" : "", desc.head_dim_qk,
              desc.head_dim_v, columns, attention::core_name(desc.dtype), attention::tile_names(desc.dtype, columns),
              attention::SoftmaxPieces::most(desc.max_keys));
+    if (on_hopper)
+      attention::append_hopper_text<attention::HopperSoftmaxAttentionKernels>(text, capacity, "rows that the copy engine can address", shape);
   }
 
   SoftmaxAttentionSchedule schedule(int64_t batch, int64_t queries, int64_t keys) const {
@@ -98,6 +111,7 @@ struct SoftmaxAttentionPlan : KernelPlan {
     s.split = pieces > 1 && large <= split_limit &&
               attention::bounded_product(attention::bounded_product(queries, desc.num_heads), pieces) <= partial_rows;
     const int64_t pieces_an_item = s.split ? pieces : 1;
+    s.pieces = pieces_an_item;
     s.tile_rows = has_options()
                       ? attention::small_tile(desc.dtype, columns)
                       : attention::tile_rows_for(desc.dtype, columns, large * pieces_an_item, multiprocessors);
@@ -112,6 +126,7 @@ struct SoftmaxAttentionPlan : KernelPlan {
   const jd_softmax_attention_desc desc;
   const attention::HeadShape shape;
   const int32_t columns;
+  const bool on_hopper;  // the packed rows of a tile must be a box of the queries' tensor besides
   int64_t split_limit;   // tiles of 128 rows, all heads counted, up to which a run is split over pieces
   int64_t partial_rows;  // (query, head, piece) that the scratch has room for
   float *partial_outputs = nullptr;
@@ -214,6 +229,50 @@ inline ScoreOptions score_options(const SoftmaxAttentionPlan &plan, const jdb_so
 
 }  // namespace attention
 
+namespace attention {
+
+template <class Element>
+SoftmaxAttentionParams<Element> softmax_attention_params(const SoftmaxAttentionPlan &plan, const jdb_softmax_attention_args &args,
+                                                         const SoftmaxAttentionSequences &sequences) {
+  SoftmaxAttentionParams<Element> params{};
+  params.sequences = sequences;
+  params.queries = rows_of<Element>(args.queries);
+  params.keys = rows_of<Element>(args.keys);
+  params.values = rows_of<Element>(args.values);
+  params.scale = plan.has_options() ? plan.desc.scale : plan.desc.scale * 1.4426950408889634f;
+  params.options = score_options(plan, args);
+  return params;
+}
+
+}  // namespace attention
+
+// The first kernel of a run, of sm_90a. `launched` stays false, and nothing is launched, where it does not serve: the portable ones do. In
+// a file of its own, too.
+template <class Exec>
+jd_status launch_softmax_attention_hopper(Exec &exec, const SoftmaxAttentionPlan &plan, const jdb_softmax_attention_args &args,
+                                          const SoftmaxAttentionSchedule &schedule,
+                                          const attention::SoftmaxAttentionSequences &sequences, bool &launched) {
+  using namespace attention;
+  jd_status status = JD_OK;
+  HopperSoftmaxAttentionKernels::select(plan.shape, kLargeTile, [&](auto tag) {
+    using Kernel = typename decltype(tag)::type;
+    // Device memory that stands for tensors without rows: the 16 bytes at hand, of which nothing is read.
+    const void *instead = reinterpret_cast<const void *>(reinterpret_cast<uintptr_t>(args.q_offsets.data) / 16 * 16);
+    HopperSoftmaxParams params{};
+    const bool addressable =
+        exec.tensor_map(packed_geometry(args.queries, sequences.group, Kernel::kTileRows, instead), &params.queries) &&
+        exec.tensor_map(tile_geometry(args.keys, Kernel::kTileKeys, instead), &params.keys.map) &&
+        exec.tensor_map(tile_geometry(args.values, Kernel::kTileKeys, instead), &params.values.map);
+    if (!addressable) return;
+    params.problem = softmax_attention_params<typename Kernel::Element>(plan, args, sequences);
+    launched = true;
+    const int64_t items =
+        max_tiles(sequences.query_rows, sequences.group, sequences.batch, Kernel::kTileRows) * sequences.kv_heads * schedule.pieces;
+    status = exec.template launch<Kernel>(grid_for(items, plan.multiprocessors), params);
+  });
+  return status;
+}
+
 template <class Kernels, class Exec>
 jd_status launch_softmax_attention_of(Exec &exec, const SoftmaxAttentionPlan &plan, const jdb_softmax_attention_args &args) {
   using namespace attention;
@@ -221,18 +280,15 @@ jd_status launch_softmax_attention_of(Exec &exec, const SoftmaxAttentionPlan &pl
   const SoftmaxAttentionSequences sequences =
       softmax_attention_sequences(plan, args, schedule.split, exec.faults(), exec.launch_number());
   jd_status status = JD_INTERNAL;
-  Kernels::select(plan.shape, schedule.tile_rows, [&](auto tag) {
-    using Kernel = typename decltype(tag)::type;
-    using Element = typename Kernel::Element;
-    typename Kernel::Params params{};
-    params.sequences = sequences;
-    params.queries = rows_of<Element>(args.queries);
-    params.keys = rows_of<Element>(args.keys);
-    params.values = rows_of<Element>(args.values);
-    params.scale = Kernel::kOptions ? plan.desc.scale : plan.desc.scale * 1.4426950408889634f;
-    params.options = score_options(plan, args);
-    status = exec.template launch<Kernel>(grid_for(schedule.items, schedule.most_blocks), params);
-  });
+  bool launched = false;
+  if (plan.on_hopper) status = launch_softmax_attention_hopper(exec, plan, args, schedule, sequences, launched);
+  if (!launched) {
+    Kernels::select(plan.shape, schedule.tile_rows, [&](auto tag) {
+      using Kernel = typename decltype(tag)::type;
+      status = exec.template launch<Kernel>(grid_for(schedule.items, schedule.most_blocks),
+                                            softmax_attention_params<typename Kernel::Element>(plan, args, sequences));
+    });
+  }
   if (status != JD_OK || !schedule.split) return status;
 
   const int64_t groups = int64_t{plan.desc.num_heads} * (plan.desc.head_dim_v / 4);

@@ -26,7 +26,7 @@ struct SoftmaxPieces {
   static constexpr int32_t kEnoughItems = 256;
   static constexpr int32_t kMost = 64;
   static constexpr int32_t kLeastKeys = 512;
-  static constexpr int32_t kGranule = 64;  // whole tiles of keys for every kernel
+  static constexpr int32_t kGranule = 128;  // whole tiles of keys for every kernel
 
   int32_t length, count;  // count >= 1, so that rows without a key still get an answer
 

@@ -80,7 +80,8 @@ struct TargetAttentionPlan : KernelPlan {
              attention::dtype_name(desc.dtype), is_silu() ? ", silu" : "", desc.head_dim_qk, desc.head_dim_v, columns,
              attention::core_name(desc.dtype), attention::tile_names(desc.dtype, columns), pieces(desc.max_history),
              desc.self_key ? ", own keys" : "");
-    if (on_hopper) attention::append_hopper_text(text, capacity, "rows that the copy engine can address", columns);
+    if (on_hopper)
+      attention::append_hopper_text<attention::HopperTargetAttentionKernels>(text, capacity, "rows that the copy engine can address", shape);
   }
 
   // Device memory a plan of this description takes.
@@ -203,15 +204,6 @@ TargetAttentionParams<Element> target_attention_params(const TargetAttentionPlan
   params.self_key = plan.desc.self_key;
   params.scale = plan.is_silu() ? plan.desc.scale : plan.desc.scale * 1.4426950408889634f;
   return params;
-}
-
-// Boxes of `rows` packed rows: `group` heads of each of rows / group candidates.
-inline prim::TensorGeometry packed_geometry(const jdb_tensor &candidates, int32_t group, int32_t rows, const void *instead) {
-  const prim::TensorGeometry one = tile_geometry(candidates, 1, instead);
-  return prim::TensorGeometry{one.data,
-                              {64, one.sizes[3], one.sizes[1], one.sizes[2]},
-                              {one.strides[2], one.strides[0], one.strides[1]},
-                              {64, static_cast<uint32_t>(group), static_cast<uint32_t>(rows / group), one.box[2]}};
 }
 
 }  // namespace attention

@@ -42,6 +42,7 @@ struct SoftmaxCase {
   uint64_t simt_seed = 0;
   int32_t multiprocessors = 2;
   int64_t split_limit = -1;  // the plan's own
+  bool hopper = false;       // the kernels of sm_90a, where there are any
 
   int64_t query_rows() const { return offsets_of_lengths(queries).back(); }
   int64_t key_rows() const { return offsets_of_lengths(keys).back(); }
@@ -199,7 +200,9 @@ inline SoftmaxOutcome run(const SoftmaxCase &c) {
   SoftmaxOutcome outcome{};
   {
     KernelPlan *made = nullptr;
-    EXPECT_EQ(SoftmaxAttentionPlan::create(memory.resources(c.multiprocessors), desc_of(c), &made, &error), JD_OK)
+    PlanResources resources = memory.resources(c.multiprocessors);
+    resources.hopper = c.hopper;
+    EXPECT_EQ(SoftmaxAttentionPlan::create(resources, desc_of(c), &made, &error), JD_OK)
         << error.message;
     const std::unique_ptr<KernelPlan> owner(made);
     auto &plan = static_cast<SoftmaxAttentionPlan &>(*made);

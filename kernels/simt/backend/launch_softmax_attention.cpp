@@ -3,6 +3,9 @@
 
 namespace jindou {
 
+extern template jd_status launch_softmax_attention_hopper(simt_backend::Executor &, const SoftmaxAttentionPlan &,
+                                                   const jdb_softmax_attention_args &, const SoftmaxAttentionSchedule &,
+                                                   const attention::SoftmaxAttentionSequences &, bool &);
 extern template jd_status launch_softmax_attention_options(simt_backend::Executor &, const SoftmaxAttentionPlan &,
                                                            const jdb_softmax_attention_args &);
 template jd_status launch_softmax_attention(simt_backend::Executor &, const SoftmaxAttentionPlan &,

@@ -1,0 +1,251 @@
+// softmax_attention on sm_90a, for bf16 without score options: the function of softmax_attention.h with tensor copies and wgmma.
+//
+//   out_i = sum_j softmax_j(scale * q_i . k_j) v_j      lse_i = log sum_j exp(scale * q_i . k_j)
+//
+// Shapes: queries [sum nq, H, d], keys and values [sum nk, Hkv, d], out [sum nq, H, d] in bf16 or f32, lse [sum nq, H] f32; d = 64, 128;
+// H / Hkv a power of two up to 128, so that the packed rows of a tile are a box of the queries' tensor.
+//
+// One block a multiprocessor: a producer warp and two consumer warpgroups (hopper_pipeline.h) over items of 128 packed query rows of one
+// sequence and key/value head (softmax_attention_problem.h), against one piece of the keys or all pieces in turn. A warpgroup skips tiles
+// that the mask empties for its 64 rows, and masks element by element only where a tile is neither full nor empty or ends the sequence.
+//
+// FLOPs 4 * d * H * allowed pairs: 4 d / 4096 clocks a pair on the tensor cores; one exp2 a pair at 16 a clock: 0.0625, as much as the
+// tensor cores need at d = 64. Bytes: queries and out once, keys and values visited tiles times from L2: 128 FLOPs a byte.
+#ifndef JINDOU_KERNELS_ATTENTION_HOPPER_SOFTMAX_ATTENTION_H
+#define JINDOU_KERNELS_ATTENTION_HOPPER_SOFTMAX_ATTENTION_H
+
+#include "attention/hopper_pipeline.h"
+#include "attention/hopper_schedule.h"
+#include "attention/softmax_attention_problem.h"
+#include "attention/tile_results.h"
+
+namespace jindou::attention {
+
+struct HopperSoftmaxParams {
+  prim::TensorMap queries;  // as [d / 64][queries][heads][64]: boxes of all panels, 128 / group queries, group heads
+  TileSource keys, values;
+  SoftmaxAttentionParams<uint16_t> problem;
+};
+
+template <class Core>
+struct HopperSoftmaxAttentionKernel {
+  using Params = HopperSoftmaxParams;
+  using Problem = SoftmaxAttentionParams<uint16_t>;
+  using Element = uint16_t;  // bf16
+  static constexpr bool kHopper = true;
+  static constexpr int kThreads = Core::kThreads;
+  static constexpr int kMinBlocks = 1;
+  static constexpr int32_t kColumns = Core::kD;
+  static constexpr int32_t kTileRows = Core::kRows;
+  static constexpr int32_t kTileKeys = Core::kKeys;
+
+  struct Shared {
+    HopperShared<Core, SoftmaxItem> pipeline;
+    HopperSchedule schedule;
+  };
+  static constexpr size_t shared_bytes() { return sizeof(Shared); }
+
+  JD_DEVICE static void run(const Params &p, char *shared_memory) {
+    Shared &shared = *reinterpret_cast<Shared *>(shared_memory);
+    const SoftmaxAttentionSequences &sequences = p.problem.sequences;
+    shared.pipeline.init();
+    shared.schedule.sum(sequences.batch, sequences.kv_heads, [&](int64_t b) {
+      const SoftmaxSequence s = read_softmax_sequence(sequences, b);
+      if (s.fault.fault != JDB_FAULT_NONE && prim::block_idx().x == 0) report_fault(sequences.fault_sink, s.fault);
+      return costs(sequences, s);
+    });
+    const int warp = prim::shfl(prim::warp_id(), 0);
+    if (warp < 4) {
+      prim::give_up_registers<Core::kProducerRegisters>();
+      if (warp == 0) produce(p, shared);
+    } else {
+      prim::take_registers<Core::kConsumerRegisters>();
+      consume(p.problem, shared.pipeline);
+    }
+  }
+
+ private:
+  using Place = typename Core::Place;
+  static constexpr int kConsumerThreads = kThreads - prim::kWarpgroupThreads;
+
+  // What a block that takes all pieces of its tiles parks, as the portable kernels have it.
+  static constexpr int64_t kBlockOutputs = int64_t{Core::kRows} * Core::kD;
+  static constexpr int64_t kBlockStates = int64_t{kConsumerThreads} * Core::Accumulators::kRows;
+
+  // What the mask leaves a tile of rows, about: all keys, those before, or a window. One "tile" of the schedule is a tile of rows, or with
+  // `split` a piece of it: of equal costs then.
+  JD_DEVICE static TileCosts costs(const SoftmaxAttentionSequences &p, const SoftmaxSequence &s) {
+    const auto tiles = [](int64_t rows) { return static_cast<int32_t>((rows + 127) / 128); };
+    const int32_t row_tiles_here = static_cast<int32_t>(row_tiles<Core::kRows>(p, s));
+    if (p.split != 0) {
+      const SoftmaxPieces pieces = pieces_of(p, s);
+      return TileCosts{row_tiles_here * pieces.count, pieces.length / 128, pieces.length / 128};
+    }
+    int32_t most = tiles(s.keys.length);
+    if (p.left >= 0 && p.right >= 0) {
+      const int32_t near = tiles(int64_t{p.left} + p.right) + 1;
+      most = near < most ? near : most;
+    }
+    if (p.right < 0 || p.group > 1) return TileCosts{row_tiles_here, most, most};
+    const int64_t first = int64_t{s.keys.length} - s.queries.length + p.right;
+    return TileCosts{row_tiles_here, first < 0 ? 0 : first / 128 < most ? static_cast<int32_t>(first / 128) : most, most};
+  }
+
+  // The item of a schedule's tile: its numbers begin with the last rows (read_softmax_item).
+  JD_DEVICE static SoftmaxItem read_item(const SoftmaxAttentionSequences &p, int64_t b, int32_t head, int32_t tile) {
+    const int32_t tiles = static_cast<int32_t>(row_tiles<Core::kRows>(p, read_softmax_sequence(p, b)));
+    const int32_t piece = tile / tiles, rows = tiles - 1 - (tile - piece * tiles);
+    return read_softmax_item<Core::kRows>(p, b, static_cast<uint32_t>((piece * tiles + rows) * p.kv_heads + head));
+  }
+
+  // With the tiles of keys to visit in a piece. (Of the copy only what is asked for is made.)
+  JD_DEVICE static SoftmaxItem visiting(const SoftmaxItem &item, int32_t piece) {
+    SoftmaxItem copy = item;
+    copy.template visit<Core::kKeys>(piece);
+    return copy;
+  }
+
+  JD_DEVICE static void produce(const Params &p, Shared &shared) {
+    const SoftmaxAttentionSequences &sequences = p.problem.sequences;
+    prim::prefetch_tensor_map(p.queries);
+    prim::prefetch_tensor_map(p.keys.map);
+    prim::prefetch_tensor_map(p.values.map);
+    HopperProducer<Core, SoftmaxItem> producer(shared.pipeline);
+    shared.schedule.for_each_item(
+        sequences.batch, sequences.kv_heads,
+        [&](int64_t b) { return costs(sequences, read_softmax_sequence(sequences, b)); },
+        [&](int64_t b, int32_t head, int32_t tile) {
+          const SoftmaxItem &item = producer.begin_item([&](SoftmaxItem &made) { made = read_item(sequences, b, head, tile); });
+          producer.copy_queries([&](char *target, prim::Mbarrier *barrier) {
+            prim::tensor_copy(target, p.queries, 0, head * sequences.group,
+                              static_cast<int32_t>(item.queries.begin) + item.first_row / sequences.group, 0, barrier);
+          });
+          for (int32_t piece = item.first_piece; piece < item.last_piece; ++piece) {
+            const SoftmaxItem visit = visiting(item, piece);
+            for (int32_t i = 0; i < visit.tiles; ++i) {
+              const int32_t key = visit.tile(i) * Core::kKeys;
+              producer.template copy_tile<false>(p.keys, item.keys.begin + key, head, 0);
+              producer.template copy_tile<true>(p.values, item.keys.begin + key, head, item.keys.length - key);
+            }
+          }
+        });
+    producer.begin_item([](SoftmaxItem &made) { made.last_piece = -1; });
+    producer.end();
+  }
+
+  JD_DEVICE static void consume(const Problem &p, HopperShared<Core, SoftmaxItem> &shared) {
+    HopperConsumer<Core, SoftmaxItem> consumer(shared);
+    // As target_attention has it (hopper_target_attention.h).
+    const bool negates = p.scale < 0.0f;
+    const float scale = prim::max(prim::abs(p.scale), 1.17549435e-38f);
+    const ParkedRows parked{p.sequences.partial_outputs + prim::block_idx().x * kBlockOutputs,
+                            p.sequences.partial_states + prim::block_idx().x * kBlockStates};
+    for (;;) {
+      const SoftmaxItem &item = consumer.next_item();
+      const int32_t last_piece = prim::shfl(item.last_piece, 0);
+      if (last_piece < 0) return;
+      const int32_t first_piece = prim::shfl(item.first_piece, 0);
+      const int group = prim::shfl(Place().group, 0);
+      const bool split = p.sequences.split != 0 && item.pieces.count > 1;
+      bool parks = false;
+      for (int32_t piece = first_piece; piece < last_piece; ++piece) {
+        const SoftmaxItem visit = visiting(item, piece);
+        const int32_t tiles = prim::shfl(visit.tiles, 0);
+        const bool last = piece + 1 == last_piece;
+        if (tiles == 0 && split) store_empty(p, item, piece);
+        if (tiles == 0 && (split || !last)) continue;
+
+        TileResults<Core> acc;
+        start_empty(false, acc);
+        float factor[Core::Accumulators::kRows];
+        TileMask state = TileMask::kEmpty;
+        hopper_loop<Core>(
+            consumer, shared.queries, group, tiles, acc,
+            [&](int i) {
+              state = static_cast<TileMask>(prim::shfl(static_cast<int>(classify(p, item, group, visit.tile(i) * Core::kKeys)), 0));
+              return state == TileMask::kEmpty;
+            },
+            [&](int i, typename Core::Scores &scores) {
+              if (negates) Core::negate(scores);
+              if (state == TileMask::kPartial) hide(p, item, visit.tile(i) * Core::kKeys, scores);
+#pragma unroll
+              for (int r = 0; r < Core::Accumulators::kRows; ++r) {
+                factor[r] = weigh_row<Core::Scores::kCount>([&](int j) -> float & { return scores.at(r, j); }, scale, acc.top[r],
+                                                            acc.sum[r], [](float x) { return Place::highest(x); });
+              }
+            },
+            [&](typename Core::Accumulators &sums) { Core::rescale(sums, factor); });
+
+        const Place place;
+        finish_states(place, scale, acc);
+        if (parks) merge_parked<kConsumerThreads>(parked, place, acc);
+        if (!last) {
+          park<kConsumerThreads>(parked, place, acc);
+          parks = true;
+        } else if (split) {
+          store_partials(p.sequences.partial_outputs, p.sequences.partial_states, p.sequences.shape.dim_v, place, acc,
+                         [&](int local) {
+                           const SoftmaxRow row = read_row(p.sequences, item, local);
+                           return row.valid ? partial_row(p.sequences, piece, row.token, row.head) : -1;
+                         });
+        } else {
+          store_finished(p, item, place, acc);
+        }
+      }
+      consumer.release_queries();
+    }
+  }
+
+  // What the mask leaves this warpgroup of a tile of keys, of which one at least exists.
+  JD_DEVICE static TileMask classify(const Problem &p, const SoftmaxItem &item, int group, int32_t key) {
+    const int32_t first = item.first_row + group * 64;
+    if (first >= item.last_row) return TileMask::kEmpty;
+    const int32_t last = item.last_row - first < 64 ? item.last_row : first + 64;
+    const bool whole = item.keys.length - key >= Core::kKeys;
+    const TileMask left = item.mask.classify(query_of(p.sequences, first), query_of(p.sequences, last - 1) + 1, key,
+                                             whole ? key + Core::kKeys : item.keys.length);
+    return left == TileMask::kFull && !whole ? TileMask::kPartial : left;
+  }
+
+  JD_DEVICE static void hide(const Problem &p, const SoftmaxItem &item, int32_t key, typename Core::Scores &scores) {
+    const Place place;
+#pragma unroll
+    for (int r = 0; r < Core::Scores::kRows; ++r) {
+      const SoftmaxMask::Keys seen = item.mask.row_keys(read_row(p.sequences, item, place.row(r)).query);
+#pragma unroll
+      for (int i = 0; i < Core::Scores::kCount; ++i) {
+        const int32_t j = key + place.key(i);  // without branches: SoftmaxMask::Keys::contains
+        const bool shown = (j >= seen.begin) & (j < seen.end) & !((j >= seen.hole_begin) & (j < seen.hole_end));
+        scores.at(r, i) = shown ? scores.at(r, i) : -INFINITY;
+      }
+    }
+  }
+
+  // A piece in which these rows see nothing: the merge looks no further than their states.
+  JD_DEVICE static void store_empty(const Problem &p, const SoftmaxItem &item, int32_t piece) {
+    const int local = Place().thread;
+    if (local >= Core::kRows) return;
+    const SoftmaxRow row = read_row(p.sequences, item, local);
+    if (row.valid)
+      p.sequences.partial_states[partial_row(p.sequences, piece, row.token, row.head)] = SoftmaxState{-INFINITY, 0.0f};
+  }
+
+  JD_DEVICE static void store_finished(const Problem &p, const SoftmaxItem &item, const Place &place, TileResults<Core> &acc) {
+    store_results(
+        p.sequences.out, p.sequences.shape.dim_v, place, acc,
+        [&](int local) {
+          const SoftmaxRow row = read_row(p.sequences, item, local);
+          return row.valid ? p.sequences.out.at(row.token, row.head) : -1;
+        },
+        [](float sum) { return softmax_normalizer(sum); });
+#pragma unroll
+    for (int r = 0; r < Core::Accumulators::kRows; ++r) {
+      const SoftmaxRow row = read_row(p.sequences, item, place.row(r));
+      if (row.valid && place.leads()) store_lse(p.sequences, row.token, row.head, acc.top[r], acc.sum[r]);
+    }
+  }
+};
+
+}  // namespace jindou::attention
+
+#endif

@@ -1,0 +1,10 @@
+#include "attention/softmax_attention_launch.h"
+#include "cuda/executor.h"
+
+namespace jindou {
+
+template jd_status launch_softmax_attention_hopper(cuda_backend::Executor &, const SoftmaxAttentionPlan &,
+                                                   const jdb_softmax_attention_args &, const SoftmaxAttentionSchedule &,
+                                                   const attention::SoftmaxAttentionSequences &, bool &);
+
+}  // namespace jindou
