@@ -45,6 +45,7 @@
 #include "embedding/embedding_bag_launch.h"
 #include "embedding/hash_table_launch.h"
 #include "embedding/rq_launch.h"
+#include "embedding/sequence_embedding_launch.h"
 #include "plan.h"
 #include "search/history_search_launch.h"
 #include "search/search_attention_launch.h"
@@ -83,6 +84,8 @@ inline jd_status create_plan(const PlanResources &resources, int32_t op, const v
       case JDB_OP_HASH_INSERT:
       case JDB_OP_HASH_ERASE:
         return HashTablePlan::create(op, resources, *static_cast<const jd_hash_table_desc *>(desc), plan, error);
+      case JDB_OP_SEQUENCE_EMBEDDING:
+        return SequenceEmbeddingPlan::create(resources, *static_cast<const jdb_sequence_embedding_desc *>(desc), plan, error);
       case JDB_OP_RQ_ENCODE:
         return RqEncodePlan::create(resources, *static_cast<const jd_rq_encode_desc *>(desc), plan, error);
       default: return fail(error, JD_UNSUPPORTED, "operator %d is not in this backend", op);
@@ -133,6 +136,9 @@ jd_status run(Exec &exec, const KernelPlan *plan, int32_t op, const void *args, 
     case JDB_OP_HASH_INSERT:
     case JDB_OP_HASH_ERASE:
       return launch_hash_table(exec, static_cast<const HashTablePlan &>(*plan), *static_cast<const jdb_hash_table_args *>(args));
+    case JDB_OP_SEQUENCE_EMBEDDING:
+      return launch_sequence_embedding(exec, static_cast<const SequenceEmbeddingPlan &>(*plan),
+                                       *static_cast<const jdb_sequence_embedding_args *>(args));
     case JDB_OP_RQ_ENCODE:
       return launch_rq_encode(exec, static_cast<const RqEncodePlan &>(*plan), *static_cast<const jdb_rq_encode_args *>(args));
     case JDB_OP_RQ_DECODE: return launch_rq_decode(exec, *static_cast<const jdb_rq_decode_args *>(args));

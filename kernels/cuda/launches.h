@@ -22,6 +22,8 @@ extern template jd_status launch_decode_attention(cuda_backend::Executor &, cons
                                                   const jdb_decode_attention_args &);
 extern template jd_status launch_hash_table(cuda_backend::Executor &, const HashTablePlan &,
                                             const jdb_hash_table_args &);
+extern template jd_status launch_sequence_embedding(cuda_backend::Executor &, const SequenceEmbeddingPlan &,
+                                                    const jdb_sequence_embedding_args &);
 extern template jd_status launch_rq_encode(cuda_backend::Executor &, const RqEncodePlan &, const jdb_rq_encode_args &);
 extern template jd_status launch_rq_decode(cuda_backend::Executor &, const jdb_rq_decode_args &);
 extern template jd_status launch_history_search(cuda_backend::Executor &, const HistorySearchPlan &,

@@ -33,7 +33,7 @@ typedef struct jdb_report {
   int32_t has_error;  // 1: a STRICT operator met a bad value; the fields below name the first (launch order, then position)
   int32_t fault;      // JDB_FAULT_*
   int32_t op;         // JDB_OP_*
-  // embedding table; rq_decode: level; target_attention, din_attention: 0 = candidate_offsets, 1 = history_offsets; hstu_attention:
+  // embedding table (also sequence_embedding); rq_decode: level; target_attention, din_attention: 0 = candidate_offsets, 1 = history_offsets; hstu_attention:
   // 1 = q_offsets; softmax_attention: 0 = q_offsets, 1 = k_offsets; beam_attention: 0 = beam_offsets, 1 = prefix_offsets; else -1
   int32_t table;
   int64_t position;   // index in ids (ids), or the sequence (offsets, lengths, targets)
@@ -79,6 +79,7 @@ enum {
   JDB_OP_HASH_LOOKUP = 30,
   JDB_OP_HASH_INSERT = 31,
   JDB_OP_HASH_ERASE = 32,
+  JDB_OP_SEQUENCE_EMBEDDING = 40,
   JDB_OP_RQ_ENCODE = 42,
   JDB_OP_RQ_DECODE = 43,
   JDB_OP_LSH_SIGNATURES = 231,
@@ -182,6 +183,20 @@ typedef struct jdb_l2_normalize_args {
   float eps;
   jdb_tensor x, out;
 } jdb_l2_normalize_args;
+
+typedef struct jdb_sequence_embedding_desc {
+  jd_sequence_embedding_desc d;      // d.tables, d.row_formats, d.dims, d.position_table and d.time_table are replaced by:
+  const jdb_tensor *tables;          // [T] valid as long as the plan lives
+  const int32_t *row_formats;        // [T], valid during plan_create only, as:
+  const int32_t *dims;               // [T]
+  jdb_tensor position_table, time_table;  // absent where dtype = 0; max_time_bucket is a row of time_table
+  int64_t width;                     // columns of out
+} jdb_sequence_embedding_desc;
+
+typedef struct jdb_sequence_embedding_args {
+  jdb_tensor ids, offsets, timestamps, query_times, num_targets, out;
+  int64_t batch;
+} jdb_sequence_embedding_args;
 
 typedef struct jdb_rq_encode_args {
   jdb_tensor x, codebooks, codes, residual_norm;

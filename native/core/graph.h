@@ -28,6 +28,7 @@ union OperatorArgs {
   jdb_softmax_attention_args softmax_attention;
   jdb_merge_attention_states_args merge_attention_states;
   jdb_hash_table_args hash_table;
+  jdb_sequence_embedding_args sequence_embedding;
   jdb_rq_encode_args rq_encode;
   jdb_rq_decode_args rq_decode;
   jdb_history_search_args history_search;

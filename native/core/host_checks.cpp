@@ -113,6 +113,14 @@ jd_status check(const Context &context, const Plan &plan, const jdb_embedding_ba
   return check_offsets(context, a.offsets, {"offsets", "ids", a.batch * d.num_tables, a.ids.shape[0], INT64_MAX, ""});
 }
 
+jd_status check(const Context &context, const jdb_sequence_embedding_args &a) {
+  const Jagged events = {"offsets", "ids", a.batch, a.ids.shape[1], INT64_MAX, ""};
+  if (const jd_status status = check_offsets(context, a.offsets, events)) return status;
+  if (a.num_targets.dtype == 0) return JD_OK;
+  return a.offsets.dtype == JD_I32 ? check_targets<int32_t>(context, a.offsets, a.num_targets, a.batch)
+                                   : check_targets<int64_t>(context, a.offsets, a.num_targets, a.batch);
+}
+
 // Candidates and histories of users: target_attention, din_attention.
 template <class Args, class Desc>
 jd_status check_users(const Context &context, const Desc &d, const Args &a) {
@@ -212,6 +220,7 @@ jd_status check(const Context &context, const jdb_paged_cache_args &a) {
 jd_status check_on_host(const Context &context, const Plan &plan, const void *args) {
   switch (plan.op) {
     case JDB_OP_EMBEDDING_BAG: return check(context, plan, *static_cast<const jdb_embedding_bag_args *>(args));
+    case JDB_OP_SEQUENCE_EMBEDDING: return check(context, *static_cast<const jdb_sequence_embedding_args *>(args));
     case JDB_OP_TARGET_ATTENTION: return check(context, plan, *static_cast<const jdb_target_attention_args *>(args));
     case JDB_OP_HSTU_ATTENTION: return check(context, plan, *static_cast<const jdb_hstu_attention_args *>(args));
     case JDB_OP_DECODE_ATTENTION: return check(context, plan, *static_cast<const jdb_decode_attention_args *>(args));

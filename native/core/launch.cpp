@@ -20,6 +20,7 @@ const char *operator_name(int32_t op) {
     case JDB_OP_HASH_LOOKUP: return "hash_lookup";
     case JDB_OP_HASH_INSERT: return "hash_insert";
     case JDB_OP_HASH_ERASE: return "hash_erase";
+    case JDB_OP_SEQUENCE_EMBEDDING: return "sequence_embedding";
     case JDB_OP_RQ_ENCODE: return "rq_encode";
     case JDB_OP_RQ_DECODE: return "rq_decode";
     case JDB_OP_HISTORY_SEARCH: return "history_search";

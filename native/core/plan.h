@@ -28,6 +28,7 @@ class Plan final : public Object {
     jd_paged_cache_desc paged_cache;
     jd_softmax_attention_desc softmax_attention;
     jd_hash_table_desc hash_table;
+    jdb_sequence_embedding_desc sequence_embedding;
     jd_rq_encode_desc rq_encode;
     jd_history_search_desc history_search;
     jd_search_attention_desc search_attention;
@@ -43,7 +44,7 @@ class Plan final : public Object {
   const Ref<Device> device;
   const int32_t op;  // JDB_OP_*
   Description desc;
-  // embedding_bag: its tables, kept alive, resolved, and the range of addresses that holds them all.
+  // embedding_bag and its like: the tables, kept alive, resolved, and the range of addresses that holds them all.
   std::vector<Ref<Tensor>> tables;
   std::vector<jdb_tensor> resolved_tables;
   const char *tables_begin = nullptr;

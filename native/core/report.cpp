@@ -21,6 +21,10 @@ const char *offsets_name(const jdb_report &report) {
   return report.table == 1 ? "history_offsets" : "candidate_offsets or history_offsets";
 }
 
+bool names_table(int32_t op) {
+  return op == JDB_OP_EMBEDDING_BAG || op == JDB_OP_SEQUENCE_EMBEDDING || op == JDB_OP_RQ_DECODE;
+}
+
 void describe(const Context &context, const jdb_report &r) {
   const auto fail_at = [&](const char *argument, const char *format, auto... values) {
     char text[256];
@@ -111,7 +115,7 @@ void describe(const Context &context, const jdb_report &r) {
 jd_status fail_report(jd_error *error, const jdb_report &report) {
   describe(Context{error, operator_name(report.op)}, report);
   if (writable(error)) {
-    error->table = report.op == JDB_OP_EMBEDDING_BAG || report.op == JDB_OP_RQ_DECODE ? report.table : -1;
+    error->table = names_table(report.op) ? report.table : -1;
     error->position = report.position;
     error->value = report.value;
   }

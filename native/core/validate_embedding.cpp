@@ -1,16 +1,15 @@
 // embedding_bag: the rules of jindou/embedding.h and the two entry points.
 #include "core/arguments.h"
 #include "core/plan.h"
-#include "core/row_formats.h"
 #include "core/rules.h"
 #include "core/stream.h"
+#include "core/table_rules.h"
 
 namespace jindou::core {
 namespace {
 
 constexpr const char *kName = "embedding_bag";
 constexpr int32_t kMaxTables = 4096;
-constexpr int64_t kMaxDim = 2048;
 
 void check_description(Rules &rules, const jd_embedding_bag_desc &d) {
   rules.integer("num_tables", d.num_tables, 1, kMaxTables);
@@ -35,73 +34,19 @@ struct TableFields {
   int64_t sum_dims = 0;
 };
 
-// A table of numbers.
-void check_plain(Rules &rules, const char *name, const jdb_tensor &t) {
-  rules.dtype(name, t.dtype, {JD_F32, JD_F16, JD_BF16, JD_F8_E4M3});
-  rules.tensor(name, t, t.dtype, {kAny, kAny});
-  rules.column_multiple(name, t, 4, 4, kMaxDim);
-  rules.aligned_data(name, t);
-  rules.contiguous_last(name, t);
-  if (rules.broken()) return;
-  if (t.shape[0] > 1 && (t.strides[0] < t.shape[1] || t.strides[0] % 4 != 0)) {
-    rules.fail(JD_INVALID_ARGUMENT, name,
-               "expected a row stride of at least %" PRId64 " elements and a multiple of 4, got strides %s", t.shape[1],
-               ShapeText(t.strides, t.rank).text);
-  }
-}
-
-// A table of codes, `dim` of them a row.
-void check_codes(Rules &rules, const char *name, const jdb_tensor &t, int32_t format, int32_t i, int64_t dim) {
-  char field[32];
-  snprintf(field, sizeof field, "dims[%d]", i);
-  if (dim < 4 || dim > kMaxDim || dim % 4 != 0) {
-    return rules.fail(JD_INVALID_ARGUMENT, field, "expected a multiple of 4 in 4..%" PRId64 ", got %" PRId64, kMaxDim, dim);
-  }
-  rules.tensor(name, t, JD_U8, {kAny, kAny});
-  rules.contiguous_last(name, t);
-  if (rules.broken()) return;
-  const int64_t least = row_layout(format, dim).row_bytes;
-  if (t.shape[1] < least) {
-    return rules.fail(JD_INVALID_ARGUMENT, name,
-                      "expected rows of at least %" PRId64 " bytes (%s = %" PRId64 ", row_formats[%d] = %d), got shape %s", least,
-                      field, dim, i, format, ShapeText(t.shape, t.rank).text);
-  }
-  if (t.shape[0] > 1 && t.strides[0] < t.shape[1]) {
-    rules.fail(JD_INVALID_ARGUMENT, name, "expected a row stride of at least %" PRId64 " bytes, got strides %s", t.shape[1],
-               ShapeText(t.strides, t.rank).text);
-  }
-}
-
 // Resolves the tables into the plan and checks each; messages name "tables[3]".
 void check_tables(Rules &rules, const Context &context, const jd_embedding_bag_desc &d, Plan &plan, TableFields *fields) {
   plan.tables.reserve(d.num_tables);
   plan.resolved_tables.reserve(d.num_tables);
   for (int32_t i = 0; i < d.num_tables; ++i) {
-    char name[32];
-    snprintf(name, sizeof name, "tables[%d]", i);
-    Ref<Tensor> table;
-    if (const jd_status status = acquire_tensor(context, name, d.tables[i], *plan.device, "the plan", &table)) {
-      return rules.refused(status);
-    }
-    const jdb_tensor &t = table->t;
-    const int32_t format = d.row_formats ? d.row_formats[i] : JD_ROWS_PLAIN;
-    if (format == JD_ROWS_PLAIN) {
-      check_plain(rules, name, t);
-      if (rules.broken()) return;
-      fields->dims.push_back(static_cast<int32_t>(t.shape[1]));
-    } else {
-      char field[32];
-      snprintf(field, sizeof field, "row_formats[%d]", i);
-      rules.integer(field, format, JD_ROWS_PLAIN, JD_ROWS_E4M3);
-      if (!d.dims) rules.fail(JD_INVALID_ARGUMENT, "dims", "expected a pointer (%s is not JD_ROWS_PLAIN), got NULL", field);
-      if (rules.broken()) return;
-      check_codes(rules, name, t, format, i, d.dims[i]);
-      if (rules.broken()) return;
-      fields->dims.push_back(d.dims[i]);
-    }
+    int32_t format = 0, dim = 0;
+    add_table(rules, context, plan, i, d.tables[i], d.row_formats, d.dims, &format, &dim);
+    if (rules.broken()) return;
     fields->formats.push_back(format);
+    fields->dims.push_back(dim);
     const int32_t pooling = d.table_pooling ? d.table_pooling[i] : d.pooling;
     fields->pooling.push_back(pooling);
+    char name[32];
     snprintf(name, sizeof name, "table_pooling[%d]", i);
     rules.integer(name, pooling, JD_POOL_SUM, JD_POOL_NONE);
     if ((pooling == JD_POOL_NONE) != (fields->pooling[0] == JD_POOL_NONE)) {
@@ -115,13 +60,6 @@ void check_tables(Rules &rules, const Context &context, const jd_embedding_bag_d
     }
     if (rules.broken()) return;
     fields->sum_dims += fields->dims[i];
-    const char *begin = static_cast<const char *>(t.data);
-    if (const int64_t bytes = spanned_bytes(t)) {
-      if (!plan.tables_begin || begin < plan.tables_begin) plan.tables_begin = begin;
-      if (begin + bytes > plan.tables_end) plan.tables_end = begin + bytes;
-    }
-    plan.resolved_tables.push_back(t);
-    plan.tables.push_back(std::move(table));
   }
 }
 
@@ -158,15 +96,7 @@ void check_arguments(Rules &rules, const Plan &plan, jdb_embedding_bag_args &a) 
   rules.aligned_rows("out", a.out);
   rules.separate_elements("out", a.out);
   rules.apart("out", a.out, {{"ids", a.ids}, {"offsets", a.offsets}, {"weights", a.weights}});
-  if (rules.broken()) return;
-  // One comparison with the range of all tables nearly always settles it.
-  const char *begin = static_cast<const char *>(a.out.data), *end = begin + spanned_bytes(a.out);
-  if (begin == end || end <= plan.tables_begin || begin >= plan.tables_end) return;
-  for (size_t i = 0; i < plan.resolved_tables.size(); ++i) {
-    if (!may_overlap(a.out, plan.resolved_tables[i])) continue;
-    return rules.fail(JD_INVALID_ARGUMENT, "out",
-                      "expected memory apart from the tables, got an overlap with tables[%zu]", i);
-  }
+  check_apart_from_tables(rules, plan, "out", a.out);
 }
 
 jd_status make_plan(const Context &context, jd_device handle, const jd_embedding_bag_desc *given,

@@ -170,6 +170,9 @@ jd_status plan_create(void *device, int32_t op, const void *desc, const jdb_allo
     case JDB_OP_HASH_ERASE:
       status = create_hash_table(d, op, *static_cast<const jd_hash_table_desc *>(desc), *allocator, &created, error);
       break;
+    case JDB_OP_SEQUENCE_EMBEDDING:
+      status = create_sequence_embedding(d, *static_cast<const jdb_sequence_embedding_desc *>(desc), *allocator, &created, error);
+      break;
     case JDB_OP_RQ_ENCODE:
       status = create_rq_encode(d, *static_cast<const jd_rq_encode_desc *>(desc), *allocator, &created, error);
       break;

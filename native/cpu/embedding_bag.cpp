@@ -9,6 +9,7 @@
 #include "core/dtype.h"
 #include "core/error.h"
 #include "cpu/plan.h"
+#include "cpu/table_rows.h"
 
 namespace jindou::cpu {
 namespace {
@@ -25,18 +26,6 @@ struct Table {
   RowElements elements;
   RowLayout layout;
 };
-
-RowElements elements_of(int32_t dtype, const RowLayout &layout, int32_t format) {
-  switch (dtype) {
-    case JD_F32: return RowElements::f32;
-    case JD_F16: return RowElements::f16;
-    case JD_BF16: return RowElements::bf16;
-    case JD_F8_E4M3: return RowElements::e4m3;
-    default: break;
-  }
-  if (format == JD_ROWS_E4M3) return RowElements::e4m3;
-  return layout.bits == 8 ? RowElements::u8 : layout.bits == 4 ? RowElements::u4 : RowElements::u2;
-}
 
 // What one worker met.
 struct alignas(64) WorkerFindings {

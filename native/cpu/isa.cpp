@@ -21,6 +21,7 @@ namespace jindou::cpu {
   extern const EmbeddingKernels kEmbeddingKernels;     \
   extern const HashKernels kHashKernels;               \
   extern const RqKernels kRqKernels;                   \
+  extern const SequenceKernels kSequenceKernels;       \
   extern const BlockKernels kBlockKernels;             \
   const KernelTable &table() {                         \
     static const KernelTable all = {kTargetAttentionKernels, \
@@ -33,6 +34,7 @@ namespace jindou::cpu {
                                     kEmbeddingKernels,       \
                                     kHashKernels,            \
                                     kRqKernels,              \
+                                    kSequenceKernels,        \
                                     kBlockKernels,           \
                                     #isa};                   \
     return all;                                        \

@@ -89,6 +89,7 @@ jd_status create_search_attention(Device &, const jd_search_attention_desc &, co
 jd_status create_beam_attention(Device &, const jd_beam_attention_desc &, const jdb_allocator &, Plan **, jd_error *);
 jd_status create_din_attention(Device &, const jd_din_attention_desc &, const jdb_allocator &, Plan **, jd_error *);
 jd_status create_paged_cache(Device &, int32_t op, const jd_paged_cache_desc &, const jdb_allocator &, Plan **, jd_error *);
+jd_status create_sequence_embedding(Device &, const jdb_sequence_embedding_desc &, const jdb_allocator &, Plan **, jd_error *);
 jd_status create_rq_encode(Device &, const jd_rq_encode_desc &, const jdb_allocator &, Plan **, jd_error *);
 jd_status create_softmax_attention(Device &, const jd_softmax_attention_desc &, const jdb_allocator &, Plan **, jd_error *);
 

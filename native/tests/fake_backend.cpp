@@ -250,6 +250,7 @@ size_t args_size(int32_t op) {
     case JDB_OP_HASH_LOOKUP:
     case JDB_OP_HASH_INSERT:
     case JDB_OP_HASH_ERASE: return sizeof(jdb_hash_table_args);
+    case JDB_OP_SEQUENCE_EMBEDDING: return sizeof(jdb_sequence_embedding_args);
     case JDB_OP_RQ_ENCODE: return sizeof(jdb_rq_encode_args);
     case JDB_OP_RQ_DECODE: return sizeof(jdb_rq_decode_args);
     case JDB_OP_HISTORY_SEARCH: return sizeof(jdb_history_search_args);

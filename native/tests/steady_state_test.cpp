@@ -87,6 +87,25 @@ TEST_F(SteadyState, calls_allocate_nothing) {
   ids.out = tensor(JD_F32, {1, 16});
   expect_no_allocation("jd_embedding_bag_run", [&] { return jd_embedding_bag_run(plan, stream, &ids, &error); });
 
+  jd_sequence_embedding_desc sequence = make<jd_sequence_embedding_desc>();
+  sequence.num_tables = 2;
+  sequence.tables = tables;
+  sequence.index_dtype = sequence.offset_dtype = JD_I64;
+  sequence.position_table = tensor(JD_F32, {4, 16});
+  sequence.time_table = tensor(JD_F32, {4, 16});
+  sequence.scale = 1;
+  sequence.time_unit = 60;
+  sequence.max_batch = sequence.max_events = 8;
+  jd_plan sequence_plan;
+  ASSERT_EQ(jd_sequence_embedding_plan(device, &sequence, &sequence_plan, &error), JD_OK) << error.message;
+  keep(sequence_plan);
+  jd_sequence_embedding_args events = make<jd_sequence_embedding_args>();
+  events.ids = tensor(JD_I64, {2, 3});
+  events.offsets = i64({0, 1, 3});
+  events.timestamps = tensor(JD_I64, {3});
+  events.out = tensor(JD_F32, {3, 16});
+  expect_no_allocation("jd_sequence_embedding_run", [&] { return jd_sequence_embedding_run(sequence_plan, stream, &events, &error); });
+
   jd_rq_encode_desc rq = make<jd_rq_encode_desc>();
   rq.dtype = JD_F32;
   rq.dim = 8;

@@ -11,6 +11,7 @@
 #include "attention/time_buckets.h"
 #include "core/row_formats.h"
 #include "cpu/kernels/rq_table.h"
+#include "cpu/kernels/sequence_table.h"
 
 namespace jindou::cpu {
 
@@ -417,7 +418,7 @@ struct BlockKernels {
 
 // All kernels of an instruction set.
 struct KernelTable : TargetAttentionKernels, BeamAttentionKernels, HstuAttentionKernels, SoftmaxAttentionKernels, DecodeKernels,
-                     SearchKernels, DinKernels, EmbeddingKernels, HashKernels, RqKernels, BlockKernels {
+                     SearchKernels, DinKernels, EmbeddingKernels, HashKernels, RqKernels, SequenceKernels, BlockKernels {
   const char *isa;
 };
 

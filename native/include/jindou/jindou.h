@@ -14,6 +14,7 @@
 #include <jindou/paged_cache.h>
 #include <jindou/plan.h>
 #include <jindou/rq.h>
+#include <jindou/sequence_embedding.h>
 #include <jindou/softmax_attention.h>
 #include <jindou/history_search.h>
 #include <jindou/paged_cache.h>

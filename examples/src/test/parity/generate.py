@@ -258,6 +258,7 @@ def main():
     rq_cases(np.random.default_rng(42))
     softmax_cases(np.random.default_rng(23))
     din_cases(np.random.default_rng(24))
+    sequence_cases(np.random.default_rng(40))
 
 
 def e4m3(x):
@@ -637,6 +638,58 @@ def din_cases(rng):
                             activation, scale, softmax, 1e-3)
         tolerance = {"f32": 2e-5, "f16": 2e-3, "bf16": 2e-2}[kind]
         case(f"din_attention_{activation}_{kind}", "din_attention", params, inputs, {"out": out}, tolerance, tolerance)
+
+
+def sequence_embedding(tables, ids, off, summed, scale=1.0, positions=None, from_end=False, contexts=0, times=None, log=False,
+                       max_bucket=None, timestamps=None, query_times=None, targets=None, padding_id=None):
+    def rows(table, column):
+        known = (column != padding_id) & (column >= 0) & (column < len(table))
+        return np.where(known[:, None], table.astype(np.float64)[np.where(known, column, 0)], 0)
+
+    parts = [rows(table, column) for table, column in zip(tables, ids)]
+    out = scale * (sum(parts) if summed else np.concatenate(parts, 1))
+    for b in range(len(off) - 1):
+        n = off[b + 1] - off[b]
+        for i in range(n):
+            end = n - (0 if targets is None else targets[b])
+            if positions is not None:
+                row = i if i < contexts else (contexts + max(end - i, 0) if from_end else min(i, end))
+                out[off[b] + i] += positions[min(row, len(positions) - 1)].astype(np.float64)
+            if times is not None:
+                now = timestamps[off[b + 1] - 1] if query_times is None else query_times[b]
+                minutes = max(now - timestamps[off[b] + i], 1e-6) / 60
+                bucket = max(int(np.log(minutes) if log else np.sqrt(minutes)), 0)
+                out[off[b] + i] += times[min(bucket, len(times) - 1 if max_bucket is None else max_bucket)].astype(np.float64)
+    return out
+
+
+def sequence_cases(rng):
+    def f32(*shape):
+        return rng.standard_normal(shape).astype(np.float32)
+
+    lengths = [9, 0, 1, 24]
+    off, total = offsets(lengths, np.int64), sum(lengths)
+    targets = np.array([2, 0, 1, 5], np.int32)
+    timestamps = np.sort(rng.integers(1700000000, 1700400000, total)).astype(np.int64)
+    tables = [f32(30, 16), f32(12, 16)]
+    ids = np.stack([rng.integers(0, len(table), total) for table in tables]).astype(np.int64)
+    named = {f"table_{t}": table for t, table in enumerate(tables)}
+    positions, times = f32(20, 16), f32(40, 16)
+    case("sequence_embedding_hstu", "sequence_embedding",
+         {"combine": "sum", "scale": 4.0, "position_mode": "from_end", "contextual_seq_len": 1, "time_function": "sqrt", "max_time_bucket": 15},
+         {**named, "ids": ids, "offsets": off, "position_table": positions, "time_table": times, "timestamps": timestamps,
+          "num_targets": targets},
+         {"out": sequence_embedding(tables, ids, off, True, 4.0, positions, True, 1, times, max_bucket=15, timestamps=timestamps,
+                                    targets=targets)}, 1e-5, 1e-5)
+    ids[0, 3], ids[1, 7], ids[1, 8] = 30, -1, 5
+    wide = [f32(20, 32), f32(40, 32)]
+    asked = (timestamps[[8, 8, 9, 33]] + 100000).astype(np.int64)
+    case("sequence_embedding_concat", "sequence_embedding",
+         {"position_mode": "from_start", "time_function": "log", "bounds": "zero", "padding_id": 5},
+         {**named, "ids": ids, "offsets": off, "position_table": wide[0], "time_table": wide[1], "timestamps": timestamps,
+          "query_times": asked},
+         {"out": sequence_embedding(tables, ids, off, False, 1.0, wide[0], False, 0, wide[1], True, None, timestamps, asked, None,
+                                    5)}, 1e-5, 1e-5)
 
 
 if __name__ == "__main__":

@@ -7,7 +7,8 @@ package io.jindou;
  * caller (events), because they share the scratch memory. A run allocates nothing on the Java heap.
  */
 public sealed interface Plan extends AutoCloseable
-        permits EmbeddingBag, TargetAttention, HstuAttention, DecodeAttention, SoftmaxAttention, RqEncode, DinAttention {
+        permits EmbeddingBag, TargetAttention, HstuAttention, DecodeAttention, SoftmaxAttention, RqEncode, DinAttention,
+                SequenceEmbedding {
     /**
      * The device that the plan was made for.
      *

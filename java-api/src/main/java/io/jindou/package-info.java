@@ -10,7 +10,8 @@
  *       order.
  *   <li>{@link io.jindou.Tensor}: typed, strided device memory. {@link io.jindou.JaggedTensor}: sequences of different lengths.
  *   <li>{@link io.jindou.EmbeddingBag}, {@link io.jindou.TargetAttention}, {@link io.jindou.HstuAttention},
- *       {@link io.jindou.DecodeAttention}, {@link io.jindou.SoftmaxAttention}, {@link io.jindou.RqEncode}, {@link io.jindou.Plan}, {@link io.jindou.Blocks}, {@link io.jindou.MergeAttentionStates}, {@link io.jindou.DinAttention}: operators with a
+ *       {@link io.jindou.DecodeAttention}, {@link io.jindou.SoftmaxAttention}, {@link io.jindou.DinAttention}, {@link io.jindou.RqEncode},
+ *       {@link io.jindou.SequenceEmbedding}: operators with a
  *   <li>{@link io.jindou.HashTable}: rows by 64-bit keys.
  *   <li>{@link io.jindou.Safetensors}: model files, read without copying.
  * </ul>

@@ -325,6 +325,37 @@ class DocumentationTest {
     }
 
     @Test
+    void sequence_embedding() {
+        int dim = 64;
+        Tensor itemRows = Tensor.of(stream, new float[1000 * dim], 1000, dim);
+        Tensor actionRows = Tensor.of(stream, new float[10 * dim], 10, dim);
+        // @start region="sequence-embedding"
+        EmbeddingTable items = EmbeddingTable.plain(itemRows), actions = EmbeddingTable.plain(actionRows);
+        try (Tensor positions = Tensor.of(stream, new float[8192 * dim], 8192, dim);
+                Tensor buckets = Tensor.of(stream, new float[2049 * dim], 2049, dim);
+                SequenceEmbedding embedding = SequenceEmbedding.plan(
+                        device,
+                        SequenceEmbeddingDesc.of(List.of(items, actions), 16, 65536)
+                                .withSummed(true)
+                                .withScale((float) Math.sqrt(dim))
+                                .withPositions(SequencePositions.fromEnd(positions))
+                                .withTimes(SequenceTimes.sqrtOfMinutes(buckets))
+                                .withNumTargets(true));
+                Tensor ids = Tensor.of(stream, new long[] {5, 6, 7, 999, 1, 1, 3, 0}, 2, 4); // items, then actions
+                Tensor offsets = Tensor.of(stream, JaggedTensor.offsets(3, 1)); // two users
+                Tensor seconds = Tensor.of(stream, new long[] {1000, 2000, 3000, 3000}, 4);
+                Tensor targets = Tensor.of(stream, new int[] {1, 1}, 2);
+                Tensor x = Tensor.create(device, DType.F32, 4, dim)) {
+            embedding.run(
+                    stream, SequenceEvents.of(ids, offsets).withTimestamps(seconds).withNumTargets(targets), x);
+            stream.synchronize();
+        }
+        // @end
+        itemRows.close();
+        actionRows.close();
+    }
+
+    @Test
     void rq() {
         int levels = 3, codes = 256, dim = 64, n = 100;
         // @start region="rq"

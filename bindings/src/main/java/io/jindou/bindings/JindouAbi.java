@@ -3314,6 +3314,182 @@ public class JindouAbi {
            throw new AssertionError("should not reach here", ex$);
         }
     }
+    private static final int JD_SEQUENCE_CONCAT = (int)0L;
+    /**
+     * {@snippet lang=c :
+     * enum <anonymous>.JD_SEQUENCE_CONCAT = 0
+     * }
+     */
+    public static int JD_SEQUENCE_CONCAT() {
+        return JD_SEQUENCE_CONCAT;
+    }
+    private static final int JD_SEQUENCE_SUM = (int)1L;
+    /**
+     * {@snippet lang=c :
+     * enum <anonymous>.JD_SEQUENCE_SUM = 1
+     * }
+     */
+    public static int JD_SEQUENCE_SUM() {
+        return JD_SEQUENCE_SUM;
+    }
+    private static final int JD_POSITION_FROM_START = (int)0L;
+    /**
+     * {@snippet lang=c :
+     * enum <anonymous>.JD_POSITION_FROM_START = 0
+     * }
+     */
+    public static int JD_POSITION_FROM_START() {
+        return JD_POSITION_FROM_START;
+    }
+    private static final int JD_POSITION_FROM_END = (int)1L;
+    /**
+     * {@snippet lang=c :
+     * enum <anonymous>.JD_POSITION_FROM_END = 1
+     * }
+     */
+    public static int JD_POSITION_FROM_END() {
+        return JD_POSITION_FROM_END;
+    }
+    private static final int JD_TIME_SQRT = (int)0L;
+    /**
+     * {@snippet lang=c :
+     * enum <anonymous>.JD_TIME_SQRT = 0
+     * }
+     */
+    public static int JD_TIME_SQRT() {
+        return JD_TIME_SQRT;
+    }
+    private static final int JD_TIME_LOG = (int)1L;
+    /**
+     * {@snippet lang=c :
+     * enum <anonymous>.JD_TIME_LOG = 1
+     * }
+     */
+    public static int JD_TIME_LOG() {
+        return JD_TIME_LOG;
+    }
+
+    private static class jd_sequence_embedding_plan {
+        public static final FunctionDescriptor DESC = FunctionDescriptor.of(
+            JindouAbi.C_INT,
+            JindouAbi.C_LONG,
+            JindouAbi.C_POINTER,
+            JindouAbi.C_POINTER,
+            JindouAbi.C_POINTER
+        );
+
+        public static final MemorySegment ADDR = JindouAbi.findOrThrow("jd_sequence_embedding_plan");
+
+        public static final MethodHandle HANDLE = Linker.nativeLinker().downcallHandle(ADDR, DESC);
+    }
+
+    /**
+     * Function descriptor for:
+     * {@snippet lang=c :
+     * jd_status jd_sequence_embedding_plan(jd_device device, const jd_sequence_embedding_desc *desc, jd_plan *plan, jd_error *error)
+     * }
+     */
+    public static FunctionDescriptor jd_sequence_embedding_plan$descriptor() {
+        return jd_sequence_embedding_plan.DESC;
+    }
+
+    /**
+     * Downcall method handle for:
+     * {@snippet lang=c :
+     * jd_status jd_sequence_embedding_plan(jd_device device, const jd_sequence_embedding_desc *desc, jd_plan *plan, jd_error *error)
+     * }
+     */
+    public static MethodHandle jd_sequence_embedding_plan$handle() {
+        return jd_sequence_embedding_plan.HANDLE;
+    }
+
+    /**
+     * Address for:
+     * {@snippet lang=c :
+     * jd_status jd_sequence_embedding_plan(jd_device device, const jd_sequence_embedding_desc *desc, jd_plan *plan, jd_error *error)
+     * }
+     */
+    public static MemorySegment jd_sequence_embedding_plan$address() {
+        return jd_sequence_embedding_plan.ADDR;
+    }
+
+    /**
+     * {@snippet lang=c :
+     * jd_status jd_sequence_embedding_plan(jd_device device, const jd_sequence_embedding_desc *desc, jd_plan *plan, jd_error *error)
+     * }
+     */
+    public static int jd_sequence_embedding_plan(long device, MemorySegment desc, MemorySegment plan, MemorySegment error) {
+        var mh$ = jd_sequence_embedding_plan.HANDLE;
+        try {
+            if (TRACE_DOWNCALLS) {
+                traceDowncall("jd_sequence_embedding_plan", device, desc, plan, error);
+            }
+            return (int)mh$.invokeExact(device, desc, plan, error);
+        } catch (Throwable ex$) {
+           throw new AssertionError("should not reach here", ex$);
+        }
+    }
+
+    private static class jd_sequence_embedding_run {
+        public static final FunctionDescriptor DESC = FunctionDescriptor.of(
+            JindouAbi.C_INT,
+            JindouAbi.C_LONG,
+            JindouAbi.C_LONG,
+            JindouAbi.C_POINTER,
+            JindouAbi.C_POINTER
+        );
+
+        public static final MemorySegment ADDR = JindouAbi.findOrThrow("jd_sequence_embedding_run");
+
+        public static final MethodHandle HANDLE = Linker.nativeLinker().downcallHandle(ADDR, DESC);
+    }
+
+    /**
+     * Function descriptor for:
+     * {@snippet lang=c :
+     * jd_status jd_sequence_embedding_run(jd_plan plan, jd_stream stream, const jd_sequence_embedding_args *args, jd_error *error)
+     * }
+     */
+    public static FunctionDescriptor jd_sequence_embedding_run$descriptor() {
+        return jd_sequence_embedding_run.DESC;
+    }
+
+    /**
+     * Downcall method handle for:
+     * {@snippet lang=c :
+     * jd_status jd_sequence_embedding_run(jd_plan plan, jd_stream stream, const jd_sequence_embedding_args *args, jd_error *error)
+     * }
+     */
+    public static MethodHandle jd_sequence_embedding_run$handle() {
+        return jd_sequence_embedding_run.HANDLE;
+    }
+
+    /**
+     * Address for:
+     * {@snippet lang=c :
+     * jd_status jd_sequence_embedding_run(jd_plan plan, jd_stream stream, const jd_sequence_embedding_args *args, jd_error *error)
+     * }
+     */
+    public static MemorySegment jd_sequence_embedding_run$address() {
+        return jd_sequence_embedding_run.ADDR;
+    }
+
+    /**
+     * {@snippet lang=c :
+     * jd_status jd_sequence_embedding_run(jd_plan plan, jd_stream stream, const jd_sequence_embedding_args *args, jd_error *error)
+     * }
+     */
+    public static int jd_sequence_embedding_run(long plan, long stream, MemorySegment args, MemorySegment error) {
+        var mh$ = jd_sequence_embedding_run.HANDLE;
+        try {
+            if (TRACE_DOWNCALLS) {
+                traceDowncall("jd_sequence_embedding_run", plan, stream, args, error);
+            }
+            return (int)mh$.invokeExact(plan, stream, args, error);
+        } catch (Throwable ex$) {
+           throw new AssertionError("should not reach here", ex$);
+        }
+    }
     private static final int JD_MASK_NONE = (int)0L;
     /**
      * {@snippet lang=c :

@@ -2,18 +2,68 @@ package io.jindou.examples;
 
 import io.jindou.DType;
 import io.jindou.Device;
+import io.jindou.EmbeddingTable;
 import io.jindou.HostTensor;
 import io.jindou.RqDecode;
 import io.jindou.RqEncode;
 import io.jindou.RqEncodeDesc;
+import io.jindou.SequenceEmbedding;
+import io.jindou.SequenceEmbeddingDesc;
+import io.jindou.SequenceEvents;
+import io.jindou.SequencePositions;
+import io.jindou.SequenceTimes;
 import io.jindou.Stream;
 import io.jindou.Tensor;
+import io.jindou.TimeFunction;
 import java.io.IOException;
+import java.util.List;
 import java.util.Map;
+import java.util.Set;
 
-/** Parity cases of semantic ids. */
+/** Parity cases of histories of ids, and of semantic ids. */
 final class ParityIds {
     private ParityIds() {}
+
+    /** sequence_embedding: {@code ids} [T, total], output {@code out}. */
+    static Map<String, HostTensor> sequenceEmbedding(ParityCase given, Device device, Stream stream, Scope scope)
+            throws IOException {
+        List<EmbeddingTable> tables = ParityOperators.tables(given, stream, scope);
+        Tensor ids = scope.keep(Tensor.of(stream, given.matrixOfIntegers("ids", DType.I64)));
+        HostTensor offsets = given.integers("offsets");
+        boolean summed = given.word("combine", "concat", Set.of("concat", "sum")).equals("sum");
+        SequenceEvents events = new SequenceEvents(
+                ids,
+                scope.keep(Tensor.of(stream, offsets)),
+                ParityOperators.optional(stream, scope, given, "timestamps", name -> given.integersAs(name, DType.I64)),
+                ParityOperators.optional(stream, scope, given, "query_times", name -> given.integersAs(name, DType.I64)),
+                ParityOperators.optional(stream, scope, given, "num_targets", name -> given.integersAs(name, DType.I32)));
+        SequencePositions positions = new SequencePositions(
+                ParityOperators.optional(stream, scope, given, "position_table", name -> given.floats(name, 2)),
+                given.word("position_mode", "from_start", Set.of("from_start", "from_end")).equals("from_end"),
+                Math.toIntExact(given.integer("contextual_seq_len", 0)));
+        SequenceTimes times = new SequenceTimes(
+                ParityOperators.optional(stream, scope, given, "time_table", name -> given.floats(name, 2)),
+                given.word("time_function", "sqrt", Set.of("sqrt", "log")).equals("log") ? TimeFunction.LOG : TimeFunction.SQRT,
+                given.integer("time_unit", 60),
+                Math.toIntExact(given.integer("max_time_bucket", 0)));
+        SequenceEmbeddingDesc desc = SequenceEmbeddingDesc.of(tables, offsets.elements() - 1, ids.dim(1))
+                .withSummed(summed)
+                .withScale((float) given.number("scale", 1))
+                .withPositions(positions)
+                .withTimes(times)
+                .withBounds(ParityOperators.bounds(given))
+                .withIndexDTypes(DType.I64, offsets.dtype())
+                .withNumTargets(events.numTargets() != null)
+                .withQueryTimes(events.queryTimes() != null);
+        if (given.hasParam("padding_id")) {
+            desc = desc.withPaddingId(given.integer("padding_id", 0));
+        }
+        given.checkAllUsed();
+        long width = summed ? tables.getFirst().dim() : tables.stream().mapToLong(EmbeddingTable::dim).sum();
+        Tensor out = ParityOperators.output(device, stream, scope, ids.dim(1), width);
+        scope.keep(SequenceEmbedding.plan(device, desc)).run(stream, events, out);
+        return Map.of("out", out.readHost(stream));
+    }
 
     /** rq_encode: outputs {@code codes} and {@code residual_norm}. */
     static Map<String, HostTensor> rqEncode(ParityCase given, Device device, Stream stream, Scope scope) throws IOException {

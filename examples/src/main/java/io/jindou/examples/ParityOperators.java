@@ -44,6 +44,7 @@ final class ParityOperators {
             entry("rq_decode", ParityIds::rqDecode),
             entry("rq_encode", ParityIds::rqEncode),
             entry("softmax_attention", ParitySoftmax::softmaxAttention),
+            entry("sequence_embedding", ParityIds::sequenceEmbedding),
             entry("target_attention", ParityOperators::targetAttention)));
 
     private static final Map<String, RowFormat> ROW_FORMATS = new TreeMap<>(Map.of(
@@ -79,22 +80,8 @@ final class ParityOperators {
 
     private static Map<String, HostTensor> embeddingBag(ParityCase given, Device device, Stream stream, Scope scope)
             throws IOException {
-        int count = 1;
-        while (given.hasInput("table_" + count)) {
-            count++;
-        }
-        String[] formats = given.words("row_format", "plain", ROW_FORMATS.keySet(), count);
-        boolean plain = Arrays.stream(formats).allMatch("plain"::equals);
-        long[] dims = plain ? null : given.integers("dims", count);
-        List<EmbeddingTable> tables = new ArrayList<>();
-        long columns = 0;
-        for (int t = 0; t < count; t++) {
-            RowFormat format = ROW_FORMATS.get(formats[t]);
-            HostTensor rows = given.table("table_" + t, format != RowFormat.PLAIN);
-            int dim = Math.toIntExact(format == RowFormat.PLAIN ? rows.shape()[1] : dims[t]);
-            columns += dim;
-            tables.add(scope.keep(EmbeddingTable.of(stream, format, rows, dim)));
-        }
+        List<EmbeddingTable> tables = tables(given, stream, scope);
+        long columns = tables.stream().mapToLong(EmbeddingTable::dim).sum();
         HostTensor ids = given.integers("ids");
         HostTensor offsets = given.integers("offsets");
         HostTensor weights = given.hasInput("weights") ? given.floats32("weights", 1) : null;
@@ -125,6 +112,25 @@ final class ParityOperators {
                 weights == null ? null : scope.keep(Tensor.of(stream, weights)),
                 out);
         return Map.of("out", out.readHost(stream));
+    }
+
+    /** {@code table_0}, {@code table_1}... of numbers, or of codes as {@code row_format} and {@code dims} say. */
+    static List<EmbeddingTable> tables(ParityCase given, Stream stream, Scope scope) throws IOException {
+        int count = 1;
+        while (given.hasInput("table_" + count)) {
+            count++;
+        }
+        String[] formats = given.words("row_format", "plain", ROW_FORMATS.keySet(), count);
+        boolean plain = Arrays.stream(formats).allMatch("plain"::equals);
+        long[] dims = plain ? null : given.integers("dims", count);
+        List<EmbeddingTable> tables = new ArrayList<>();
+        for (int t = 0; t < count; t++) {
+            RowFormat format = ROW_FORMATS.get(formats[t]);
+            HostTensor rows = given.table("table_" + t, format != RowFormat.PLAIN);
+            int dim = Math.toIntExact(format == RowFormat.PLAIN ? rows.shape()[1] : dims[t]);
+            tables.add(scope.keep(EmbeddingTable.of(stream, format, rows, dim)));
+        }
+        return tables;
     }
 
     private static Map<String, HostTensor> targetAttention(ParityCase given, Device device, Stream stream, Scope scope)

@@ -1,0 +1,90 @@
+#include "core/table_rules.h"
+
+#include "core/row_formats.h"
+
+namespace jindou::core {
+namespace {
+
+// A table of codes, `dim` of them a row.
+void check_codes(Rules &rules, const char *name, const jdb_tensor &t, int32_t format, int32_t i, int64_t dim) {
+  char field[32];
+  snprintf(field, sizeof field, "dims[%d]", i);
+  if (dim < 4 || dim > kMaxTableDim || dim % 4 != 0) {
+    return rules.fail(JD_INVALID_ARGUMENT, field, "expected a multiple of 4 in 4..%" PRId64 ", got %" PRId64, kMaxTableDim, dim);
+  }
+  rules.tensor(name, t, JD_U8, {kAny, kAny});
+  rules.contiguous_last(name, t);
+  if (rules.broken()) return;
+  const int64_t least = row_layout(format, dim).row_bytes;
+  if (t.shape[1] < least) {
+    return rules.fail(JD_INVALID_ARGUMENT, name,
+                      "expected rows of at least %" PRId64 " bytes (%s = %" PRId64 ", row_formats[%d] = %d), got shape %s", least,
+                      field, dim, i, format, ShapeText(t.shape, t.rank).text);
+  }
+  if (t.shape[0] > 1 && t.strides[0] < t.shape[1]) {
+    rules.fail(JD_INVALID_ARGUMENT, name, "expected a row stride of at least %" PRId64 " bytes, got strides %s", t.shape[1],
+               ShapeText(t.strides, t.rank).text);
+  }
+}
+
+}  // namespace
+
+void check_rows_of_numbers(Rules &rules, const char *name, const jdb_tensor &t, std::initializer_list<int32_t> dtypes,
+                           int64_t most_columns) {
+  rules.dtype(name, t.dtype, dtypes);
+  rules.tensor(name, t, t.dtype, {kAny, kAny});
+  rules.column_multiple(name, t, 4, 4, most_columns);
+  rules.aligned_data(name, t);
+  rules.contiguous_last(name, t);
+  if (rules.broken()) return;
+  if (t.shape[0] > 1 && (t.strides[0] < t.shape[1] || t.strides[0] % 4 != 0)) {
+    rules.fail(JD_INVALID_ARGUMENT, name,
+               "expected a row stride of at least %" PRId64 " elements and a multiple of 4, got strides %s", t.shape[1],
+               ShapeText(t.strides, t.rank).text);
+  }
+}
+
+void add_table(Rules &rules, const Context &context, Plan &plan, int32_t i, jd_tensor handle, const int32_t *row_formats,
+               const int32_t *dims, int32_t *format, int32_t *dim) {
+  char name[32], field[32];
+  snprintf(name, sizeof name, "tables[%d]", i);
+  Ref<Tensor> table;
+  if (const jd_status status = acquire_tensor(context, name, handle, *plan.device, "the plan", &table)) {
+    return rules.refused(status);
+  }
+  const jdb_tensor &t = table->t;
+  *format = row_formats ? row_formats[i] : JD_ROWS_PLAIN;
+  if (*format == JD_ROWS_PLAIN) {
+    check_rows_of_numbers(rules, name, t, {JD_F32, JD_F16, JD_BF16, JD_F8_E4M3}, kMaxTableDim);
+    if (rules.broken()) return;
+    *dim = static_cast<int32_t>(t.shape[1]);
+  } else {
+    snprintf(field, sizeof field, "row_formats[%d]", i);
+    rules.integer(field, *format, JD_ROWS_PLAIN, JD_ROWS_E4M3);
+    if (!dims) rules.fail(JD_INVALID_ARGUMENT, "dims", "expected a pointer (%s is not JD_ROWS_PLAIN), got NULL", field);
+    if (rules.broken()) return;
+    *dim = dims[i];
+    check_codes(rules, name, t, *format, i, *dim);
+    if (rules.broken()) return;
+  }
+  const char *begin = static_cast<const char *>(t.data);
+  if (const int64_t bytes = spanned_bytes(t)) {
+    if (!plan.tables_begin || begin < plan.tables_begin) plan.tables_begin = begin;
+    if (begin + bytes > plan.tables_end) plan.tables_end = begin + bytes;
+  }
+  plan.resolved_tables.push_back(t);
+  plan.tables.push_back(std::move(table));
+}
+
+void check_apart_from_tables(Rules &rules, const Plan &plan, const char *name, const jdb_tensor &out) {
+  if (rules.broken()) return;
+  // One comparison with the range of all tables nearly always settles it.
+  const char *begin = static_cast<const char *>(out.data), *end = begin + spanned_bytes(out);
+  if (begin == end || end <= plan.tables_begin || begin >= plan.tables_end) return;
+  for (size_t i = 0; i < plan.resolved_tables.size(); ++i) {
+    if (!may_overlap(out, plan.resolved_tables[i])) continue;
+    return rules.fail(JD_INVALID_ARGUMENT, name, "expected memory apart from the tables, got an overlap with tables[%zu]", i);
+  }
+}
+
+}  // namespace jindou::core

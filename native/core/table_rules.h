@@ -1,0 +1,28 @@
+// Rules of embedding tables (jindou/embedding.h), for every operator whose plan holds some.
+#ifndef JINDOU_CORE_TABLE_RULES_H
+#define JINDOU_CORE_TABLE_RULES_H
+
+#include <cinttypes>
+
+#include "core/plan.h"
+#include "core/rules.h"
+
+namespace jindou::core {
+
+inline constexpr int64_t kMaxTableDim = 2048;
+
+// A table of numbers.
+void check_rows_of_numbers(Rules &rules, const char *name, const jdb_tensor &t, std::initializer_list<int32_t> dtypes,
+                           int64_t most_columns);
+
+// Acquires table i, checks it and adds it to the plan; gives its format and dim. Messages name "tables[3]". `row_formats` and `dims`
+// are the description's arrays and may be null.
+void add_table(Rules &rules, const Context &context, Plan &plan, int32_t i, jd_tensor handle, const int32_t *row_formats,
+               const int32_t *dims, int32_t *format, int32_t *dim);
+
+// An output shares no element with the tables of the plan.
+void check_apart_from_tables(Rules &rules, const Plan &plan, const char *name, const jdb_tensor &out);
+
+}  // namespace jindou::core
+
+#endif
