@@ -259,6 +259,7 @@ def main():
     softmax_cases(np.random.default_rng(23))
     din_cases(np.random.default_rng(24))
     sequence_cases(np.random.default_rng(40))
+    search_cases(np.random.default_rng(23))
 
 
 def e4m3(x):
@@ -690,6 +691,69 @@ def sequence_cases(rng):
           "query_times": asked},
          {"out": sequence_embedding(tables, ids, off, False, 1.0, wide[0], False, 0, wide[1], True, None, timestamps, asked, None,
                                     5)}, 1e-5, 1e-5)
+
+
+def search_cases(rng):
+    """Retrieval inside long histories. Searches are of small integers, of which all scores are exact and many are equal."""
+    nc, nk = [5, 0, 12], [150, 9, 40]
+    co, ho = offsets(nc), offsets(nk)
+
+    def found(k, scores):
+        """scores(candidate, events of its user) -> the k largest by (score, index), their scores, how many there are."""
+        indices, values, counts = np.full((sum(nc), k), -1), np.full((sum(nc), k), -np.inf), np.zeros(sum(nc))
+        for b in range(len(nc)):
+            for i in range(co[b], co[b + 1]):
+                s = scores(i, slice(ho[b], ho[b + 1]))
+                order = sorted((j for j in range(len(s)) if s[j] > -np.inf), key=lambda j: (-s[j], -j))[:k]
+                indices[i, :len(order)], values[i, :len(order)], counts[i] = order, s[order], len(order)
+        return indices, values, counts
+
+    base = {"candidate_offsets": co, "history_offsets": ho}
+    for kind, dim in (("f32", 64), ("bf16", 24)):
+        q = rng.integers(-3, 4, (sum(nc), dim)).astype(np.float32)
+        k = rng.integers(-3, 4, (sum(nk), dim)).astype(np.float32)
+        inputs, bias = {**base, "queries": q, "keys": k}, np.zeros(sum(nk))
+        if kind == "bf16":
+            bias = inputs["bias"] = rng.integers(-20, 20, sum(nk)).astype(np.float32)
+        indices, scores, counts = found(20, lambda i, events: k[events].astype(np.float64) @ q[i] + bias[events])
+        case(f"history_search_dot_{kind}", "history_search", {"method": "dot", "k": 20, "dtype": kind}, inputs,
+             {"indices": indices, "scores": scores, "counts": counts}, 0)
+
+    q, k = rng.integers(0, 9, sum(nc)), rng.integers(0, 9, sum(nk))
+    indices, _, counts = found(10, lambda i, events: np.where(k[events] == q[i], 0.0, -np.inf))
+    case("history_search_hard", "history_search", {"method": "hard", "k": 10}, {**base, "queries": q, "keys": k},
+         {"indices": indices, "counts": counts}, 0)
+
+    # lsh: signatures of vectors, then the nearest by Hamming distance.
+    projection, x, y = (rng.uniform(-1, 1, (n, 32)).astype(np.float32) for n in (128, sum(nk), sum(nc)))
+    products = x.astype(np.float64) @ projection.T.astype(np.float64)
+    keep = np.abs(products).min(1) > 1e-5  # rounding decides the others
+    case("lsh_signatures_f32", "lsh_signatures", {}, {"x": x[keep], "projection": projection},
+         {"bits": (products[keep] > 0).astype(np.float64)}, 0)
+    bits_k, bits_q = products > 0, y.astype(np.float64) @ projection.T.astype(np.float64) > 0
+    words = lambda bits: np.packbits(bits, axis=1, bitorder="little").view(np.int64)
+    indices, scores, counts = found(20, lambda i, events: -(bits_k[events] != bits_q[i]).sum(1).astype(np.float64))
+    case("history_search_lsh", "history_search", {"method": "lsh", "k": 20},
+         {**base, "queries": words(bits_q), "keys": words(bits_k)},
+         {"indices": indices, "scores": -scores, "counts": counts}, 0)
+
+    # search_attention over what was found, four query heads over two of keys and values, 64 and 32 wide.
+    q = rng.uniform(-1, 1, (sum(nc), 4, 64)).astype(np.float32)
+    k = rng.uniform(-1, 1, (sum(nk), 2, 64)).astype(np.float32)
+    v = rng.uniform(-1, 1, (sum(nk), 2, 32)).astype(np.float32)
+    for kind in ("softmax", "silu"):
+        out, lse = np.zeros((sum(nc), 4, 32)), np.zeros((sum(nc), 4))
+        for b in range(len(nc)):
+            for i in range(co[b], co[b + 1]):
+                rows = ho[b] + indices[i]
+                for h in range(4):
+                    s = k[rows, h // 2].astype(np.float64) @ q[i, h].astype(np.float64) * 0.2
+                    weights = np.exp(s) / np.exp(s).sum() if kind == "softmax" else s / (1 + np.exp(-s)) / 20
+                    out[i, h], lse[i, h] = weights @ v[rows, h // 2].astype(np.float64), np.log(np.exp(s).sum())
+        params = {"scale": 0.2, "activation": kind, **({"scaling_seqlen": 20} if kind == "silu" else {})}
+        case(f"search_attention_{kind}", "search_attention", params,
+             {**base, "candidates": q, "keys": k, "values": v, "indices": indices.astype(np.int32)},
+             {"out": out, **({"lse": lse} if kind == "softmax" else {})}, 1e-5)
 
 
 if __name__ == "__main__":

@@ -175,6 +175,47 @@ class DocumentationTest {
     }
 
     @Test
+    void history_search() {
+        // @start region="history-search"
+        int dim = 64, candidates = 10, events = 500, k = 32;
+        var desc = HistorySearchDesc.of(SearchMethod.dot(DType.F32, dim), k, 8, 512, 1_000_000);
+        try (HistorySearch search = HistorySearch.plan(device, desc);
+                Tensor q = Tensor.of(stream, new float[candidates * dim], candidates, dim);
+                Tensor keys = Tensor.of(stream, new float[events * dim], events, dim);
+                Tensor candidateOffsets = Tensor.of(stream, JaggedTensor.offsets(candidates));
+                Tensor historyOffsets = Tensor.of(stream, JaggedTensor.offsets(events));
+                Tensor indices = Tensor.create(device, DType.I32, candidates, k)) {
+            search.run(stream, new JaggedTensor(q, candidateOffsets), new JaggedTensor(keys, historyOffsets), indices);
+            int[] found = indices.readInts(stream); // all scores are equal: the most recent come first
+            assert found[0] == events - 1 && found[1] == events - 2;
+        }
+        // @end
+    }
+
+    @Test
+    void search_attention() {
+        // @start region="search-attention"
+        int heads = 2, headDim = 32, candidates = 10, events = 500, k = 16;
+        var desc = SearchAttentionDesc.of(DType.F32, heads, headDim, k, 8, 512, 1_000_000);
+        try (HistorySearch search =
+                        HistorySearch.plan(device, HistorySearchDesc.of(SearchMethod.hard(DType.I64), k, 8, 512, 1_000_000));
+                SearchAttention attention = SearchAttention.plan(device, desc);
+                Tensor wanted = Tensor.of(stream, new long[candidates], candidates); // categories
+                Tensor categories = Tensor.of(stream, new long[events], events);
+                Tensor q = Tensor.of(stream, new float[candidates * heads * headDim], candidates, heads, headDim);
+                Tensor kv = Tensor.of(stream, new float[events * heads * headDim], events, heads, headDim);
+                Tensor candidateOffsets = Tensor.of(stream, JaggedTensor.offsets(candidates));
+                Tensor historyOffsets = Tensor.of(stream, JaggedTensor.offsets(events));
+                Tensor indices = Tensor.create(device, DType.I32, candidates, k);
+                Tensor out = Tensor.create(device, DType.F32, candidates, heads, headDim)) {
+            search.run(stream, new JaggedTensor(wanted, candidateOffsets), new JaggedTensor(categories, historyOffsets), indices);
+            attention.run(stream, new JaggedTensor(q, candidateOffsets), new JaggedTensor(kv, historyOffsets), kv, indices, out);
+            stream.synchronize();
+        }
+        // @end
+    }
+
+    @Test
     void hstu_attention() {
         // @start region="hstu-attention"
         int heads = 2, headDim = 32;

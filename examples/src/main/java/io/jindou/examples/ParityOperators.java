@@ -39,10 +39,13 @@ final class ParityOperators {
             entry("decode_attention", ParityPaged::decodeAttention),
             entry("din_attention", ParityDin::dinAttention),
             entry("embedding_bag", ParityOperators::embeddingBag),
+            entry("history_search", ParitySearch::historySearch),
             entry("hstu_attention", ParityOperators::hstuAttention),
+            entry("lsh_signatures", ParitySearch::lshSignatures),
             entry("merge_attention_states", ParitySoftmax::mergeAttentionStates),
             entry("rq_decode", ParityIds::rqDecode),
             entry("rq_encode", ParityIds::rqEncode),
+            entry("search_attention", ParitySearch::searchAttention),
             entry("softmax_attention", ParitySoftmax::softmaxAttention),
             entry("sequence_embedding", ParityIds::sequenceEmbedding),
             entry("target_attention", ParityOperators::targetAttention)));
