@@ -7,41 +7,33 @@
 // the FMA rate is the bound from a few dozen candidates on. A task owns some tiles of one user's lanes (see
 // TargetAttentionTask).
 //
-// Online softmax: with every block of keys the maximum m, the sum l and the sums o of a lane move to the new maximum and
-// the block is added. log2(e) is folded into the scale, so that the exponential is a power of two. Keys are summed in segments
+// The softmax is online, in powers of two (kernels/online_softmax.h): log2(e) is part of the scale. Keys are summed in segments
 // of 2,048 that start from nothing and are merged in order (see kSegment). Lanes never meet, so a candidate's bits depend on
 // its own row and its user's history alone.
 #ifndef JINDOU_CPU_KERNELS_TARGET_ATTENTION_H
 #define JINDOU_CPU_KERNELS_TARGET_ATTENTION_H
 
-#include "cpu/kernels/attention_tile.h"
+#include "cpu/kernels/online_softmax.h"
 
 namespace jindou::cpu {
 namespace {
 
 template <class Isa, bool kBf16Pairs>
 struct TargetAttention {
-  using Tile = AttentionTile<Isa, kBf16Pairs>;
+  using Softmax = OnlineSoftmax<Isa, kBf16Pairs>;
+  using Tile = typename Softmax::Tile;
+  using State = typename Softmax::State;
   using F = typename Isa::F;
   static constexpr int kWidth = Isa::kWidth;
   static constexpr int kLanes = Tile::kLanes;
   static constexpr bool kPairs = Tile::kPairs;
-  static constexpr int kExpDegree = kPairs ? 3 : 5;  // weights are rounded to bf16 where pairs are
-
-  // Softmax over some keys for the lanes of a tile: maximum (base 2 logarithm), sum of weights, weighted sum of values.
-  struct State {
-    float *m, *l, *o;  // [kLanes], [kLanes], [dim_v][kLanes]
-    explicit State(float *memory) : m(memory), l(memory + kLanes), o(memory + 2 * kLanes) {}
-  };
-
-  static constexpr int kAbreast = 4;  // vectors of exponentials side by side
-
-  static size_t state_floats(const Tile &tile) { return 2 * kLanes + tile.out_floats(); }
+  static constexpr int kExpDegree = Softmax::kExpDegree;
 
   // Scratch of a task: scores and one block of keys and values; then for each tile its queries and two states.
   static AttentionScratch scratch(int dim_qk, int dim_v) {
     const Tile tile(dim_qk, dim_v);
-    return {tile.block_floats(), tile.query_floats() + 2 * state_floats(tile), state_floats(tile)};
+    const size_t state = Softmax::state_floats(tile);
+    return {tile.block_floats(), tile.query_floats() + 2 * state, state};
   }
 
   static int32_t computing_dtype(const TargetAttentionTask &task) { return task.dtype; }
@@ -131,27 +123,10 @@ struct TargetAttention {
 
   // Without a softmax all states have the same maximum, so that merging them adds them.
   void clear(const State &state, int vectors) const {
-    for (int i = 0; i < vectors * kWidth; i += kWidth) {
-      Isa::store(state.m + i, Isa::set(is_silu ? 0.0f : -__builtin_inff()));
-      Isa::store(state.l + i, Isa::zero());
-      for (int d = 0; d < t.dim_v; ++d) Isa::store(state.o + d * kLanes + i, Isa::zero());
-    }
+    Softmax::clear(state, t.dim_v, vectors, is_silu ? 0.0f : -__builtin_inff());
   }
 
-  // a = the softmax over the keys of both; b has at least one key.
-  void merge(const State &a, const State &b, int vectors) const {
-    for (int i = 0; i < vectors * kWidth; i += kWidth) {
-      const F top = Isa::max(Isa::load(a.m + i), Isa::load(b.m + i));
-      const F from_a = exp2<Isa>(Isa::sub(Isa::load(a.m + i), top));
-      const F from_b = exp2<Isa>(Isa::sub(Isa::load(b.m + i), top));
-      Isa::store(a.m + i, top);
-      Isa::store(a.l + i, Isa::fma(Isa::load(b.l + i), from_b, Isa::mul(Isa::load(a.l + i), from_a)));
-      for (int d = 0; d < t.dim_v; ++d) {
-        float *o = a.o + d * kLanes + i;
-        Isa::store(o, Isa::fma(Isa::load(b.o + d * kLanes + i), from_b, Isa::mul(Isa::load(o), from_a)));
-      }
-    }
-  }
+  void merge(const State &all, const State &newer, int vectors) const { Softmax::merge(all, newer, t.dim_v, vectors); }
 
   // Every tile's softmax over one segment of the history. Rows: HeadRows or PagedRows.
   template <class Rows, class StateOf>
@@ -193,7 +168,7 @@ struct TargetAttention {
     float top[N * kWidth], factor[N * kWidth];
     for (int n = 0; n < N; ++n) Isa::store(top + n * kWidth, Isa::load(state.m + n * kWidth));
     Tile::template scores<N, true>(q, k, shape.steps, 0, count, query_scale, s, top, ahead);
-    softmax_block<N>(count, state, top, factor);
+    Softmax::template weigh<N, false>(s, 0, count, state, top, factor);
     Tile::template weigh<N, true>(s, v, t.dim_v, 0, kPairs ? (count + 1) / 2 : count, factor, state.o);
   }
 
@@ -213,49 +188,6 @@ struct TargetAttention {
           if (second) Isa::store(at + kLanes, x[1]);
         }
       }
-    }
-  }
-
-  // Moves m and l of the lanes to the new maximum `maximum`, gives the factor by which their older sums shrink, and turns
-  // scores into weights.
-  template <int N>
-  __attribute__((noinline)) void softmax_block(int count, const State &state, const float *maximum, float *factor) const {
-    for (int n = 0; n < N * kWidth; n += kWidth) {
-      const F top = Isa::load(maximum + n);
-      const F older = exp2<Isa>(Isa::sub(Isa::load(state.m + n), top));
-      F sum = Isa::zero();
-      if constexpr (kPairs) {
-        for (int j = 0; j < count; j += 2) {
-          const float *at = s + j * kLanes + n;
-          const F even = exp2<Isa, kExpDegree>(Isa::sub(Isa::load(at), top));
-          const F odd = j + 1 < count ? exp2<Isa, kExpDegree>(Isa::sub(Isa::load(at + kLanes), top)) : Isa::zero();
-          sum = Isa::add(sum, Isa::add(even, odd));
-          Isa::store(s + j / 2 * kLanes + n, Isa::bf16_pairs(even, odd));
-        }
-      } else {
-        int j = 0;
-        for (; j + kAbreast <= count; j += kAbreast) {
-          float *at = s + j * kLanes + n;
-          F x[kAbreast];
-#pragma GCC unroll 8
-          for (int i = 0; i < kAbreast; ++i) x[i] = Isa::sub(Isa::load(at + i * kLanes), top);
-          exp2<Isa, kExpDegree>(x);
-#pragma GCC unroll 8
-          for (int i = 0; i < kAbreast; ++i) {
-            sum = Isa::add(sum, x[i]);
-            Isa::store(at + i * kLanes, x[i]);
-          }
-        }
-        for (; j < count; ++j) {
-          float *at = s + j * kLanes + n;
-          const F weight = exp2<Isa, kExpDegree>(Isa::sub(Isa::load(at), top));
-          sum = Isa::add(sum, weight);
-          Isa::store(at, weight);
-        }
-      }
-      Isa::store(factor + n, older);
-      Isa::store(state.m + n, top);
-      Isa::store(state.l + n, Isa::fma(Isa::load(state.l + n), older, sum));
     }
   }
 
