@@ -106,6 +106,7 @@ struct SoftmaxAttention {
 
   void load_queries() const {
     for (int tile = 0; tile < tiles; ++tile) {
+      for (int i = 0; i < lanes(tile); ++i) Tile::prefetch_row(query(first_lane(tile) + i), t.dim_qk * element_bytes(t.dtype));
       for (int at = 0; at < lanes(tile); at += kWidth) {
         const int64_t first = first_lane(tile) + at;
         Tile::template gather_lanes<kPairs>([&](int lane) { return query(first + lane); }, t.dim_qk, lanes(tile) - at, t.dtype,
@@ -125,6 +126,10 @@ struct SoftmaxAttention {
     }
     begin = larger(begin, static_cast<int>(piece * t.piece_keys));
     end = static_cast<int>(smaller(int64_t{end}, (piece + 1) * t.piece_keys));
+    for (int j = begin; j < end && j < begin + kKeyBlock; ++j) {
+      Tile::prefetch_row(Tile::address(t.keys, j), t.dim_qk * element_bytes(t.dtype));
+      Tile::prefetch_row(Tile::address(t.values, j), t.dim_v * element_bytes(t.dtype));
+    }
     for (int first = begin / kKeyBlock * kKeyBlock; first < end; first += kKeyBlock) {
       const int last = smaller(first + kKeyBlock, end), next = smaller(end - last, kKeyBlock);
       bool packed = false;
