@@ -443,6 +443,46 @@ class DocumentationTest {
     }
 
     @Test
+    void beam_attention() {
+        int heads = 8, kvHeads = 2, headDim = 64, beams = 16, levels = 3;
+        Tensor history = Tensor.of(stream, new float[500 * kvHeads * headDim], 500, kvHeads, headDim);
+        // @start region="beam-attention"
+        long user = 4711;
+        try (PagedCache cache = PagedCache.create(device, PagedCacheDesc.of(DType.F32, 100, kvHeads, headDim));
+                BeamAttention attention = BeamAttention.plan(
+                        device, BeamAttentionDesc.of(DType.F32, heads, kvHeads, headDim, beams, 1, 4096));
+                Tensor suffixKeys = Tensor.create(device, DType.F32, 1, levels, beams, kvHeads, headDim);
+                Tensor suffixValues = Tensor.create(device, DType.F32, 1, levels, beams, kvHeads, headDim);
+                Tensor ancestors = Tensor.create(device, DType.I32, 1, levels, beams);
+                Tensor lengths = Tensor.create(device, DType.I32, 1);
+                Tensor q = Tensor.of(stream, new float[beams * heads * headDim], beams, heads, headDim);
+                Tensor k = Tensor.of(stream, new float[beams * kvHeads * headDim], beams, kvHeads, headDim);
+                Tensor v = Tensor.of(stream, new float[beams * kvHeads * headDim], beams, kvHeads, headDim);
+                Tensor offsets = Tensor.of(stream, JaggedTensor.offsets(beams));
+                Tensor out = Tensor.create(device, DType.F32, beams, heads, headDim)) {
+            cache.append(stream, user, history, history); // the prefix, once for all beams
+            BeamAncestry ancestry = new BeamAncestry(1, levels, beams);
+            BeamSuffix suffix = new BeamSuffix(suffixKeys, suffixValues, ancestors, lengths);
+            try (PagedKeysValues prefix = cache.batch(stream, user)) {
+                for (int step = 0; step < levels; step++) {
+                    int[] parents = new int[beams]; // of the search: here all continue beam 0
+                    int level = ancestry.descend(0, parents);
+                    ancestry.write(stream, ancestors, lengths);
+                    try (Tensor keySlots = suffixKeys.slice(1, level, level + 1);
+                            Tensor valueSlots = suffixValues.slice(1, level, level + 1)) {
+                        keySlots.copyFrom(stream, k); // of the token that each beam continues with
+                        valueSlots.copyFrom(stream, v);
+                    }
+                    attention.run(stream, new JaggedTensor(q, offsets), prefix, suffix, out, null);
+                }
+            }
+            stream.synchronize();
+        }
+        // @end
+        history.close();
+    }
+
+    @Test
     void blocks() {
         // @start region="blocks"
         try (Tensor x = Tensor.of(stream, new float[] {1, 2, 3, 4}, 1, 4);
