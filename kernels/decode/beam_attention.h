@@ -13,7 +13,8 @@
 // an sm_90's tensor cores, reading the tile's 16 KiB takes 1,100 of its share of HBM. So there is no kernel for few beams.
 //
 // The suffix is the first keys of the online softmax of piece 0: a level is one dot product and one row of values a row of the tile,
-// each at an address of its own, while the prefix is on its way. It costs about as much as a tile of 32 keys.
+// each at an address of its own, while the prefix is on its way. By count of its dependent loads a level costs about as much as
+// 100 keys.
 //
 // kCodes: fp8 or int8 pages. Codes travel as bytes, are widened (exactly) into a tile of elements when their turn comes, and their
 // scales, one a key, meet the scores and the weights.

@@ -756,5 +756,49 @@ def search_cases(rng):
              {"out": out, **({"lse": lse} if kind == "softmax" else {})}, 1e-5)
 
 
+def beam_cases():
+    """beam_attention: two requests, the second a level behind, over a prefix in rows and in pages of int8 codes."""
+    rng = np.random.default_rng(22)
+
+    def f32(*shape):
+        return rng.uniform(-1, 1, shape).astype(np.float32)
+
+    beams, prefix, lens, levels, slots, heads, kv_heads, dim, dim_v = [6, 3], [41, 7], [3, 2], 3, 8, 4, 2, 64, 96
+    b_off, p_off = offsets(beams), offsets(prefix)
+    q, k, v = f32(sum(beams), heads, dim), f32(sum(prefix), kv_heads, dim), f32(sum(prefix), kv_heads, dim_v)
+    sk, sv = f32(2, levels, slots, kv_heads, dim), f32(2, levels, slots, kv_heads, dim_v)
+    ancestry = rng.integers(0, slots, (2, levels, slots)).astype(np.int32)
+    common = {"queries": q, "beam_offsets": b_off, "suffix_keys": sk, "suffix_values": sv, "ancestry": ancestry,
+              "suffix_lens": np.array(lens, np.int32)}
+
+    def expected(k, v):
+        out, lse = np.zeros((sum(beams), heads, dim_v)), np.zeros((sum(beams), heads))
+        for b in range(2):
+            for w in range(beams[b]):
+                own = [(l, ancestry[b, l, w]) for l in range(lens[b])]
+                for h in range(heads):
+                    g = h // (heads // kv_heads)
+                    keys = np.concatenate([k[p_off[b]:p_off[b + 1], g], [sk[b, l, s, g] for l, s in own]]).astype(np.float64)
+                    values = np.concatenate([v[p_off[b]:p_off[b + 1], g], [sv[b, l, s, g] for l, s in own]]).astype(np.float64)
+                    scores = keys @ q[b_off[b] + w, h].astype(np.float64) * 0.2
+                    weights = np.exp(scores - scores.max())
+                    out[b_off[b] + w, h] = weights @ values / weights.sum()
+                    lse[b_off[b] + w, h] = scores.max() + np.log(weights.sum())
+        return {"out": out, "lse": lse}
+
+    case("beam_attention_rows", "beam_attention", {"scale": 0.2}, {**common, "keys": k, "values": v, "prefix_offsets": p_off},
+         expected(k.astype(np.float64), v.astype(np.float64)), 1e-5)
+    pages = Pages(rng, prefix, 16)
+    inputs = {**common, "page_table": pages.table, "seq_lens": np.array(prefix, np.int32)}
+    exact = []
+    for name, x in (("key", k), ("value", v)):
+        scale = (np.abs(x).max(-1) / np.float32(127)).astype(np.float32)
+        codes = np.rint(x / scale[..., None]).astype(np.int8)
+        inputs[f"{name}_pages"], inputs[f"{name}_scales"] = pages.spread(codes, 127), pages.spread(scale, np.nan)
+        exact.append(codes * scale[..., None].astype(np.float64))
+    case("beam_attention_int8", "beam_attention", {"scale": 0.2}, inputs, expected(*exact), 1e-5)
+
+
 if __name__ == "__main__":
     main()
+    beam_cases()

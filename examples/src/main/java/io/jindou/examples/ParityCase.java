@@ -203,7 +203,12 @@ final class ParityCase implements AutoCloseable {
 
     /** An I32 or I64 input of rank 2, as I32 or I64. */
     HostTensor matrixOfIntegers(String name, DType wanted) throws IOException {
-        HostTensor tensor = input(name, 2, INTEGERS);
+        return integersOfRank(name, 2, wanted);
+    }
+
+    /** An I32 or I64 input of the given rank, as I32 or I64. */
+    HostTensor integersOfRank(String name, int rank, DType wanted) throws IOException {
+        HostTensor tensor = input(name, rank, INTEGERS);
         MemorySegment data = wanted == DType.I32
                 ? MemorySegment.ofArray(tensor.toInts())
                 : MemorySegment.ofArray(tensor.toLongs());

@@ -35,6 +35,7 @@ final class ParityOperators {
     }
 
     private static final Map<String, Operator> OPERATORS = new TreeMap<>(Map.ofEntries(
+            entry("beam_attention", ParityBeams::beamAttention),
             entry("cached_hstu_attention", ParityOperators::cachedHstuAttention),
             entry("decode_attention", ParityPaged::decodeAttention),
             entry("din_attention", ParityDin::dinAttention),
