@@ -2,121 +2,15 @@
 // times the limit, the operator, and the limit again, and the ratio is taken within the repetition. Printed are the median and
 // the best ratio, so that a machine shared with others still tells something.
 //
-//   bench_cpu [operator] [threads...]      operator: target, hstu, softmax, search, din, linear, embedding, hash or all
+//   bench_cpu [operator] [threads...]      operator: target, hstu, hstu_bias, hstu_cached, hstu_jagged,
+//                                          softmax, search, din, linear, embedding, hash or all
 //
 // A ratio of 1.00 is the limit itself: FMAs (or bf16 dot products) in registers, or a prefetched gather of rows on huge pages.
-#include <jindou/jindou.h>
+#include "bench.h"
 
-#include <algorithm>
-#include <chrono>
-#include <cmath>
-#include <cstdio>
-#include <cstdlib>
-#include <cstring>
-#include <functional>
-#include <random>
-#include <string>
-#include <vector>
-
-#include "limits.h"
+using namespace jindou::bench;
 
 namespace {
-
-double seconds() {
-  return std::chrono::duration<double>(std::chrono::steady_clock::now().time_since_epoch()).count();
-}
-
-double time_of(const std::function<void()> &work) {
-  const double start = seconds();
-  work();
-  return seconds() - start;
-}
-
-void must(jd_status status, const jd_error &error) {
-  if (status == JD_OK) return;
-  std::fprintf(stderr, "%s: %s\n", jd_status_name(status), error.message);
-  std::exit(1);
-}
-
-struct Device {
-  jd_device device = 0;
-  jd_stream stream = 0;
-  jd_error error{};
-  jd_device_info info{};
-
-  explicit Device(int32_t threads) {
-    error.struct_size = sizeof error;
-    info.struct_size = sizeof info;
-    jd_device_options options{};
-    options.struct_size = sizeof options;
-    options.num_threads = threads;
-    must(jd_device_open("cpu", &options, &device, &error), error);
-    must(jd_stream_create(device, &stream, &error), error);
-    must(jd_device_get_info(device, &info, &error), error);
-  }
-  ~Device() {
-    jd_stream_destroy(stream, nullptr);
-    jd_device_close(device, nullptr);
-  }
-
-  // Random numbers in -1..1, or the integers given by `integer`.
-  jd_tensor tensor(int32_t dtype, std::vector<int64_t> shape, const std::function<int64_t(int64_t)> &integer = nullptr) {
-    jd_tensor t = 0;
-    must(jd_tensor_create(device, dtype, static_cast<int32_t>(shape.size()), shape.data(), &t, &error), error);
-    jd_tensor_info i{};
-    i.struct_size = sizeof i;
-    must(jd_tensor_get_info(t, &i, &error), error);
-    const int64_t count = i.size_bytes / jd_dtype_size(dtype);
-    uint32_t state = 12345;
-    for (int64_t e = 0; e < count; ++e) {
-      state = state * 1664525u + 1013904223u;
-      const float x = static_cast<float>(static_cast<int32_t>(state)) * 0x1p-31f;
-      uint32_t bits;
-      std::memcpy(&bits, &x, sizeof bits);
-      if (dtype == JD_F32) static_cast<float *>(i.data)[e] = x;
-      if (dtype == JD_BF16) static_cast<uint16_t *>(i.data)[e] = static_cast<uint16_t>(bits >> 16);
-      if (dtype == JD_F16) static_cast<_Float16 *>(i.data)[e] = static_cast<_Float16>(x);
-      if (dtype == JD_U8 || dtype == JD_F8_E4M3) static_cast<uint8_t *>(i.data)[e] = static_cast<uint8_t>(state >> 26);  // 0..63
-      if (dtype == JD_I64) static_cast<int64_t *>(i.data)[e] = integer(e);
-    }
-    return t;
-  }
-  void *data(jd_tensor t) {
-    jd_tensor_info i{};
-    i.struct_size = sizeof i;
-    must(jd_tensor_get_info(t, &i, &error), error);
-    return i.data;
-  }
-};
-
-struct Ratio {
-  double median, best, seconds;
-};
-
-// Time of `work` over time of `limit`.
-Ratio compare(int repetitions, const std::function<void()> &limit, const std::function<void()> &work) {
-  std::vector<double> ratios, times;
-  work();
-  for (int i = 0; i < repetitions; ++i) {
-    const double before = time_of(limit), t = time_of(work), after = time_of(limit);
-    ratios.push_back(2 * t / (before + after));
-    times.push_back(t);
-  }
-  std::sort(ratios.begin(), ratios.end());
-  std::sort(times.begin(), times.end());
-  return {ratios[ratios.size() / 2], ratios[0], times[0]};
-}
-
-void print(const char *what, int32_t threads, const Ratio &r, double amount, const char *unit) {
-  std::printf("%-58s %2d thread%s  %9.3f ms  %8.1f %s  ratio to limit: median %.3f best %.3f\n", what, threads,
-              threads == 1 ? " " : "s", r.seconds * 1e3, amount / r.seconds * 1e-9, unit, r.median, r.best);
-  std::fflush(stdout);
-}
-
-void flops_line(const char *what, int32_t threads, double flops, bool bf16_dot, const std::function<void()> &work) {
-  const auto limit = [&] { bf16_dot ? jl_bf16_dot(flops, threads) : jl_fma(flops, threads); };
-  print(what, threads, compare(9, limit, work), flops, "GFLOP/s");
-}
 
 void bench_target(int32_t threads) {
   Device d(threads);
@@ -207,51 +101,6 @@ void bench_din(int32_t threads) {
         flops_line(what, threads, pair * static_cast<double>(nc * nk), dtype == JD_BF16 && jl_has_bf16_dot(), work);
         jd_plan_destroy(plan, nullptr);
       }
-    }
-  }
-}
-
-void bench_hstu(int32_t threads) {
-  Device d(threads);
-  struct Shape {
-    int64_t n, heads, dim, targets;
-  };
-  for (const int32_t dtype : {JD_F32, JD_BF16}) {
-    for (const Shape s : {Shape{2048, 4, 64, 0}, Shape{2560, 4, 128, 512}}) {
-      jd_hstu_attention_desc desc{};
-      desc.struct_size = sizeof desc;
-      desc.dtype = dtype;
-      desc.offset_dtype = JD_I64;
-      desc.num_heads = static_cast<int32_t>(s.heads);
-      desc.head_dim_qk = desc.head_dim_v = static_cast<int32_t>(s.dim);
-      desc.alpha = 0.125f;
-      desc.scaling_seqlen = 2048;
-      desc.causal = 1;
-      desc.max_batch = 1;
-      desc.max_seq_len = s.n;
-      jd_plan plan = 0;
-      must(jd_hstu_attention_plan(d.device, &desc, &plan, &d.error), d.error);
-      jd_hstu_attention_args a{};
-      a.struct_size = sizeof a;
-      a.queries = d.tensor(dtype, {s.n, s.heads, s.dim});
-      a.keys = d.tensor(dtype, {s.n, s.heads, s.dim});
-      a.values = d.tensor(dtype, {s.n, s.heads, s.dim});
-      a.offsets = d.tensor(JD_I64, {2}, [&](int64_t i) { return i * s.n; });
-      jd_tensor targets = 0;
-      const int64_t one = 1;
-      must(jd_tensor_create(d.device, JD_I32, 1, &one, &targets, &d.error), d.error);
-      *static_cast<int32_t *>(d.data(targets)) = static_cast<int32_t>(s.targets);
-      a.num_targets = targets;
-      a.out = d.tensor(dtype, {s.n, s.heads, s.dim});
-      const double history = static_cast<double>(s.n - s.targets);
-      const double pairs = history * (history + 1) / 2 + static_cast<double>(s.targets) * (history + 1);
-      char what[128];
-      std::snprintf(what, sizeof what, "hstu_attention %s, causal n=%lld, targets %lld, H=%lld, d=%lld", jd_dtype_name(dtype),
-                    static_cast<long long>(s.n), static_cast<long long>(s.targets), static_cast<long long>(s.heads),
-                    static_cast<long long>(s.dim));
-      flops_line(what, threads, 4.0 * pairs * static_cast<double>(s.heads * s.dim), dtype == JD_BF16 && jl_has_bf16_dot(),
-                 [&] { must(jd_hstu_attention_run(plan, d.stream, &a, &d.error), d.error); });
-      jd_plan_destroy(plan, nullptr);
     }
   }
 }
@@ -403,10 +252,10 @@ void bench_embedding(int32_t threads) {
       int32_t ahead = 0;
       double fastest = 1e9;
       for (const int32_t distance : {4, 8, 16, 24, 32, 64}) {
-        const double t = std::min(time_of([&] { gather(distance); }), time_of([&] { gather(distance); }));
+        const double t = std::min(time_of(threads, [&] { gather(distance); }), time_of(threads, [&] { gather(distance); }));
         if (t < fastest) ahead = distance, fastest = t;
       }
-      const Ratio r = compare(9, [&] { gather(ahead); }, [&] { run(plan); });
+      const Ratio r = compare(threads, 9, [&] { gather(ahead); }, [&] { run(plan); });
       char what[128];
       std::snprintf(what, sizeof what, "embedding_bag %s %lldk x %lld, %lld bags of %lld (limit ahead %d)", kind.name,
                     static_cast<long long>(s.rows / 1000), static_cast<long long>(s.dim), static_cast<long long>(s.batch),
@@ -418,7 +267,7 @@ void bench_embedding(int32_t threads) {
         f32_plan = plan;
         continue;
       }
-      const Ratio gain = compare(9, [&] { run(f32_plan); }, [&] { run(plan); });
+      const Ratio gain = compare(threads, 9, [&] { run(f32_plan); }, [&] { run(plan); });
       std::printf("    %.2f times as fast as f32 (best %.2f)\n", 1 / gain.median, 1 / gain.best);
       jd_plan_destroy(plan, nullptr);
       jd_tensor_destroy(table, nullptr);
@@ -459,7 +308,7 @@ void bench_hash(int32_t threads) {
       a.table_size = d.tensor(JD_I64, {1}, [](int64_t) { return 0; });
       a.keys = d.tensor(JD_I64, {s.keys}, key_of);
       a.rows = dense;
-      const double t = time_of([&] { must(jd_hash_insert_run(insert, d.stream, &a, &d.error), d.error); });
+      const double t = time_of(threads, [&] { must(jd_hash_insert_run(insert, d.stream, &a, &d.error), d.error); });
       must(jd_stream_synchronize(d.stream, &d.error), d.error);
       std::printf("hash_insert of %lldk keys x %lld, one call, %d threads: %.1f million a second\n", static_cast<long long>(s.keys / 1000),
                   static_cast<long long>(s.dim), threads, static_cast<double>(s.keys) / t * 1e-6);
@@ -494,7 +343,7 @@ void bench_hash(int32_t threads) {
       by_row.push_back(b);
     }
     const Ratio r = compare(
-        9, [&] { for (const auto &b : by_row) must(jd_embedding_bag_run(bags, d.stream, &b, &d.error), d.error); },
+        threads, 9, [&] { for (const auto &b : by_row) must(jd_embedding_bag_run(bags, d.stream, &b, &d.error), d.error); },
         [&] { for (const auto &a : by_key) must(jd_hash_lookup_run(lookup, d.stream, &a, &d.error), d.error); });
     std::printf("hash_lookup %lldk x %lld at load %.2f, %d threads: %.2f of the rate of dense rows (best %.2f), %.1f million keys a second\n",
                 static_cast<long long>(s.keys / 1000), static_cast<long long>(s.dim),
@@ -572,6 +421,9 @@ int main(int count, char **arguments) {
   for (const int32_t n : threads) {
     if (wanted == "all" || wanted == "target") bench_target(n);
     if (wanted == "all" || wanted == "hstu") bench_hstu(n);
+    if (wanted == "all" || wanted == "hstu_bias") bench_hstu_bias(n);
+    if (wanted == "all" || wanted == "hstu_cached") bench_hstu_cached(n);
+    if (wanted == "all" || wanted == "hstu_jagged") bench_hstu_jagged(n);
     if (wanted == "all" || wanted == "softmax") bench_softmax(n);
     if (wanted == "all" || wanted == "search") bench_search(n);
     if (wanted == "all" || wanted == "din") bench_din(n);
