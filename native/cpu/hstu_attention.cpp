@@ -1,8 +1,11 @@
 // hstu_attention on the CPU: how the work is cut into tasks. The kernel is in kernels/hstu_attention.h, the mask in
 // attention/hstu_mask.h.
 //
-// The queries may be the last rows of each sequence only. A task is up to eight tiles of query rows of one head of one sequence. The longest sequences go first, and in each the last
-// rows, which see most keys, so that the last tasks are short ones.
+// The queries may be the last rows of each sequence only. A task is some query rows of one head of one sequence: up to eight tiles,
+// so many that a task has about as many pairs as any other and there are four for each thread. Where even single tiles are
+// too few for that, a task is one or two vectors of a tile if that should end sooner, for each task copies its keys together.
+// The longest sequences go first, and in each the last rows, which see most keys, so that the last tasks are short ones.
+// None of these choices changes a bit of the result.
 #include <algorithm>
 #include <climits>
 #include <cstdio>
@@ -18,12 +21,16 @@ namespace {
 
 constexpr int64_t kTilesOfTask = 8;
 constexpr int kTasksOfThread = 4;
+constexpr int64_t kPackingRows = 10;  // a task's copying of keys and values takes as long as so many rows' products
 
 // One sequence of a run: its queries are its last rows.
 struct Sequence {
   int64_t first, first_query;  // first: of keys and values; in pages, of timestamps
   int32_t rows, queries, targets;
   int32_t number;              // in the batch
+  int32_t rows_of_task;
+  int32_t most_seen;           // keys that its last row sees, about
+  int64_t pairs;               // of query rows and keys, about
 };
 
 // What the rows of a task see, in the form the kernel wants: memory of one worker.
@@ -35,10 +42,26 @@ struct Sight {
 // The number between key j-1 and key j.
 float before(int32_t j) { return static_cast<float>(j) - 0.5f; }
 
+// The own key of row i joins an interval that it borders on (every row's of a history does): then it is no case of its own.
+HstuMask::RowKeys with_own_key(HstuMask::RowKeys keys, int32_t i) {
+  const bool low = keys.begin < keys.hole_begin, high = keys.hole_end < keys.end;
+  if (!low && !high) {
+    keys = {i, i + 1, i + 1, i + 1};
+  } else if (high && keys.hole_end == i + 1) {
+    keys.hole_end = i;
+    if (low && keys.hole_begin == i) keys.hole_begin = keys.hole_end = keys.end;
+  } else if (high && keys.end == i) {
+    keys.end = i + 1;
+  } else if (low && keys.hole_begin == i && (!high || i + 1 < keys.hole_end)) {
+    ++keys.hole_begin;
+  }
+  return keys;
+}
+
 HstuTile see(const HstuMask &mask, int32_t first_row, int32_t last_row, const Sight &s, int64_t at, int lanes) {
-  HstuTile tile = {INT_MAX, 0, 0, INT_MAX, {0, 0}, {INT_MAX, INT_MAX}};
+  HstuTile tile = {INT_MAX, 0, 0, INT_MAX, {0, 0}, {INT_MAX, INT_MAX}, false};
   for (int32_t i = first_row; i < last_row; ++i, ++at) {
-    const HstuMask::RowKeys keys = mask.row_keys(i);
+    const HstuMask::RowKeys keys = with_own_key(mask.row_keys(i), i);
     s.begin[at] = before(keys.begin);
     s.hole_begin[at] = before(keys.hole_begin);
     s.hole_end[at] = before(keys.hole_end);
@@ -46,6 +69,7 @@ HstuTile see(const HstuMask &mask, int32_t first_row, int32_t last_row, const Si
     const bool low = keys.begin < keys.hole_begin, high = keys.hole_end < keys.end;
     const bool inside = (low && i >= keys.begin && i < keys.hole_begin) || (high && i >= keys.hole_end && i < keys.end);
     s.own[at] = inside ? 0.0f : 1.0f;
+    tile.own = tile.own || !inside;
 
     if (low || high) {
       tile.begin = std::min(tile.begin, low ? keys.begin : keys.hole_end);
@@ -71,8 +95,7 @@ class HstuAttention final : public Plan {
       : Plan(d, allocator),
         desc_(desc),
         lanes_(d.kernels.attention_lanes),
-        scratch_(larger(d.kernels.hstu_attention_scratch(desc.dtype, desc.head_dim_qk, desc.head_dim_v),
-                        d.kernels.hstu_attention_scratch(JD_F32, desc.head_dim_qk, desc.head_dim_v))),  // quantised pages are computed in f32
+        scratch_(d.kernels.hstu_attention_scratch(desc.dtype, desc.head_dim_qk, desc.head_dim_v)),
         floats_of_worker_(static_cast<int64_t>(scratch_.task + kTilesOfTask * scratch_.tile)) {}
 
   jd_status prepare(jd_error *error) {
@@ -95,7 +118,7 @@ class HstuAttention final : public Plan {
     const auto &a = *static_cast<const jdb_hstu_attention_args *>(args);
     Sequence *sequences = memory.part<Sequence>(sequences_at_);
     const int32_t *targets = static_cast<const int32_t *>(a.num_targets.data);
-    int64_t tiles = 0, pairs = 0;
+    int64_t pairs = 0;
     const bool paged = a.key_pages.dtype != 0;
     for (int64_t b = 0; b < a.batch; ++b) {
       const jdb_tensor &of_queries = a.q_offsets.dtype ? a.q_offsets : a.offsets;
@@ -110,37 +133,77 @@ class HstuAttention final : public Plan {
         rows = integer_at(a.offsets, b + 1) - first;
       }
       sequences[b] = {first, first_query, static_cast<int32_t>(rows), static_cast<int32_t>(queries),
-                      targets && queries > 0 ? targets[b] : 0, static_cast<int32_t>(b)};
-      tiles += (queries + lanes_ - 1) / lanes_ * desc_.num_heads;
-      pairs += queries * (2 * rows - queries + 1) / 2 * desc_.num_heads;
+                      targets && queries > 0 ? targets[b] : 0, static_cast<int32_t>(b), 0, 0, 0};
+      count_pairs(sequences[b]);
+      pairs += sequences[b].pairs;
     }
     std::sort(sequences, sequences + a.batch, [](const Sequence &x, const Sequence &y) {
       return x.rows != y.rows ? x.rows > y.rows : x.number < y.number;
     });
 
-    const int threads = device.pool.size();
-    const int64_t even = (tiles + threads * kTasksOfThread - 1) / (threads * kTasksOfThread);
-    const int64_t tiles_of_task = threads == 1 ? kTilesOfTask : std::max<int64_t>(1, std::min(kTilesOfTask, even));
-    const int64_t rows_of_task = tiles_of_task * lanes_;
-    int64_t *ends = memory.part<int64_t>(ends_at_);  // tasks of sequences 0..b
-    int64_t tasks = 0;
-    for (int64_t b = 0; b < a.batch; ++b) {
-      tasks += (sequences[b].queries + rows_of_task - 1) / rows_of_task * desc_.num_heads;
-      ends[b] = tasks;
-    }
-    device.pool.run(tasks, pairs * (desc_.head_dim_qk + desc_.head_dim_v), [&](int64_t index, int worker) {
+    int64_t *ends = memory.part<int64_t>(ends_at_);
+    cut(sequences, a.batch, pairs, ends);
+    const int64_t tasks = a.batch > 0 ? ends[a.batch - 1] : 0;
+    device.pool.run(tasks, pairs * desc_.num_heads * (desc_.head_dim_qk + desc_.head_dim_v), [&](int64_t index, int worker) {
       const int64_t b = std::upper_bound(ends, ends + a.batch, index) - ends;
+      const Sequence &x = sequences[b];
       const int64_t from_end = (ends[b] - 1 - index) / desc_.num_heads;  // chunk of rows, the last one first
-      const int64_t first_row = sequences[b].rows - sequences[b].queries + from_end * rows_of_task;
-      run_task(a, sequences[b], index % desc_.num_heads, first_row,
-               std::min<int64_t>(sequences[b].rows, first_row + rows_of_task), worker);
+      const int64_t first_row = x.rows - x.queries + from_end * x.rows_of_task;
+      run_task(a, x, index % desc_.num_heads, first_row, std::min<int64_t>(x.rows, first_row + x.rows_of_task), worker);
     });
     return JD_OK;
   }
 
  private:
-  static AttentionScratch larger(const AttentionScratch &x, const AttentionScratch &y) {
-    return {std::max(x.task, y.task), std::max(x.tile, y.tile), std::max(x.partial, y.partial)};
+  // How many keys rows see: a row of a history those up to itself, but no more than a window holds, a target the history.
+  void count_pairs(Sequence &x) const {
+    const int64_t history = x.rows - x.targets, window = desc_.max_attn_len, first = x.rows - x.queries;
+    int64_t most = history + 1;
+    if (window > 0) most = std::min(most, (desc_.causal ? window : 2 * window) + 1);
+    const int64_t rising = desc_.causal ? std::max<int64_t>(0, std::min(most, int64_t{x.rows}) - first) : 0;  // rows first.. see first + 1..
+    x.most_seen = static_cast<int32_t>(most);
+    x.pairs = rising * (2 * first + rising + 1) / 2 + (x.queries - rising) * most;
+  }
+
+  // Rows of a task for each sequence; the tasks of sequences 0..b go to ends[b].
+  void cut(Sequence *sequences, int64_t batch, int64_t pairs, int64_t *ends) const {
+    const int64_t threads = device.pool.size(), tasks_wanted = threads * kTasksOfThread;
+    const int64_t share = threads == 1 ? INT64_MAX : pairs * desc_.num_heads / tasks_wanted;  // pairs of a task
+    int64_t tasks = 0;
+    for (int64_t b = 0; b < batch; ++b) {
+      const int64_t tiles = share / (std::max<int64_t>(1, sequences[b].most_seen) * lanes_);
+      sequences[b].rows_of_task = static_cast<int32_t>(std::clamp<int64_t>(tiles, 1, kTilesOfTask) * lanes_);
+      tasks += tasks_of(sequences[b]);
+      ends[b] = tasks;
+    }
+    if (threads == 1 || tasks >= 2 * threads) return;
+    int32_t best = lanes_;
+    int64_t least = INT64_MAX;
+    for (int32_t rows = lanes_; rows > 0; rows -= device.kernels.attention_vector) {
+      const int64_t end = end_of(sequences, batch, rows);
+      if (end < least) least = end, best = rows;
+    }
+    tasks = 0;
+    for (int64_t b = 0; b < batch; ++b) {
+      if (best < lanes_) sequences[b].rows_of_task = best;
+      tasks += tasks_of(sequences[b]);
+      ends[b] = tasks;
+    }
+  }
+
+  int64_t tasks_of(const Sequence &x) const { return (x.queries + x.rows_of_task - 1) / x.rows_of_task * desc_.num_heads; }
+
+  // When all tasks of so many rows should be done, in pairs: an even share of the work, and the largest task at the end.
+  int64_t end_of(const Sequence *sequences, int64_t batch, int32_t rows) const {
+    const int64_t threads = device.pool.size();
+    int64_t work = 0, largest = 0;
+    for (int64_t b = 0; b < batch; ++b) {
+      const Sequence &x = sequences[b];
+      const int64_t chunks = (x.queries + rows - 1) / rows;
+      work += (x.pairs + chunks * kPackingRows * x.most_seen) * desc_.num_heads;
+      largest = std::max(largest, (rows + kPackingRows) * x.most_seen);
+    }
+    return work / threads + largest - largest / threads;
   }
 
   // The rows of a sequence in pages, or -1 where it is refused.

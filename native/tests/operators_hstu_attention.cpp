@@ -310,6 +310,41 @@ TEST_P(HstuAttention, time_differences_of_every_size) {
   compare(rig, c, {}, "powers of two");
 }
 
+// Times close together, far apart, in and out of order, equal, and at the ends of what 64 bits hold: many buckets in one block of
+// keys, one, and everything between. The buckets themselves are compared with float64 above.
+TEST_P(HstuAttention, time_bias_for_every_spread_of_times) {
+  Rig rig(GetParam());
+  for (const int32_t dtype : {JD_F32, JD_BF16}) {
+    for (int kind = 0; kind < 7; ++kind) {
+      for (const int64_t buckets : {1, 20, 148}) {
+        if (!rig.fast() && (kind % 2 == 0) == (dtype == JD_BF16)) continue;
+        Random random(kind);
+        HstuAttentionCase c = make(random, dtype, 32, 2, {rig.scaled(300, 90), 7}, {20, 0});
+        c.mask.causal = kind != 3;
+        c.bias_per_head = true;
+        c.time_bias = random.values(2 * buckets, JD_F32, 2);
+        int64_t now = kind == 5 ? INT64_MIN : 1'700'000'000;
+        for (int64_t i = 0; i < c.offsets.back(); ++i) {
+          switch (kind) {
+            case 0: now += 1; break;                                                         // a second each
+            case 1: now += static_cast<int64_t>(std::exp(random.uniform(0, 14))); break;     // seconds to weeks
+            case 2: break;                                                                   // all at once
+            case 3: now = random.integer(0, int64_t{1} << 40); break;                        // in no order
+            case 4: now += i % 40 == 39 ? 86400 * 365 : i % 3; break;                        // sessions years apart
+            case 5: now = i % 2 ? INT64_MIN + i * 8192 : (int64_t{1} << 62) - i * 1024; break;  // differences past 2^62, exact in float64
+            default: now -= static_cast<int64_t>(std::exp(random.uniform(0, 6))); break;     // backwards
+          }
+          c.timestamps.push_back(now);
+        }
+        Variant s;
+        s.dtype = dtype;
+        compare(rig, c, s, std::string(jd_dtype_name(dtype)) + ", times of kind " + std::to_string(kind) + ", " +
+                               std::to_string(buckets) + " buckets");
+      }
+    }
+  }
+}
+
 // Keys and values from a cache: the bits of the last rows are those of the whole sequence's run.
 TEST_P(HstuAttention, last_rows_alone_have_the_same_bits) {
   Rig rig(GetParam());
@@ -463,6 +498,25 @@ TEST_P(HstuAttention, thread_count_changes_no_bit) {
     const std::vector<uint32_t> expected = one.bits(run(one, valid, s));
     EXPECT_EQ(two.bits(run(two, valid, s)), expected);
     EXPECT_EQ(seven.bits(run(seven, valid, s)), expected);
+  }
+}
+
+// Tasks of one and two vectors of rows.
+TEST_P(HstuAttention, small_batches_on_many_threads_have_the_same_bits) {
+  Rig one(GetParam(), 1);
+  for (const int threads : {3, 16, 61}) {
+    Rig many(GetParam(), threads);
+    for (const int32_t dtype : {JD_F32, JD_BF16}) {
+      for (const int64_t asked : {1, 20, 70, 130}) {
+        Random random(asked);
+        Variant s;
+        s.dtype = dtype;
+        HstuAttentionCase c = make(random, dtype, 64, 1, {one.scaled(1030, 140), 131}, {9, 60});
+        c.mask.max_attn_len = asked == 70 ? 50 : 0;
+        const HstuAttentionCase part = last_rows(c, {asked, 1});
+        EXPECT_EQ(many.bits(run(many, part, s)), one.bits(run(one, part, s))) << threads << " threads, " << asked << " rows";
+      }
+    }
   }
 }
 

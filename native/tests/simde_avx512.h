@@ -123,9 +123,25 @@ inline void jindou_mm512_mask_storeu_ps(void *p, __mmask16 mask, __m512 x) {
   }
 }
 
+// VRCP14PS: within 2^-14; here the bits after that are cut off, so that a kernel that needs more is found out.
+inline __m512 jindou_mm512_rcp14_ps(__m512 x) {
+  float each[16];
+  _mm512_storeu_ps(each, x);
+  for (float &value : each) {
+    value = 1.0f / value;
+    uint32_t bits;
+    memcpy(&bits, &value, sizeof bits);
+    if ((bits & 0x7f800000) != 0x7f800000) bits &= 0xfffffe00;  // 14 digits of the fraction
+    memcpy(&value, &bits, sizeof bits);
+  }
+  return _mm512_loadu_ps(each);
+}
+
 }  // namespace
 
 #define __m512bh simde__m512bh
+#undef _mm512_rcp14_ps
+#define _mm512_rcp14_ps jindou_mm512_rcp14_ps
 #undef _mm512_cvtepu16_epi32
 #define _mm512_cvtepu16_epi32 jindou_mm512_cvtepu16_epi32
 #undef _mm512_cvtepu8_epi32

@@ -5,7 +5,7 @@ namespace jindou::cpu {
 namespace JINDOU_ISA_NAMESPACE {
 
 extern const TargetAttentionKernels kTargetAttentionKernels;
-const TargetAttentionKernels kTargetAttentionKernels = {Isa::kVectors * Isa::kWidth,
+const TargetAttentionKernels kTargetAttentionKernels = {Isa::kVectors * Isa::kWidth, Isa::kWidth,
                                                       Attention<TargetAttention, TargetAttentionTask>::scratch,
                                                       Attention<TargetAttention, TargetAttentionTask>::run};
 

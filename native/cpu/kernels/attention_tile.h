@@ -85,13 +85,17 @@ struct AttentionTile {
     if constexpr (kDtype == JD_F8_E4M3) return Isa::load_e4m3(reinterpret_cast<const uint8_t *>(row) + at);
   }
 
-  // Calls function(Dtype<dtype>()): loops over elements are compiled for each dtype.
+  // Calls function(Dtype<dtype>()): loops over elements are compiled for each dtype. Pairs are made of bf16 and codes.
   template <class Function>
   JD_SIMD void with_dtype(int32_t dtype, const Function &function) {
     switch (dtype) {
-      case JD_F32: return function(Dtype<JD_F32>());
-      case JD_F16: return function(Dtype<JD_F16>());
       case JD_BF16: return function(Dtype<JD_BF16>());
+      case JD_F32:
+        if constexpr (!kPairs) return function(Dtype<JD_F32>());
+        return;
+      case JD_F16:
+        if constexpr (!kPairs) return function(Dtype<JD_F16>());
+        return;
       case JD_I8: return function(Dtype<JD_I8>());
       default: return function(Dtype<JD_F8_E4M3>());
     }
@@ -150,6 +154,9 @@ struct AttentionTile {
     }
   }
 
+  // Codes have few enough bits for bf16 pairs to hold them exactly. There they are not multiplied by their scales: those meet
+  // the scores (`factors` of scores<>) and the weights.
+
   // Keys of a block, rows up to the next multiple of kRows set to zero.
   void pack_keys(const HeadRows &rows, int64_t first, int count, float *k) const {
     const int64_t bytes = rows.stride * element_bytes(rows.dtype);
@@ -171,21 +178,28 @@ struct AttentionTile {
 
   template <class ScaleOf>
   void pack_key_rows(const char *row, int64_t row_bytes, int32_t dtype, int count, const ScaleOf &scale_of_row, float *k) const {
-    if constexpr (kPairs) {
-      for (int j = 0; j < count; ++j, row += row_bytes) {
-        for (int at = 0; at < steps; at += kWidth) Isa::store(k + j * steps + at, load<JD_F32>(row, at));
-      }
-    } else {
-      with_dtype(dtype, [&](auto of) {
-        constexpr int32_t kDtype = decltype(of)::value;
-        for (int j = 0; j < count; ++j, row += row_bytes) {
-          const F scale = Isa::set(is_code(kDtype) ? scale_of_row(j) : 1.0f);
-          for (int at = 0; at < steps; at += kWidth) {
-            const F x = load<kDtype>(row, at);
-            Isa::store(k + j * steps + at, is_code(kDtype) ? Isa::mul(x, scale) : x);
-          }
+    with_dtype(dtype, [&](auto of) {
+      constexpr int32_t kDtype = decltype(of)::value;
+      for (int j = 0; j < count; ++j, row += row_bytes, k += steps) {
+        const F scale = Isa::set(is_code(kDtype) && !kPairs ? scale_of_row(j) : 1.0f);
+        for (int chunk = 0; chunk < dim_qk; chunk += kLeastDim) {
+          float *to = k + (kPairs ? chunk / 2 : chunk);
+#pragma GCC unroll 8
+          for (int i = 0; i < kLeastDim; i += kPairs ? 2 * kWidth : kWidth) Isa::store(to + (kPairs ? i / 2 : i), key<kDtype>(row, chunk + i, scale));
         }
-      });
+      }
+    });
+  }
+
+  // A vector of a packed key.
+  template <int32_t kDtype>
+  JD_SIMD F key(const char *row, int at, F scale) {
+    if constexpr (kPairs && is_code(kDtype)) {
+      return Isa::bf16_sequence(load<kDtype>(row, at), load<kDtype>(row, at + kWidth));
+    } else if constexpr (kPairs) {
+      return load<JD_F32>(row, at / 2);
+    } else {
+      return is_code(kDtype) ? Isa::mul(load<kDtype>(row, at), scale) : load<kDtype>(row, at);
     }
   }
 
@@ -213,31 +227,35 @@ struct AttentionTile {
   template <class ScaleOf>
   void pack_value_rows(const char *row, int64_t row_bytes, int32_t dtype, int count, const ScaleOf &scale_of_row, float *v,
                        int first) const {
-    if constexpr (kPairs) {
-      for (int j = 0; j < count; j += 2, row += 2 * row_bytes) {
-        const uint16_t *even = reinterpret_cast<const uint16_t *>(row);
-        const uint16_t *odd = j + 1 < count ? reinterpret_cast<const uint16_t *>(row + row_bytes) : nullptr;
-        for (int d = 0; d < dim_v; d += kWidth) {
-          store_columns(v, d, (first + j) / 2, Isa::interleave_bf16(even + d, odd ? odd + d : nullptr));
-        }
-      }
-    } else {
-      with_dtype(dtype, [&](auto of) {
-        constexpr int32_t kDtype = decltype(of)::value;
-        for (int j = 0; j < count; ++j, row += row_bytes) {
-          const F scale = Isa::set(is_code(kDtype) ? scale_of_row(j) : 1.0f);
-          for (int d = 0; d < dim_v; d += kWidth) {
-            const F x = load<kDtype>(row, d);
-            store_columns(v, d, first + j, is_code(kDtype) ? Isa::mul(x, scale) : x);
+    constexpr int kAtOnce = kPairs ? 2 : 1;
+    v += first / kAtOnce * kRows;
+    with_dtype(dtype, [&](auto of) {
+      constexpr int32_t kDtype = decltype(of)::value;
+      for (int j = 0; j < count; j += kAtOnce, row += kAtOnce * row_bytes, v += kRows) {
+        const F scale = Isa::set(is_code(kDtype) && !kPairs ? scale_of_row(j) : 1.0f);
+        const char *odd = j + 1 < count ? row + row_bytes : nullptr;
+        for (int chunk = 0; chunk < dim_v; chunk += kLeastDim) {
+          float *to = v + chunk * kValueRows;
+#pragma GCC unroll 8
+          for (int i = 0; i < kLeastDim; i += kWidth) {
+            Isa::store_groups(to + i / kRows * kRows * kValueRows + i % kRows, kValueRows * kRows, value<kDtype>(row, odd, chunk + i, scale));
           }
         }
-      });
-    }
+      }
+    });
   }
 
-  // Values d..d+kWidth-1 of row j.
-  JD_SIMD void store_columns(float *v, int d, int j, F x) {
-    Isa::store_groups(v + (d / kRows * kValueRows + j) * kRows + d % kRows, kValueRows * kRows, x);
+  // kWidth columns of a packed value, or of two; `odd` may be null: zeros.
+  template <int32_t kDtype>
+  JD_SIMD F value(const char *row, const char *odd, int at, F scale) {
+    if constexpr (kPairs && is_code(kDtype)) {
+      return Isa::bf16_pairs(load<kDtype>(row, at), odd ? load<kDtype>(odd, at) : Isa::zero());
+    } else if constexpr (kPairs) {
+      return Isa::interleave_bf16(reinterpret_cast<const uint16_t *>(row) + at,
+                                  odd ? reinterpret_cast<const uint16_t *>(odd) + at : nullptr);
+    } else {
+      return is_code(kDtype) ? Isa::mul(load<kDtype>(row, at), scale) : load<kDtype>(row, at);
+    }
   }
 
   static constexpr bool is_code(int32_t dtype) { return dtype == JD_I8 || dtype == JD_F8_E4M3; }
@@ -258,42 +276,78 @@ struct AttentionTile {
     for (int line = 0; line < bytes; line += 64) __builtin_prefetch(row + line, 0, 2);
   }
 
-  // Rows of keys and values to fetch into the cache while scores are computed: `count` of each.
-  struct Ahead {
-    const char *key, *value;            // the first ones
-    int64_t key_stride, value_stride;   // bytes
-    int key_bytes, value_bytes;         // of a row
-    int count;
-  };
-  Ahead ahead(const char *key, int64_t key_stride, const char *value, int64_t value_stride, int32_t dtype, int count) const {
-    return {key, value, key_stride, value_stride, dim_qk * element_bytes(dtype), dim_v * element_bytes(dtype), count};
-  }
-  Ahead ahead(const HeadRows &keys, const HeadRows &values, int64_t first, int64_t end) const {
-    if (first >= end) return {};
-    const int bytes = element_bytes(keys.dtype);
-    return ahead(address(keys, first), keys.stride * bytes, address(values, first), values.stride * bytes, keys.dtype,
-                 static_cast<int>(end - first));
-  }
-  // ... those of them that lie in the first one's page.
-  Ahead ahead(const PagedRows &keys, const PagedRows &values, int64_t first, int64_t end) const {
-    if (first >= end) return {};
-    const int64_t page_end = (first | (keys.page_size - 1)) + 1;
-    return ahead(address(keys, first), keys.row_bytes, address(values, first), values.row_bytes, keys.dtype,
-                 static_cast<int>((end < page_end ? end : page_end) - first));
+  // to[j] = factor * the scale of row first + j.
+  static void scale_factors(const PagedRows &rows, int64_t first, int count, float factor, float *to) {
+    for (int j = 0; j < count; ++j) to[j] = factor * (rows.scales ? scale_of(rows, first + j) : 1.0f);
   }
 
-  // s[j][i] = factor * k_j . q_i for j in begin..end-1, N vectors of lanes; begin is a multiple of kRows, and s has room up to
-  // the next multiple after end. The factor is used for bf16 pairs only: f32 queries carry it already.
+  // Rows of keys and values, `count` from row `first` on of a block, to fetch into the cache while scores are computed. Row i of
+  // the block is row i % 2^shift of piece i / 2^shift: a page, or the whole block.
+  struct Ahead {
+    static constexpr int kPieces = 4;  // pages of 16 rows
+    const char *keys[kPieces], *values[kPieces];
+    int64_t key_stride, value_stride;  // bytes
+    int key_bytes, value_bytes;        // of a row
+    int shift;
+    int first, count;
+  };
+  static_assert(kKeyBlock <= 16 * Ahead::kPieces, "pages of a block");
+
+  // The block of `size` rows from row `at` on.
+  Ahead ahead(const HeadRows &keys, const HeadRows &values, int64_t at, int size) const {
+    Ahead block = {};
+    block.shift = 6;
+    if (size <= 0) return block;
+    block.keys[0] = address(keys, at);
+    block.values[0] = address(values, at);
+    block.key_stride = keys.stride * element_bytes(keys.dtype);
+    block.value_stride = values.stride * element_bytes(values.dtype);
+    block.key_bytes = dim_qk * element_bytes(keys.dtype);
+    block.value_bytes = dim_v * element_bytes(values.dtype);
+    return block;
+  }
+  static_assert(kKeyBlock == 1 << 6, "one piece");
+  Ahead ahead(const PagedRows &keys, const PagedRows &values, int64_t at, int size) const {
+    Ahead block = {};
+    block.shift = keys.shift < 6 ? keys.shift : 6;
+    for (int i = 0; i < size; i += 1 << block.shift) {
+      block.keys[i >> block.shift] = address(keys, at + i);
+      block.values[i >> block.shift] = address(values, at + i);
+    }
+    block.key_stride = keys.row_bytes;
+    block.value_stride = values.row_bytes;
+    block.key_bytes = dim_qk * element_bytes(keys.dtype);
+    block.value_bytes = dim_v * element_bytes(values.dtype);
+    return block;
+  }
+  // Gives each tile of a task a share of the block's `size` rows.
+  static void share(Ahead &block, int size, int tile, int tiles) {
+    block.first = size * tile / tiles;
+    block.count = size * (tile + 1) / tiles - block.first;
+  }
+
+  // What scores are multiplied by, one number or one for each key.
+  struct OneFactor {
+    float x;
+    F of(int) const { return Isa::set(x); }
+  };
+  struct KeyFactors {
+    const float *x;
+    F of(int j) const { return Isa::set(x[j]); }
+  };
+
+  // s[j][i] = factor of j * k_j . q_i for j in begin..end-1, N vectors of lanes; begin is a multiple of kRows, and s and factors
+  // have room up to the next multiple after end. Factors are used for bf16 pairs only: f32 queries and keys carry them already.
   // kMaximum: top[i] = the larger of top[i] and all s[j][i].
-  template <int N, bool kMaximum>
-  static __attribute__((noinline)) void scores(const float *q, const float *k, int steps, int begin, int end, float factor,
-                                               float *s, float *top, const Ahead &ahead) {
-    int fetched = 0;
-    for (int j = begin; j < end; j += kRows) {
-      if (fetched < ahead.count) {
-        prefetch_row(ahead.key + fetched * ahead.key_stride, ahead.key_bytes);
-        prefetch_row(ahead.value + fetched * ahead.value_stride, ahead.value_bytes);
-        ++fetched;
+  template <int N, bool kMaximum, class Factor>
+  static __attribute__((noinline)) void scores(const float *q, const float *k, int steps, int begin, int end,
+                                               const Factor &factor, float *s, float *top, const Ahead &ahead) {
+    const int each = (ahead.count + kKeyBlock / kRows - 1) / (kKeyBlock / kRows), last = ahead.first + ahead.count;
+    for (int j = begin, fetched = ahead.first; j < end; j += kRows) {
+      for (const int due = fetched + each < last ? fetched + each : last; fetched < due; ++fetched) {
+        const int piece = fetched >> ahead.shift, within = fetched & ((1 << ahead.shift) - 1);
+        prefetch_row(ahead.keys[piece] + within * ahead.key_stride, ahead.key_bytes);
+        prefetch_row(ahead.values[piece] + within * ahead.value_stride, ahead.value_bytes);
       }
       const float *rows = k + j * steps;
       F sum[kRows][N];
@@ -318,7 +372,7 @@ struct AttentionTile {
 #pragma GCC unroll 8
         for (int r = 0; r < kRows; ++r) {
 #pragma GCC unroll 4
-          for (int n = 0; n < N; ++n) sum[r][n] = Isa::mul(sum[r][n], Isa::set(factor));
+          for (int n = 0; n < N; ++n) sum[r][n] = Isa::mul(sum[r][n], factor.of(j + r));
         }
       }
 #pragma GCC unroll 8

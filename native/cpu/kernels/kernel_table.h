@@ -87,6 +87,7 @@ struct HstuTile {
   int32_t begin, end;                  // keys that some row sees
   int32_t empty_begin, empty_end;      // keys between them that no row sees
   int32_t full_begin[2], full_end[2];  // keys that every row sees: two ranges
+  bool own;                            // some row sees its own key besides
 };
 
 // What is added to the scores of hstu_attention: by position, `position[j - i]`, and by time, `time[bucket]`; either may
@@ -358,7 +359,8 @@ struct AttentionScratch {
 
 // -- the tables, one a family of operators: each is a translation unit of its own (isa/<family>.cpp) -------------------------
 struct TargetAttentionKernels {
-  int attention_lanes;  // query rows of a tile
+  int attention_lanes;   // query rows of a tile
+  int attention_vector;  // ... and of one vector of it: the fewest rows worth a task
   AttentionScratch (*target_attention_scratch)(int32_t dtype, int32_t dim_qk, int32_t dim_v);
   void (*target_attention)(const TargetAttentionTask &);
 };

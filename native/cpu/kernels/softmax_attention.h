@@ -132,6 +132,7 @@ struct SoftmaxAttention {
     }
     for (int first = begin / kKeyBlock * kKeyBlock; first < end; first += kKeyBlock) {
       const int last = smaller(first + kKeyBlock, end), next = smaller(end - last, kKeyBlock);
+      auto ahead = shape.ahead(t.keys, t.values, last, next);  // the next block, so that packing finds it in the cache
       bool packed = false;
       for (int tile = 0; tile < tiles; ++tile) {
         const SoftmaxTile &seen = t.tiles[tile];
@@ -142,8 +143,7 @@ struct SoftmaxAttention {
           shape.pack_values(t.values, first, last - first, v);
           packed = true;
         }
-        // Each tile fetches its share of the next block, so that packing finds it in the cache.
-        const auto ahead = shape.ahead(t.keys, t.values, last + next * tile / tiles, last + next * (tile + 1) / tiles);
+        Tile::share(ahead, next, tile, tiles);
         switch (vectors(tile)) {
           case 1: attend_block<1>(tile, first, from, to, state_of(tile), ahead); break;
           case 2: attend_block<2>(tile, first, from, to, state_of(tile), ahead); break;
@@ -173,10 +173,10 @@ struct SoftmaxAttention {
     float top[N * kWidth], older[N * kWidth];
     for (int n = 0; n < N * kWidth; n += kWidth) Isa::store(top + n, Isa::load(state.m + n));
     if (full && !biased && t.softcap == 0) {
-      Tile::template scores<N, true>(queries(tile), k, shape.steps, begin, end, factor, s, top, ahead);
+      Tile::template scores<N, true>(queries(tile), k, shape.steps, begin, end, typename Tile::OneFactor{factor}, s, top, ahead);
       Softmax::template weigh<N, false>(s, begin, end, state, top, older);
     } else {
-      Tile::template scores<N, false>(queries(tile), k, shape.steps, begin, end, factor, s, nullptr, ahead);
+      Tile::template scores<N, false>(queries(tile), k, shape.steps, begin, end, typename Tile::OneFactor{factor}, s, nullptr, ahead);
       if (t.softcap > 0) cap(N, begin, end);
       if (t.bias.slopes) add_alibi(N, tile, first, begin, end);
       if (t.bias.table) add_t5(N, tile, first, begin, end);

@@ -138,8 +138,11 @@ struct TargetAttention {
       const int count = end - first < kKeyBlock ? static_cast<int>(end - first) : kKeyBlock;
       shape.pack_keys(keys, first, count, k);
       shape.pack_values(values, first, count, v);
+      const int64_t left = t.num_keys - first - count;
+      const int next = left < kKeyBlock ? static_cast<int>(left) : kKeyBlock;
+      auto ahead = shape.ahead(keys, values, first + count, next);  // so that packing finds them in the cache
       for (int tile = 0; tile < tiles; ++tile) {
-        const auto ahead = share(keys, values, first + count, tile);
+        Tile::share(ahead, next, tile, tiles);
         switch (vectors(tile)) {
           case 1: attend_block<1>(queries(tile), count, state_of(tile), ahead); break;
           case 2: attend_block<2>(queries(tile), count, state_of(tile), ahead); break;
@@ -150,24 +153,16 @@ struct TargetAttention {
   }
   static_assert(Isa::kVectors == 3, "the cases of attend_segment");
 
-  // Each tile fetches its share of the next block of keys and values, so that packing finds them in the cache.
-  template <class Rows>
-  typename Tile::Ahead share(const Rows &keys, const Rows &values, int64_t first, int tile) const {
-    const int64_t left = t.num_keys - first;
-    const int count = left < kKeyBlock ? static_cast<int>(left) : kKeyBlock;
-    return shape.ahead(keys, values, first + count * tile / tiles, first + count * (tile + 1) / tiles);
-  }
-
   template <int N>
   void attend_block(const float *q, int count, const State &state, const typename Tile::Ahead &ahead) const {
     if (is_silu) {
-      Tile::template scores<N, false>(q, k, shape.steps, 0, count, query_scale, s, nullptr, ahead);
+      Tile::template scores<N, false>(q, k, shape.steps, 0, count, typename Tile::OneFactor{query_scale}, s, nullptr, ahead);
       silu_block<N>(count);
       return Tile::template weigh<N, false>(s, v, t.dim_v, 0, kPairs ? (count + 1) / 2 : count, nullptr, state.o);
     }
     float top[N * kWidth], factor[N * kWidth];
     for (int n = 0; n < N; ++n) Isa::store(top + n * kWidth, Isa::load(state.m + n * kWidth));
-    Tile::template scores<N, true>(q, k, shape.steps, 0, count, query_scale, s, top, ahead);
+    Tile::template scores<N, true>(q, k, shape.steps, 0, count, typename Tile::OneFactor{query_scale}, s, top, ahead);
     Softmax::template weigh<N, false>(s, 0, count, state, top, factor);
     Tile::template weigh<N, true>(s, v, t.dim_v, 0, kPairs ? (count + 1) / 2 : count, factor, state.o);
   }

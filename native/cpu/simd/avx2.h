@@ -38,6 +38,8 @@ struct Avx2 {
   JD_SIMD F mul(F a, F b) { return _mm256_mul_ps(a, b); }
   JD_SIMD F div(F a, F b) { return _mm256_div_ps(a, b); }
   JD_SIMD F fma(F a, F b, F c) { return _mm256_fmadd_ps(a, b, c); }  // a * b + c
+  JD_SIMD F fnma(F a, F b, F c) { return _mm256_fnmadd_ps(a, b, c); }  // c - a * b
+  JD_SIMD F rough_reciprocal(F x) { return _mm256_rcp_ps(x); }        // relative error below 2^-11
   JD_SIMD F max(F a, F b) { return _mm256_max_ps(a, b); }            // b where either is NaN
   JD_SIMD F min(F a, F b) { return _mm256_min_ps(a, b); }
   // p times two to the integer in the low bits of t.
@@ -79,6 +81,29 @@ struct Avx2 {
     const W low = _mm256_shuffle_epi8(table, _mm256_and_si256(x, four));
     const W high = _mm256_shuffle_epi8(table, _mm256_and_si256(_mm256_srli_epi64(x, 4), four));
     return _mm256_sad_epu8(_mm256_add_epi8(low, high), _mm256_setzero_si256());
+  }
+
+  JD_SIMD F select(M m, F yes, F no) { return _mm256_blendv_ps(no, yes, m); }
+
+  // Integers of 64 bits, one a lane: times, and how far they lie apart (unsigned).
+  struct Times {
+    __m256i low, high;
+  };
+  JD_SIMD Times load_times(const int64_t *p) {
+    return {_mm256_loadu_si256(reinterpret_cast<const __m256i *>(p)), _mm256_loadu_si256(reinterpret_cast<const __m256i *>(p + 4))};
+  }
+  JD_SIMD Times distance(Times t, int64_t key) {
+    const __m256i keys = _mm256_set1_epi64x(key);
+    return {difference(t.low, keys), difference(t.high, keys)};
+  }
+  JD_SIMD M at_least(Times t, uint64_t least) {
+    // Compared as signed numbers, both shifted by 2^63.
+    const __m256i sign = _mm256_set1_epi64x(INT64_MIN), bound = _mm256_xor_si256(_mm256_set1_epi64x(static_cast<int64_t>(least)), sign);
+    const __m256i low = _mm256_cmpgt_epi64(bound, _mm256_xor_si256(t.low, sign));
+    const __m256i high = _mm256_cmpgt_epi64(bound, _mm256_xor_si256(t.high, sign));
+    const __m256 below = _mm256_shuffle_ps(_mm256_castsi256_ps(low), _mm256_castsi256_ps(high), 0x88);
+    const __m256i in_order = _mm256_permute4x64_epi64(_mm256_castps_si256(below), 0xd8);
+    return _mm256_castsi256_ps(_mm256_xor_si256(in_order, _mm256_set1_epi32(-1)));
   }
 
   JD_SIMD float sum(F x) {
@@ -153,6 +178,10 @@ struct Avx2 {
   }
 
  private:
+  JD_SIMD __m256i difference(__m256i a, __m256i b) {
+    const __m256i negative = _mm256_cmpgt_epi64(b, a);
+    return _mm256_sub_epi64(_mm256_xor_si256(_mm256_sub_epi64(a, b), negative), negative);
+  }
   JD_SIMD __m256i first(int n) {
     return _mm256_cmpgt_epi32(_mm256_set1_epi32(n), _mm256_setr_epi32(0, 1, 2, 3, 4, 5, 6, 7));
   }

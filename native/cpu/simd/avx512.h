@@ -43,6 +43,8 @@ struct Avx512 {
   JD_SIMD F mul(F a, F b) { return _mm512_mul_ps(a, b); }
   JD_SIMD F div(F a, F b) { return _mm512_div_ps(a, b); }
   JD_SIMD F fma(F a, F b, F c) { return _mm512_fmadd_ps(a, b, c); }
+  JD_SIMD F fnma(F a, F b, F c) { return _mm512_fnmadd_ps(a, b, c); }
+  JD_SIMD F rough_reciprocal(F x) { return _mm512_rcp14_ps(x); }
   JD_SIMD F max(F a, F b) { return _mm512_max_ps(a, b); }
   JD_SIMD F min(F a, F b) { return _mm512_min_ps(a, b); }
   JD_SIMD F scale(F p, F t) {
@@ -74,6 +76,24 @@ struct Avx512 {
     const W low = _mm512_shuffle_epi8(table, _mm512_and_si512(x, four));
     const W high = _mm512_shuffle_epi8(table, _mm512_and_si512(_mm512_srli_epi64(x, 4), four));
     return _mm512_sad_epu8(_mm512_add_epi8(low, high), _mm512_setzero_si512());
+  }
+
+  JD_SIMD F select(M m, F yes, F no) { return _mm512_mask_blend_ps(m, no, yes); }
+
+  // Integers of 64 bits, one a lane: times, and how far they lie apart (unsigned).
+  struct Times {
+    __m512i low, high;
+  };
+  JD_SIMD Times load_times(const int64_t *p) { return {_mm512_loadu_si512(p), _mm512_loadu_si512(p + 8)}; }
+  JD_SIMD Times distance(Times t, int64_t key) {
+    const __m512i keys = _mm512_set1_epi64(key);
+    return {_mm512_sub_epi64(_mm512_max_epi64(t.low, keys), _mm512_min_epi64(t.low, keys)),
+            _mm512_sub_epi64(_mm512_max_epi64(t.high, keys), _mm512_min_epi64(t.high, keys))};
+  }
+  JD_SIMD M at_least(Times t, uint64_t least) {
+    const __m512i bound = _mm512_set1_epi64(static_cast<int64_t>(least));
+    const unsigned low = _mm512_cmpge_epu64_mask(t.low, bound), high = _mm512_cmpge_epu64_mask(t.high, bound);
+    return static_cast<M>(low | high << 8);
   }
 
   JD_SIMD float sum(F x) {
@@ -196,6 +216,9 @@ struct Avx512Bf16 : Avx512 {
                                            23, 7, 22, 6, 21, 5, 20, 4, 19, 3, 18, 2, 17, 1, 16, 0);
     return _mm512_castsi512_ps(_mm512_permutexvar_epi16(order, halves));
   }
+
+  // Thirty-two elements in order, rounded to bf16: 16 of low, then 16 of high.
+  JD_SIMD F bf16_sequence(F low, F high) { return _mm512_castsi512_ps(as_integer(_mm512_cvtne2ps_pbh(high, low))); }
 
   // (even[i], odd[i]) of sixteen elements; odd may be null: zeros.
   JD_SIMD F interleave_bf16(const uint16_t *even, const uint16_t *odd) {

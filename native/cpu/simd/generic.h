@@ -44,6 +44,8 @@ struct Generic {
   JD_SIMD F mul(F a, F b) { return a * b; }
   JD_SIMD F div(F a, F b) { return a / b; }
   JD_SIMD F fma(F a, F b, F c) { return a * b + c; }
+  JD_SIMD F fnma(F a, F b, F c) { return c - a * b; }
+  JD_SIMD F rough_reciprocal(F x) { return 1.0f / x; }
   JD_SIMD F max(F a, F b) { return a > b ? a : b; }
   JD_SIMD F min(F a, F b) { return a < b ? a : b; }
   JD_SIMD F scale(F p, F t) { return (F)((U)p + ((U)t << 23)); }
@@ -76,6 +78,25 @@ struct Generic {
     x += x >> 8;
     x += x >> 16;
     return (x + (x >> 32)) & 0x7f;
+  }
+
+  JD_SIMD F select(M m, F yes, F no) { return (F)(((U)yes & (U)m) | ((U)no & ~(U)m)); }
+
+  // Integers of 64 bits, one a lane: times, and how far they lie apart (unsigned).
+  struct Times {
+    uint64_t at[4];
+  };
+  JD_SIMD Times load_times(const int64_t *p) {
+    Times t;
+    memcpy(&t, p, sizeof t);
+    return t;
+  }
+  JD_SIMD Times distance(Times t, int64_t key) {
+    for (uint64_t &x : t.at) x = static_cast<int64_t>(x) < key ? static_cast<uint64_t>(key) - x : x - static_cast<uint64_t>(key);
+    return t;
+  }
+  JD_SIMD M at_least(Times t, uint64_t least) {
+    return M{-(t.at[0] >= least), -(t.at[1] >= least), -(t.at[2] >= least), -(t.at[3] >= least)};
   }
 
   JD_SIMD float sum(F x) { return (x[0] + x[2]) + (x[1] + x[3]); }
