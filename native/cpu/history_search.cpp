@@ -168,7 +168,7 @@ class HistorySearch final : public Plan {
 
   SearchTask task(const jdb_history_search_args &a, const User &x, int64_t first, int64_t count, int worker) const {
     const auto rows = [](const jdb_tensor &t, int64_t row) {
-      return HeadRows{static_cast<const char *>(t.data) + row * t.strides[0] * core::element_size(t.dtype), t.strides[0]};
+      return HeadRows{static_cast<const char *>(t.data) + row * t.strides[0] * core::element_size(t.dtype), t.strides[0], t.dtype};
     };
     SearchTask t;
     t.dtype = desc_.dtype;

@@ -9,7 +9,7 @@ namespace {
 
 constexpr int64_t kRowsOfTask = 1024;  // share a transposed panel of the projection
 
-HeadRows rows(const jdb_tensor &t) { return {t.data, t.strides[0]}; }
+HeadRows rows(const jdb_tensor &t) { return {t.data, t.strides[0], t.dtype}; }
 
 }  // namespace
 
