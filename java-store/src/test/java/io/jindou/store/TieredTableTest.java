@@ -182,7 +182,7 @@ class TieredTableTest {
                     Random random = new Random(r);
                     all.add(threads.submit(() -> {
                         try (Stream stream = Stream.create(device)) {
-                            while (ended.get(0) < rounds) {
+                            for (int looked = 0; looked < 20 || ended.get(0) < rounds; looked++) {
                                 int writer = random.nextInt(writers);
                                 long[] keys = random.longs(10, 0, keysEach).map(i -> writer * 1000L + i).toArray();
                                 int least = ended.get(writer);
