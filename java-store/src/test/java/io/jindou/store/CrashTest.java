@@ -81,7 +81,7 @@ class CrashTest {
     private static void checkWhole(Path file) throws IOException {
         try (Safetensors snapshot = Safetensors.open(file)) {
             float[] rows = snapshot.get("rows").toFloats();
-            assertEquals(Victim.KEYS * Victim.DIM, rows.length);
+            assertTrue(rows.length == 0 || rows.length == Victim.KEYS * Victim.DIM, "before the first update, or all keys"); // no half batch
             for (float x : rows) {
                 assertEquals(rows[0], x, "a snapshot of two moments");
             }
