@@ -32,40 +32,49 @@ JD_DEVICE inline float tanh_accurate(float x) {
   return x < 0.0f ? -t : t;
 }
 
-JD_DEVICE inline float capped(float score, const ScoreOptions &o) {
-  return o.softcap == 0.0f ? score : o.softcap * tanh_accurate(score * o.inverse_softcap);
-}
-
-// The bias of one row, as a function of the key.
-struct RowBias {
-  const ScoreOptions &options;
-  const float *data;   // of the row's head; matrices: of the row itself
-  float slope;
-  int32_t position;    // p_i
-
-  JD_DEVICE RowBias(const ScoreOptions &o, int64_t sequence, int32_t head, int32_t row, int32_t position_of_row)
-      : options(o), data(o.data), slope(0.0f), position(position_of_row) {
-    if (o.bias == JD_BIAS_ALIBI) {
-      slope = o.data[head];
-    } else if (o.bias == JD_BIAS_T5) {
-      data += head;
-    } else if (o.bias == JD_BIAS_DENSE) {
-      data += sequence * o.batch_stride + head * o.head_stride + row * o.row_stride;
-    }
-  }
-
-  JD_DEVICE float at(int32_t key) const {
-    switch (options.bias) {
-      case JD_BIAS_ALIBI: {
-        const int32_t distance = key - position;
-        return -slope * static_cast<float>(distance < 0 ? -distance : distance);
-      }
-      case JD_BIAS_T5: return data[options.buckets->bucket(key - position) * options.row_stride];
-      case JD_BIAS_DENSE: return data[key];
-      default: return 0.0f;
-    }
-  }
+// A row of scores: of query `row` of a sequence, at `position` among its keys.
+struct ScoreRow {
+  int64_t sequence;
+  int32_t head, row, position;
 };
+
+// One row's scores of a tile of keys, in place: log2(e) * (cap(scale * score) + bias). This thread holds kCount of them,
+// score(i) -> float &, of the keys key(i). The choices are a branch a row.
+template <int kCount, class Score, class Key>
+JD_DEVICE void apply_options(const ScoreOptions &o, const ScoreRow &at, float scale, const Score &score, const Key &key) {
+  if (o.softcap == 0.0f) {
+#pragma unroll
+    for (int i = 0; i < kCount; ++i) score(i) *= scale;
+  } else {
+    const float factor = scale * o.inverse_softcap;
+#pragma unroll
+    for (int i = 0; i < kCount; ++i) score(i) = o.softcap * tanh_accurate(score(i) * factor);
+  }
+  switch (o.bias) {
+    case JD_BIAS_ALIBI: {
+      const float slope = o.data[at.head];
+#pragma unroll
+      for (int i = 0; i < kCount; ++i)
+        score(i) = prim::fma(-slope, prim::abs(static_cast<float>(key(i) - at.position)), score(i));
+      break;
+    }
+    case JD_BIAS_T5: {
+      const float *table = o.data + at.head;
+#pragma unroll
+      for (int i = 0; i < kCount; ++i) score(i) += table[o.buckets->bucket(key(i) - at.position) * o.row_stride];
+      break;
+    }
+    case JD_BIAS_DENSE: {
+      const float *row = o.data + at.sequence * o.batch_stride + at.head * o.head_stride + at.row * o.row_stride;
+#pragma unroll
+      for (int i = 0; i < kCount; ++i) score(i) += row[key(i)];
+      break;
+    }
+    default: break;
+  }
+#pragma unroll
+  for (int i = 0; i < kCount; ++i) score(i) *= 1.4426950408889634f;
+}
 
 }  // namespace jindou::attention
 

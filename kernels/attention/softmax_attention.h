@@ -181,7 +181,7 @@ struct SoftmaxAttentionKernel {
     return left == TileMask::kFull && !whole ? TileMask::kPartial : left;
   }
 
-  // Scores become log2(e) * (cap(scale * score) + bias). Rows and keys past the end take the last one's bias.
+  // Rows and keys past the end take the last one's bias.
   JD_DEVICE static void apply_options(const Params &p, const SoftmaxItem &item, int32_t key, float scale,
                                       typename Core::Scores &scores) {
     const Place place;
@@ -189,13 +189,13 @@ struct SoftmaxAttentionKernel {
 #pragma unroll
     for (int r = 0; r < Core::Scores::kRows; ++r) {
       const SoftmaxRow row = read_row(p.sequences, item, place.row(r));
-      const RowBias bias(p.options, item.index, row.head, row.query, item.mask.shift + row.query);
-#pragma unroll
-      for (int i = 0; i < Core::Scores::kCount; ++i) {
-        const int32_t column = key + place.key(i);
-        const float score = capped(scores.at(r, i) * scale, p.options) + bias.at(column < last ? column : last);
-        scores.at(r, i) = score * 1.4426950408889634f;
-      }
+      attention::apply_options<Core::Scores::kCount>(
+          p.options, ScoreRow{item.index, row.head, row.query, item.mask.shift + row.query}, scale,
+          [&](int i) -> float & { return scores.at(r, i); },
+          [&](int i) {
+            const int32_t column = key + place.key(i);
+            return column < last ? column : last;
+          });
     }
   }
 
