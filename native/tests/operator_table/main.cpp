@@ -71,6 +71,7 @@ std::string table() {
   add_hstu_attention(probes);
   add_decode_attention(probes);
   add_softmax_attention(probes);
+  add_beam_attention(probes);
   std::vector<std::unique_ptr<testing::Rig>> rigs;
   rigs.push_back(std::make_unique<testing::Rig>("cpu", 1));
   rigs.push_back(std::make_unique<testing::Rig>("simt", 1));

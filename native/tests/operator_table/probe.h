@@ -28,6 +28,7 @@ void add_target_attention(Probes &);
 void add_hstu_attention(Probes &);
 void add_decode_attention(Probes &);
 void add_softmax_attention(Probes &);
+void add_beam_attention(Probes &);
 
 // Makes a plan, and with `args` runs it and waits. `plan_function` and `run_function` are the operator's.
 template <class Desc, class Args>
