@@ -2,7 +2,7 @@
 //
 // Shapes: queries [sum nc, d], keys [sum nk, d], d in elements or 32-bit words; lists [rows, pieces, room].
 //
-// A block of four warps owns 64 candidates against one piece of the history (search_problem.h), 16 a warp, which passes by from the
+// A block of four warps owns 64 candidates (two and 32 where rows are a KiB) against one piece of the history (search_problem.h), 16 a warp, which passes by from the
 // most recent event on in tiles of 32 or 64 through a ring of asynchronous copies. Scores (search_core.h) are compared with the
 // candidates' thresholds in the registers they were summed in; what passes, a few in a hundred at first and in a thousand later, is
 // appended to the candidate's list in scratch memory (L2). Lists are a warp's own: only the ring has barriers of the block.
@@ -33,7 +33,8 @@ struct SearchKernel {
   using Element = typename Core::Element;
   using Params = SearchParams<Element>;
   using Tile = typename Core::Tile;
-  static constexpr int kWarps = kTileCandidates / kWarpCandidates;
+  static constexpr int kCandidates = Core::kCandidates;  // of a tile
+  static constexpr int kWarps = kCandidates / kWarpCandidates;
   static constexpr int kThreads = kWarps * 32;
   static constexpr int kMinBlocks = Core::kMinBlocks;
   static constexpr int kEvents = Core::kEvents, kSlots = Core::kSlots;
@@ -45,7 +46,7 @@ struct SearchKernel {
     int32_t counts[kWarpCandidates];
   };
   struct Shared {
-    alignas(128) char queries[kTileCandidates * Tile::kRowBytes];
+    alignas(128) char queries[kCandidates * Tile::kRowBytes];
     alignas(128) char ring[kSlots][kEvents * Tile::kRowBytes];
     WarpShared warps[kWarps];
     attention::WorkListShared<kThreads> list;
@@ -55,8 +56,8 @@ struct SearchKernel {
   JD_DEVICE static void run(const Params &p, char *shared_memory) {
     Shared &shared = *reinterpret_cast<Shared *>(shared_memory);
     attention::for_each_item(
-        p.problem.batch, shared.list, [&](int64_t b) { return count_items(p.problem, b); },
-        [&](int64_t b, uint32_t index) { search(p, shared, read_item(p.problem, b, index)); });
+        p.problem.batch, shared.list, [&](int64_t b) { return count_items<kCandidates>(p.problem, b); },
+        [&](int64_t b, uint32_t index) { search(p, shared, read_item<kCandidates>(p.problem, b, index)); });
   }
 
  private:
@@ -71,7 +72,7 @@ struct SearchKernel {
 
     // Queries, then tiles from the end of the piece on: the i-th ends where the one before began.
     const Element *queries = p.queries + item.first_row * p.query_row;
-    Tile::template copy<kThreads>(shared.queries, kTileCandidates, item.rows, p.dim, [&](int r) { return queries + r * p.query_row; },
+    Tile::template copy<kThreads>(shared.queries, kCandidates, item.rows, p.dim, [&](int r) { return queries + r * p.query_row; },
                                   thread);
     const int32_t tiles = (item.end - item.begin + kEvents - 1) / kEvents;
     int32_t started = 0;

@@ -17,6 +17,7 @@
 namespace jindou::search {
 
 constexpr int kWarpCandidates = 16;
+constexpr int kTileCandidates = 64;  // at most
 constexpr int kGroupEvents = 32;
 
 // Rows of 16-byte chunks, permuted so that 8 neighbouring rows at one chunk fall on all banks. Rows are 128 bytes and more.
@@ -47,6 +48,7 @@ struct SearchMmaCore {
   using Tile = SearchTile<T, kDim>;
   static constexpr int kEvents = kDim == 64 ? 64 : 32;  // of a tile
   static constexpr int kSlots = 3;
+  static constexpr int kCandidates = kTileCandidates;
   static constexpr int kMinBlocks = kDim == 64 ? 4 : kDim == 128 ? 3 : 2;
   static constexpr bool kInRegisters = kDim <= 128;
 
@@ -103,6 +105,7 @@ struct SearchFmaCore {
   using Tile = SearchTile<float, kDim>;
   static constexpr int kEvents = 32;
   static constexpr int kSlots = kDim == 256 ? 2 : 3;
+  static constexpr int kCandidates = kDim == 256 ? kTileCandidates / 2 : kTileCandidates;  // 99 KiB of shared memory is what some have
   static constexpr int kMinBlocks = kDim == 64 ? 3 : kDim == 128 ? 2 : 1;
 
   struct Rows {
@@ -173,6 +176,7 @@ struct SearchWordCore {
   using Tile = WordTile<kMaxWords>;
   static constexpr int kEvents = 64;
   static constexpr int kSlots = 3;
+  static constexpr int kCandidates = kTileCandidates;
   static constexpr int kMinBlocks = 3;
 
   struct Rows {

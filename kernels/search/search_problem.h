@@ -11,8 +11,6 @@
 
 namespace jindou::search {
 
-constexpr int kTileCandidates = 64;
-
 struct SearchProblem {
   attention::Offsets candidate_offsets, history_offsets;
   int64_t batch;
@@ -64,28 +62,30 @@ JD_DEVICE inline SearchUser read_user(const SearchProblem &p, int64_t b) {
 // The share of a block.
 struct SearchItem {
   int64_t first_row;      // of queries and results
-  int32_t rows;           // 1..kTileCandidates
+  int32_t rows;           // 1..kCandidates of the tile
   int32_t piece;
   int64_t history;        // the user's first event among all
   int32_t begin, end;     // events of the piece, within the user's history
 };
 
 // What is wrong with a user's offsets is reported once.
+template <int kCandidates>
 JD_DEVICE inline uint32_t count_items(const SearchProblem &p, int64_t b) {
   const SearchUser user = read_user(p, b);
   if (user.fault.fault != JDB_FAULT_NONE && prim::block_idx().x == 0 && p.first_row == 0) report_fault(p.sink, user.fault);
-  const uint32_t tiles = static_cast<uint32_t>((user.candidates.length + kTileCandidates - 1) / kTileCandidates);
+  const uint32_t tiles = static_cast<uint32_t>((user.candidates.length + kCandidates - 1) / kCandidates);
   return tiles * static_cast<uint32_t>(p.pieces(user.history.length));
 }
 
 // Tiles of one piece follow each other, so that blocks running together share it in L2.
+template <int kCandidates>
 JD_DEVICE inline SearchItem read_item(const SearchProblem &p, int64_t b, uint32_t item) {
   const SearchUser user = read_user(p, b);
-  const uint32_t tiles = static_cast<uint32_t>((user.candidates.length + kTileCandidates - 1) / kTileCandidates);
-  const int32_t first = static_cast<int32_t>(item % tiles) * kTileCandidates;
+  const uint32_t tiles = static_cast<uint32_t>((user.candidates.length + kCandidates - 1) / kCandidates);
+  const int32_t first = static_cast<int32_t>(item % tiles) * kCandidates;
   SearchItem work;
   work.first_row = user.candidates.begin + first;
-  work.rows = user.candidates.length - first < kTileCandidates ? user.candidates.length - first : kTileCandidates;
+  work.rows = user.candidates.length - first < kCandidates ? user.candidates.length - first : kCandidates;
   work.piece = static_cast<int32_t>(item / tiles);
   work.history = user.history.begin;
   work.begin = work.piece * p.piece_events;
