@@ -76,6 +76,7 @@ enum {
   JDB_OP_HISTORY_SEARCH = 23,
   JDB_OP_BEAM_ATTENTION = 22,
   JDB_OP_DIN_ATTENTION = 24,
+  JDB_OP_STCA_ATTENTION = 25,
   JDB_OP_HASH_LOOKUP = 30,
   JDB_OP_HASH_INSERT = 31,
   JDB_OP_HASH_ERASE = 32,
@@ -141,6 +142,11 @@ typedef struct jdb_din_attention_args {
   jdb_tensor weight_2, bias_2, slope_2, mean_2, variance_2, weight_3, bias_3;
   int64_t batch;
 } jdb_din_attention_args;
+
+typedef struct jdb_stca_attention_args {
+  jdb_tensor candidates, candidate_offsets, events, history_offsets, query_weight, key_weight, value_weight, keys, values, out;
+  int64_t batch;
+} jdb_stca_attention_args;
 
 // paged_append and paged_gather.
 typedef struct jdb_paged_cache_args {

@@ -24,6 +24,7 @@ union OperatorArgs {
   jdb_hstu_attention_args hstu_attention;
   jdb_decode_attention_args decode_attention;
   jdb_din_attention_args din_attention;
+  jdb_stca_attention_args stca_attention;
   jdb_paged_cache_args paged_cache;
   jdb_softmax_attention_args softmax_attention;
   jdb_merge_attention_states_args merge_attention_states;

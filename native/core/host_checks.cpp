@@ -121,22 +121,26 @@ jd_status check(const Context &context, const jdb_sequence_embedding_args &a) {
                                    : check_targets<int64_t>(context, a.offsets, a.num_targets, a.batch);
 }
 
-// Candidates and histories of users: target_attention, din_attention.
+// Candidates and histories of users: target_attention, din_attention, stca_attention.
 template <class Args, class Desc>
-jd_status check_users(const Context &context, const Desc &d, const Args &a) {
+jd_status check_users(const Context &context, const Desc &d, const Args &a, const char *events, const jdb_tensor &history_rows) {
   const Jagged candidates = {"candidate_offsets",   "candidates",     a.batch,
                              a.candidates.shape[0], d.max_candidates, "max_candidates"};
   if (const jd_status status = check_offsets(context, a.candidate_offsets, candidates)) return status;
-  const Jagged history = {"history_offsets", "keys", a.batch, a.keys.shape[0], d.max_history, "max_history"};
+  const Jagged history = {"history_offsets", events, a.batch, history_rows.shape[0], d.max_history, "max_history"};
   return check_offsets(context, a.history_offsets, history);
 }
 
 jd_status check(const Context &context, const Plan &plan, const jdb_target_attention_args &a) {
-  return check_users(context, plan.desc.target_attention, a);
+  return check_users(context, plan.desc.target_attention, a, "keys", a.keys);
 }
 
 jd_status check(const Context &context, const Plan &plan, const jdb_din_attention_args &a) {
-  return check_users(context, plan.desc.din_attention, a);
+  return check_users(context, plan.desc.din_attention, a, "keys", a.keys);
+}
+
+jd_status check(const Context &context, const Plan &plan, const jdb_stca_attention_args &a) {
+  return check_users(context, plan.desc.stca_attention, a, "events", a.events);
 }
 
 jd_status check(const Context &context, const Plan &plan, const jdb_hstu_attention_args &a) {
@@ -229,6 +233,7 @@ jd_status check_on_host(const Context &context, const Plan &plan, const void *ar
     case JDB_OP_SEARCH_ATTENTION: return check(context, plan, *static_cast<const jdb_search_attention_args *>(args));
     case JDB_OP_BEAM_ATTENTION: return check(context, plan, *static_cast<const jdb_beam_attention_args *>(args));
     case JDB_OP_DIN_ATTENTION: return check(context, plan, *static_cast<const jdb_din_attention_args *>(args));
+    case JDB_OP_STCA_ATTENTION: return check(context, plan, *static_cast<const jdb_stca_attention_args *>(args));
     case JDB_OP_PAGED_APPEND:
     case JDB_OP_PAGED_GATHER: return check(context, *static_cast<const jdb_paged_cache_args *>(args));
     default: return JD_OK;

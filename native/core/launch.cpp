@@ -13,6 +13,7 @@ const char *operator_name(int32_t op) {
     case JDB_OP_HSTU_ATTENTION: return "hstu_attention";
     case JDB_OP_DECODE_ATTENTION: return "decode_attention";
     case JDB_OP_DIN_ATTENTION: return "din_attention";
+    case JDB_OP_STCA_ATTENTION: return "stca_attention";
     case JDB_OP_PAGED_APPEND: return "paged_append";
     case JDB_OP_PAGED_GATHER: return "paged_gather";
     case JDB_OP_SOFTMAX_ATTENTION: return "softmax_attention";

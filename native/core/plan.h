@@ -25,6 +25,7 @@ class Plan final : public Object {
     jd_hstu_attention_desc hstu_attention;
     jd_decode_attention_desc decode_attention;
     jd_din_attention_desc din_attention;
+    jd_stca_attention_desc stca_attention;
     jd_paged_cache_desc paged_cache;
     jd_softmax_attention_desc softmax_attention;
     jd_hash_table_desc hash_table;

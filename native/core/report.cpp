@@ -15,7 +15,7 @@ const char *offsets_name(const jdb_report &report) {
   if (report.op == JDB_OP_BEAM_ATTENTION) return report.table == 1 ? "prefix_offsets" : "beam_offsets";
   const bool candidates =
       report.op == JDB_OP_TARGET_ATTENTION || report.op == JDB_OP_DIN_ATTENTION || report.op == JDB_OP_HISTORY_SEARCH ||
-      report.op == JDB_OP_SEARCH_ATTENTION;
+      report.op == JDB_OP_SEARCH_ATTENTION || report.op == JDB_OP_STCA_ATTENTION;
   if (!candidates) return "offsets";
   if (report.table == 0) return "candidate_offsets";
   return report.table == 1 ? "history_offsets" : "candidate_offsets or history_offsets";

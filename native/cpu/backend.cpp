@@ -161,6 +161,9 @@ jd_status plan_create(void *device, int32_t op, const void *desc, const jdb_allo
     case JDB_OP_DIN_ATTENTION:
       status = create_din_attention(d, *static_cast<const jd_din_attention_desc *>(desc), *allocator, &created, error);
       break;
+    case JDB_OP_STCA_ATTENTION:
+      status = create_stca_attention(d, *static_cast<const jd_stca_attention_desc *>(desc), *allocator, &created, error);
+      break;
     case JDB_OP_PAGED_APPEND:
     case JDB_OP_PAGED_GATHER:
       status = create_paged_cache(d, op, *static_cast<const jd_paged_cache_desc *>(desc), *allocator, &created, error);
@@ -183,7 +186,7 @@ jd_status plan_create(void *device, int32_t op, const void *desc, const jdb_allo
 }
 
 void plan_destroy(void *plan) { delete static_cast<Plan *>(plan); }
-int64_t plan_memory(void *plan) { return static_cast<int64_t>(static_cast<Plan *>(plan)->memory.bytes()); }
+int64_t plan_memory(void *plan) { return static_cast<int64_t>(static_cast<Plan *>(plan)->bytes()); }
 void plan_describe(void *plan, char *text, size_t capacity) { static_cast<Plan *>(plan)->describe(text, capacity); }
 
 jd_status run(void *stream, void *plan, int32_t op, const void *args, jd_error *error) {

@@ -72,6 +72,7 @@ class Plan {
   virtual ~Plan() = default;
   virtual jd_status run(Stream &stream, const void *args, jd_error *error) = 0;
   virtual void describe(char *text, size_t capacity) const = 0;
+  virtual size_t bytes() const { return memory.bytes(); }
 
   Device &device;
   PlanMemory memory;
@@ -88,6 +89,7 @@ jd_status create_category_search(Device &, const jd_history_search_desc &, const
 jd_status create_search_attention(Device &, const jd_search_attention_desc &, const jdb_allocator &, Plan **, jd_error *);
 jd_status create_beam_attention(Device &, const jd_beam_attention_desc &, const jdb_allocator &, Plan **, jd_error *);
 jd_status create_din_attention(Device &, const jd_din_attention_desc &, const jdb_allocator &, Plan **, jd_error *);
+jd_status create_stca_attention(Device &, const jd_stca_attention_desc &, const jdb_allocator &, Plan **, jd_error *);
 jd_status create_paged_cache(Device &, int32_t op, const jd_paged_cache_desc &, const jdb_allocator &, Plan **, jd_error *);
 jd_status create_sequence_embedding(Device &, const jdb_sequence_embedding_desc &, const jdb_allocator &, Plan **, jd_error *);
 jd_status create_rq_encode(Device &, const jd_rq_encode_desc &, const jdb_allocator &, Plan **, jd_error *);

@@ -364,6 +364,39 @@ static void structs(void) {
   FIELD(jd_din_attention_args, bias_3);
   FIELD(jd_din_attention_args, out);
   end_struct();
+  begin_struct("jd_stca_attention_desc", sizeof(jd_stca_attention_desc), _Alignof(jd_stca_attention_desc));
+  FIELD(jd_stca_attention_desc, struct_size);
+  FIELD(jd_stca_attention_desc, dtype);
+  FIELD(jd_stca_attention_desc, out_dtype);
+  FIELD(jd_stca_attention_desc, offset_dtype);
+  FIELD(jd_stca_attention_desc, model_dim);
+  FIELD(jd_stca_attention_desc, num_heads);
+  FIELD(jd_stca_attention_desc, head_dim);
+  FIELD(jd_stca_attention_desc, scale);
+  FIELD(jd_stca_attention_desc, path);
+  FIELD(jd_stca_attention_desc, keep_keys);
+  FIELD(jd_stca_attention_desc, bounds);
+  FIELD(jd_stca_attention_desc, reserved);
+  FIELD(jd_stca_attention_desc, max_batch);
+  FIELD(jd_stca_attention_desc, max_candidates);
+  FIELD(jd_stca_attention_desc, max_history);
+  FIELD(jd_stca_attention_desc, max_total_candidates);
+  FIELD(jd_stca_attention_desc, max_total_events);
+  end_struct();
+  begin_struct("jd_stca_attention_args", sizeof(jd_stca_attention_args), _Alignof(jd_stca_attention_args));
+  FIELD(jd_stca_attention_args, struct_size);
+  FIELD(jd_stca_attention_args, reserved);
+  FIELD(jd_stca_attention_args, candidates);
+  FIELD(jd_stca_attention_args, candidate_offsets);
+  FIELD(jd_stca_attention_args, events);
+  FIELD(jd_stca_attention_args, history_offsets);
+  FIELD(jd_stca_attention_args, query_weight);
+  FIELD(jd_stca_attention_args, key_weight);
+  FIELD(jd_stca_attention_args, value_weight);
+  FIELD(jd_stca_attention_args, keys);
+  FIELD(jd_stca_attention_args, values);
+  FIELD(jd_stca_attention_args, out);
+  end_struct();
   begin_struct("jd_paged_cache_desc", sizeof(jd_paged_cache_desc), _Alignof(jd_paged_cache_desc));
   FIELD(jd_paged_cache_desc, struct_size);
   FIELD(jd_paged_cache_desc, dtype);
@@ -530,6 +563,7 @@ static void constants(void) {
   CONSTANT(JD_BIAS_DENSE);
   CONSTANT(JD_SEARCH_HARD); CONSTANT(JD_SEARCH_DOT); CONSTANT(JD_SEARCH_LSH);
   CONSTANT(JD_DIN_SIGMOID); CONSTANT(JD_DIN_PRELU); CONSTANT(JD_DIN_DICE);
+  CONSTANT(JD_STCA_AUTO); CONSTANT(JD_STCA_MATERIALISED); CONSTANT(JD_STCA_REORDERED);
   CONSTANT(JD_LINEAR_IDENTITY); CONSTANT(JD_LINEAR_SILU);
 }
 
@@ -613,6 +647,8 @@ static void functions(void) {
   FUNCTION(jd_status, jd_beam_attention_run, jd_plan, jd_stream, const jd_beam_attention_args *, jd_error *);
   FUNCTION(jd_status, jd_din_attention_plan, jd_device, const jd_din_attention_desc *, jd_plan *, jd_error *);
   FUNCTION(jd_status, jd_din_attention_run, jd_plan, jd_stream, const jd_din_attention_args *, jd_error *);
+  FUNCTION(jd_status, jd_stca_attention_plan, jd_device, const jd_stca_attention_desc *, jd_plan *, jd_error *);
+  FUNCTION(jd_status, jd_stca_attention_run, jd_plan, jd_stream, const jd_stca_attention_args *, jd_error *);
   FUNCTION(jd_status, jd_linear, jd_stream, const jd_linear_args *, jd_error *);
   FUNCTION(jd_status, jd_layer_norm, jd_stream, const jd_layer_norm_args *, jd_error *);
   FUNCTION(jd_status, jd_l2_normalize, jd_stream, const jd_l2_normalize_args *, jd_error *);

@@ -243,6 +243,7 @@ size_t args_size(int32_t op) {
     case JDB_OP_DECODE_ATTENTION: return sizeof(jdb_decode_attention_args);
     case JDB_OP_BEAM_ATTENTION: return sizeof(jdb_beam_attention_args);
     case JDB_OP_DIN_ATTENTION: return sizeof(jdb_din_attention_args);
+    case JDB_OP_STCA_ATTENTION: return sizeof(jdb_stca_attention_args);
     case JDB_OP_PAGED_APPEND:
     case JDB_OP_PAGED_GATHER: return sizeof(jdb_paged_cache_args);
     case JDB_OP_SOFTMAX_ATTENTION: return sizeof(jdb_softmax_attention_args);

@@ -12,8 +12,8 @@ void linear(const LinearTask &task) { Linear<Isa>(task).run(); }
 namespace JINDOU_ISA_NAMESPACE {
 
 extern const BlockKernels kBlockKernels;
-const BlockKernels kBlockKernels = {Linear<Isa>::kLanes, Linear<Isa>::kScratchFloats, linear, layer_norm<Isa>,
-                                  l2_normalize<Isa>};
+const BlockKernels kBlockKernels = {Linear<Isa>::kLanes, Linear<Isa>::kScratchFloats, linear, widen<Isa>,
+                                  narrow<Isa>, layer_norm<Isa>, l2_normalize<Isa>};
 
 }  // namespace JINDOU_ISA_NAMESPACE
 }  // namespace jindou::cpu

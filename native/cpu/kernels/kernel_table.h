@@ -333,6 +333,7 @@ struct LinearTask {
   int64_t first_row, last_row, first_column, last_column;  // first_column a multiple of linear_columns
   int32_t activation;
   float *scratch;
+  bool transposed = false;  // the weight is [depth, columns]
 };
 
 struct LayerNormTask {
@@ -414,6 +415,8 @@ struct BlockKernels {
   int linear_columns;     // of a panel
   size_t linear_scratch;  // floats
   void (*linear)(const LinearTask &);
+  void (*widen)(const void *from, int32_t dtype, int64_t count, float *to);   // 16 bits to f32
+  void (*narrow)(const float *from, int64_t count, int32_t dtype, void *to);  // and back, rounded to nearest even
   void (*layer_norm)(const LayerNormTask &);
   void (*l2_normalize)(const L2NormalizeTask &);
 };

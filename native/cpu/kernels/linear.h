@@ -1,6 +1,6 @@
 // linear: out = activation(x W^T + bias) + residual, all f32 (jindou/blocks.h).
 //
-// x [n, depth], W [columns, depth], out [n, columns]. FLOPs 2 * n * depth * columns; the FMA rate is the bound for n of a few
+// x [n, depth], W [columns, depth] (or, transposed, [depth, columns]), out [n, columns]. FLOPs 2 * n * depth * columns; the FMA rate is the bound for n of a few
 // dozen or more, reading W once for fewer.
 //
 // Output columns are the lanes of vectors. W is transposed by panels of kLanes columns and up to 512 of the depth into scratch
@@ -65,6 +65,16 @@ struct Linear {
 
   // panel[d][i] = W[column + i][first_depth + d], zero past the last column.
   void pack(int64_t column, int columns, int64_t first_depth, int depth) const {
+    if (t.transposed) {
+      for (int d = 0; d < depth; ++d) {
+        const float *w = t.weight + (first_depth + d) * t.weight_stride + column;
+        for (int i = 0; i < columns; i += kWidth) {
+          const int lanes = columns - i < kWidth ? columns - i : kWidth;
+          Isa::store(panel + d * kLanes + i, lanes == kWidth ? Isa::load(w + i) : Isa::load_first(w + i, lanes));
+        }
+      }
+      return;
+    }
     const float *w = t.weight + column * t.weight_stride + first_depth;
     for (int i = 0; i < columns; i += kWidth) {
       for (int d = 0; d < depth; d += kWidth) {

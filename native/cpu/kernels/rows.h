@@ -3,6 +3,8 @@
 //   layer_norm     out = ((x - mean) / sqrt(variance + eps) * weight + bias) * multiplier
 //   l2_normalize   out = x / max(|x|, eps)
 //
+// and widen, narrow: 16-bit elements to f32 and back.
+//
 // x, out [n, d], d a multiple of 4. Memory is the bound: every element is read once from memory, then from L1, and written
 // once. Sums run over kWidth partial sums in the order of d, whatever the number of rows.
 #ifndef JINDOU_CPU_KERNELS_ROWS_H
@@ -42,6 +44,31 @@ JD_SIMD typename Isa::F present(int lanes) {
   constexpr float kOnes[16] = {1, 1, 1, 1, 1, 1, 1, 1, 1, 1, 1, 1, 1, 1, 1, 1};
   static_assert(Isa::kWidth <= 16, "ones");
   return load_lanes<Isa>(kOnes, lanes);
+}
+
+template <class Isa>
+void widen(const void *from, int32_t dtype, int64_t count, float *to) {
+  const uint16_t *halves = static_cast<const uint16_t *>(from);
+  for_vectors<Isa>(count, [&](int64_t at, int lanes) {
+    const bool whole = lanes == Isa::kWidth;
+    const auto x = dtype == JD_F16 ? (whole ? Isa::load_f16(halves + at) : Isa::load_first_f16(halves + at, lanes))
+                                   : (whole ? Isa::load_bf16(halves + at) : Isa::load_first_bf16(halves + at, lanes));
+    store_lanes<Isa>(to + at, x, lanes);
+  });
+}
+
+template <class Isa>
+void narrow(const float *from, int64_t count, int32_t dtype, void *to) {
+  uint16_t *halves = static_cast<uint16_t *>(to);
+  for_vectors<Isa>(count, [&](int64_t at, int lanes) {
+    const auto x = load_lanes<Isa>(from + at, lanes);
+    const bool whole = lanes == Isa::kWidth;
+    if (dtype == JD_F16) {
+      whole ? Isa::store_f16(halves + at, x) : Isa::store_first_f16(halves + at, x, lanes);
+    } else {
+      whole ? Isa::store_bf16(halves + at, x) : Isa::store_first_bf16(halves + at, x, lanes);
+    }
+  });
 }
 
 template <class Isa>

@@ -11,15 +11,14 @@
 #include <jindou/din_attention.h>
 #include <jindou/embedding.h>
 #include <jindou/hash_table.h>
-#include <jindou/paged_cache.h>
-#include <jindou/plan.h>
-#include <jindou/rq.h>
-#include <jindou/sequence_embedding.h>
-#include <jindou/softmax_attention.h>
 #include <jindou/history_search.h>
 #include <jindou/paged_cache.h>
 #include <jindou/plan.h>
+#include <jindou/rq.h>
 #include <jindou/search_attention.h>
+#include <jindou/sequence_embedding.h>
+#include <jindou/softmax_attention.h>
+#include <jindou/stca_attention.h>
 #include <jindou/stream.h>
 #include <jindou/tensor.h>
 

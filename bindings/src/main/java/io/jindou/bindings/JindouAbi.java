@@ -2708,6 +2708,215 @@ public class JindouAbi {
            throw new AssertionError("should not reach here", ex$);
         }
     }
+    private static final int JD_SEARCH_HARD = (int)0L;
+    /**
+     * {@snippet lang=c :
+     * enum <anonymous>.JD_SEARCH_HARD = 0
+     * }
+     */
+    public static int JD_SEARCH_HARD() {
+        return JD_SEARCH_HARD;
+    }
+    private static final int JD_SEARCH_DOT = (int)1L;
+    /**
+     * {@snippet lang=c :
+     * enum <anonymous>.JD_SEARCH_DOT = 1
+     * }
+     */
+    public static int JD_SEARCH_DOT() {
+        return JD_SEARCH_DOT;
+    }
+    private static final int JD_SEARCH_LSH = (int)2L;
+    /**
+     * {@snippet lang=c :
+     * enum <anonymous>.JD_SEARCH_LSH = 2
+     * }
+     */
+    public static int JD_SEARCH_LSH() {
+        return JD_SEARCH_LSH;
+    }
+
+    private static class jd_history_search_plan {
+        public static final FunctionDescriptor DESC = FunctionDescriptor.of(
+            JindouAbi.C_INT,
+            JindouAbi.C_LONG,
+            JindouAbi.C_POINTER,
+            JindouAbi.C_POINTER,
+            JindouAbi.C_POINTER
+        );
+
+        public static final MemorySegment ADDR = JindouAbi.findOrThrow("jd_history_search_plan");
+
+        public static final MethodHandle HANDLE = Linker.nativeLinker().downcallHandle(ADDR, DESC);
+    }
+
+    /**
+     * Function descriptor for:
+     * {@snippet lang=c :
+     * jd_status jd_history_search_plan(jd_device device, const jd_history_search_desc *desc, jd_plan *plan, jd_error *error)
+     * }
+     */
+    public static FunctionDescriptor jd_history_search_plan$descriptor() {
+        return jd_history_search_plan.DESC;
+    }
+
+    /**
+     * Downcall method handle for:
+     * {@snippet lang=c :
+     * jd_status jd_history_search_plan(jd_device device, const jd_history_search_desc *desc, jd_plan *plan, jd_error *error)
+     * }
+     */
+    public static MethodHandle jd_history_search_plan$handle() {
+        return jd_history_search_plan.HANDLE;
+    }
+
+    /**
+     * Address for:
+     * {@snippet lang=c :
+     * jd_status jd_history_search_plan(jd_device device, const jd_history_search_desc *desc, jd_plan *plan, jd_error *error)
+     * }
+     */
+    public static MemorySegment jd_history_search_plan$address() {
+        return jd_history_search_plan.ADDR;
+    }
+
+    /**
+     * {@snippet lang=c :
+     * jd_status jd_history_search_plan(jd_device device, const jd_history_search_desc *desc, jd_plan *plan, jd_error *error)
+     * }
+     */
+    public static int jd_history_search_plan(long device, MemorySegment desc, MemorySegment plan, MemorySegment error) {
+        var mh$ = jd_history_search_plan.HANDLE;
+        try {
+            if (TRACE_DOWNCALLS) {
+                traceDowncall("jd_history_search_plan", device, desc, plan, error);
+            }
+            return (int)mh$.invokeExact(device, desc, plan, error);
+        } catch (Throwable ex$) {
+           throw new AssertionError("should not reach here", ex$);
+        }
+    }
+
+    private static class jd_history_search_run {
+        public static final FunctionDescriptor DESC = FunctionDescriptor.of(
+            JindouAbi.C_INT,
+            JindouAbi.C_LONG,
+            JindouAbi.C_LONG,
+            JindouAbi.C_POINTER,
+            JindouAbi.C_POINTER
+        );
+
+        public static final MemorySegment ADDR = JindouAbi.findOrThrow("jd_history_search_run");
+
+        public static final MethodHandle HANDLE = Linker.nativeLinker().downcallHandle(ADDR, DESC);
+    }
+
+    /**
+     * Function descriptor for:
+     * {@snippet lang=c :
+     * jd_status jd_history_search_run(jd_plan plan, jd_stream stream, const jd_history_search_args *args, jd_error *error)
+     * }
+     */
+    public static FunctionDescriptor jd_history_search_run$descriptor() {
+        return jd_history_search_run.DESC;
+    }
+
+    /**
+     * Downcall method handle for:
+     * {@snippet lang=c :
+     * jd_status jd_history_search_run(jd_plan plan, jd_stream stream, const jd_history_search_args *args, jd_error *error)
+     * }
+     */
+    public static MethodHandle jd_history_search_run$handle() {
+        return jd_history_search_run.HANDLE;
+    }
+
+    /**
+     * Address for:
+     * {@snippet lang=c :
+     * jd_status jd_history_search_run(jd_plan plan, jd_stream stream, const jd_history_search_args *args, jd_error *error)
+     * }
+     */
+    public static MemorySegment jd_history_search_run$address() {
+        return jd_history_search_run.ADDR;
+    }
+
+    /**
+     * {@snippet lang=c :
+     * jd_status jd_history_search_run(jd_plan plan, jd_stream stream, const jd_history_search_args *args, jd_error *error)
+     * }
+     */
+    public static int jd_history_search_run(long plan, long stream, MemorySegment args, MemorySegment error) {
+        var mh$ = jd_history_search_run.HANDLE;
+        try {
+            if (TRACE_DOWNCALLS) {
+                traceDowncall("jd_history_search_run", plan, stream, args, error);
+            }
+            return (int)mh$.invokeExact(plan, stream, args, error);
+        } catch (Throwable ex$) {
+           throw new AssertionError("should not reach here", ex$);
+        }
+    }
+
+    private static class jd_lsh_signatures {
+        public static final FunctionDescriptor DESC = FunctionDescriptor.of(
+            JindouAbi.C_INT,
+            JindouAbi.C_LONG,
+            JindouAbi.C_POINTER,
+            JindouAbi.C_POINTER
+        );
+
+        public static final MemorySegment ADDR = JindouAbi.findOrThrow("jd_lsh_signatures");
+
+        public static final MethodHandle HANDLE = Linker.nativeLinker().downcallHandle(ADDR, DESC);
+    }
+
+    /**
+     * Function descriptor for:
+     * {@snippet lang=c :
+     * jd_status jd_lsh_signatures(jd_stream stream, const jd_lsh_signatures_args *args, jd_error *error)
+     * }
+     */
+    public static FunctionDescriptor jd_lsh_signatures$descriptor() {
+        return jd_lsh_signatures.DESC;
+    }
+
+    /**
+     * Downcall method handle for:
+     * {@snippet lang=c :
+     * jd_status jd_lsh_signatures(jd_stream stream, const jd_lsh_signatures_args *args, jd_error *error)
+     * }
+     */
+    public static MethodHandle jd_lsh_signatures$handle() {
+        return jd_lsh_signatures.HANDLE;
+    }
+
+    /**
+     * Address for:
+     * {@snippet lang=c :
+     * jd_status jd_lsh_signatures(jd_stream stream, const jd_lsh_signatures_args *args, jd_error *error)
+     * }
+     */
+    public static MemorySegment jd_lsh_signatures$address() {
+        return jd_lsh_signatures.ADDR;
+    }
+
+    /**
+     * {@snippet lang=c :
+     * jd_status jd_lsh_signatures(jd_stream stream, const jd_lsh_signatures_args *args, jd_error *error)
+     * }
+     */
+    public static int jd_lsh_signatures(long stream, MemorySegment args, MemorySegment error) {
+        var mh$ = jd_lsh_signatures.HANDLE;
+        try {
+            if (TRACE_DOWNCALLS) {
+                traceDowncall("jd_lsh_signatures", stream, args, error);
+            }
+            return (int)mh$.invokeExact(stream, args, error);
+        } catch (Throwable ex$) {
+           throw new AssertionError("should not reach here", ex$);
+        }
+    }
 
     private static class jd_paged_append_plan {
         public static final FunctionDescriptor DESC = FunctionDescriptor.of(
@@ -3314,6 +3523,128 @@ public class JindouAbi {
            throw new AssertionError("should not reach here", ex$);
         }
     }
+
+    private static class jd_search_attention_plan {
+        public static final FunctionDescriptor DESC = FunctionDescriptor.of(
+            JindouAbi.C_INT,
+            JindouAbi.C_LONG,
+            JindouAbi.C_POINTER,
+            JindouAbi.C_POINTER,
+            JindouAbi.C_POINTER
+        );
+
+        public static final MemorySegment ADDR = JindouAbi.findOrThrow("jd_search_attention_plan");
+
+        public static final MethodHandle HANDLE = Linker.nativeLinker().downcallHandle(ADDR, DESC);
+    }
+
+    /**
+     * Function descriptor for:
+     * {@snippet lang=c :
+     * jd_status jd_search_attention_plan(jd_device device, const jd_search_attention_desc *desc, jd_plan *plan, jd_error *error)
+     * }
+     */
+    public static FunctionDescriptor jd_search_attention_plan$descriptor() {
+        return jd_search_attention_plan.DESC;
+    }
+
+    /**
+     * Downcall method handle for:
+     * {@snippet lang=c :
+     * jd_status jd_search_attention_plan(jd_device device, const jd_search_attention_desc *desc, jd_plan *plan, jd_error *error)
+     * }
+     */
+    public static MethodHandle jd_search_attention_plan$handle() {
+        return jd_search_attention_plan.HANDLE;
+    }
+
+    /**
+     * Address for:
+     * {@snippet lang=c :
+     * jd_status jd_search_attention_plan(jd_device device, const jd_search_attention_desc *desc, jd_plan *plan, jd_error *error)
+     * }
+     */
+    public static MemorySegment jd_search_attention_plan$address() {
+        return jd_search_attention_plan.ADDR;
+    }
+
+    /**
+     * {@snippet lang=c :
+     * jd_status jd_search_attention_plan(jd_device device, const jd_search_attention_desc *desc, jd_plan *plan, jd_error *error)
+     * }
+     */
+    public static int jd_search_attention_plan(long device, MemorySegment desc, MemorySegment plan, MemorySegment error) {
+        var mh$ = jd_search_attention_plan.HANDLE;
+        try {
+            if (TRACE_DOWNCALLS) {
+                traceDowncall("jd_search_attention_plan", device, desc, plan, error);
+            }
+            return (int)mh$.invokeExact(device, desc, plan, error);
+        } catch (Throwable ex$) {
+           throw new AssertionError("should not reach here", ex$);
+        }
+    }
+
+    private static class jd_search_attention_run {
+        public static final FunctionDescriptor DESC = FunctionDescriptor.of(
+            JindouAbi.C_INT,
+            JindouAbi.C_LONG,
+            JindouAbi.C_LONG,
+            JindouAbi.C_POINTER,
+            JindouAbi.C_POINTER
+        );
+
+        public static final MemorySegment ADDR = JindouAbi.findOrThrow("jd_search_attention_run");
+
+        public static final MethodHandle HANDLE = Linker.nativeLinker().downcallHandle(ADDR, DESC);
+    }
+
+    /**
+     * Function descriptor for:
+     * {@snippet lang=c :
+     * jd_status jd_search_attention_run(jd_plan plan, jd_stream stream, const jd_search_attention_args *args, jd_error *error)
+     * }
+     */
+    public static FunctionDescriptor jd_search_attention_run$descriptor() {
+        return jd_search_attention_run.DESC;
+    }
+
+    /**
+     * Downcall method handle for:
+     * {@snippet lang=c :
+     * jd_status jd_search_attention_run(jd_plan plan, jd_stream stream, const jd_search_attention_args *args, jd_error *error)
+     * }
+     */
+    public static MethodHandle jd_search_attention_run$handle() {
+        return jd_search_attention_run.HANDLE;
+    }
+
+    /**
+     * Address for:
+     * {@snippet lang=c :
+     * jd_status jd_search_attention_run(jd_plan plan, jd_stream stream, const jd_search_attention_args *args, jd_error *error)
+     * }
+     */
+    public static MemorySegment jd_search_attention_run$address() {
+        return jd_search_attention_run.ADDR;
+    }
+
+    /**
+     * {@snippet lang=c :
+     * jd_status jd_search_attention_run(jd_plan plan, jd_stream stream, const jd_search_attention_args *args, jd_error *error)
+     * }
+     */
+    public static int jd_search_attention_run(long plan, long stream, MemorySegment args, MemorySegment error) {
+        var mh$ = jd_search_attention_run.HANDLE;
+        try {
+            if (TRACE_DOWNCALLS) {
+                traceDowncall("jd_search_attention_run", plan, stream, args, error);
+            }
+            return (int)mh$.invokeExact(plan, stream, args, error);
+        } catch (Throwable ex$) {
+           throw new AssertionError("should not reach here", ex$);
+        }
+    }
     private static final int JD_SEQUENCE_CONCAT = (int)0L;
     /**
      * {@snippet lang=c :
@@ -3735,35 +4066,35 @@ public class JindouAbi {
            throw new AssertionError("should not reach here", ex$);
         }
     }
-    private static final int JD_SEARCH_HARD = (int)0L;
+    private static final int JD_STCA_AUTO = (int)0L;
     /**
      * {@snippet lang=c :
-     * enum <anonymous>.JD_SEARCH_HARD = 0
+     * enum <anonymous>.JD_STCA_AUTO = 0
      * }
      */
-    public static int JD_SEARCH_HARD() {
-        return JD_SEARCH_HARD;
+    public static int JD_STCA_AUTO() {
+        return JD_STCA_AUTO;
     }
-    private static final int JD_SEARCH_DOT = (int)1L;
+    private static final int JD_STCA_MATERIALISED = (int)1L;
     /**
      * {@snippet lang=c :
-     * enum <anonymous>.JD_SEARCH_DOT = 1
+     * enum <anonymous>.JD_STCA_MATERIALISED = 1
      * }
      */
-    public static int JD_SEARCH_DOT() {
-        return JD_SEARCH_DOT;
+    public static int JD_STCA_MATERIALISED() {
+        return JD_STCA_MATERIALISED;
     }
-    private static final int JD_SEARCH_LSH = (int)2L;
+    private static final int JD_STCA_REORDERED = (int)2L;
     /**
      * {@snippet lang=c :
-     * enum <anonymous>.JD_SEARCH_LSH = 2
+     * enum <anonymous>.JD_STCA_REORDERED = 2
      * }
      */
-    public static int JD_SEARCH_LSH() {
-        return JD_SEARCH_LSH;
+    public static int JD_STCA_REORDERED() {
+        return JD_STCA_REORDERED;
     }
 
-    private static class jd_history_search_plan {
+    private static class jd_stca_attention_plan {
         public static final FunctionDescriptor DESC = FunctionDescriptor.of(
             JindouAbi.C_INT,
             JindouAbi.C_LONG,
@@ -3772,7 +4103,7 @@ public class JindouAbi {
             JindouAbi.C_POINTER
         );
 
-        public static final MemorySegment ADDR = JindouAbi.findOrThrow("jd_history_search_plan");
+        public static final MemorySegment ADDR = JindouAbi.findOrThrow("jd_stca_attention_plan");
 
         public static final MethodHandle HANDLE = Linker.nativeLinker().downcallHandle(ADDR, DESC);
     }
@@ -3780,43 +4111,43 @@ public class JindouAbi {
     /**
      * Function descriptor for:
      * {@snippet lang=c :
-     * jd_status jd_history_search_plan(jd_device device, const jd_history_search_desc *desc, jd_plan *plan, jd_error *error)
+     * jd_status jd_stca_attention_plan(jd_device device, const jd_stca_attention_desc *desc, jd_plan *plan, jd_error *error)
      * }
      */
-    public static FunctionDescriptor jd_history_search_plan$descriptor() {
-        return jd_history_search_plan.DESC;
+    public static FunctionDescriptor jd_stca_attention_plan$descriptor() {
+        return jd_stca_attention_plan.DESC;
     }
 
     /**
      * Downcall method handle for:
      * {@snippet lang=c :
-     * jd_status jd_history_search_plan(jd_device device, const jd_history_search_desc *desc, jd_plan *plan, jd_error *error)
+     * jd_status jd_stca_attention_plan(jd_device device, const jd_stca_attention_desc *desc, jd_plan *plan, jd_error *error)
      * }
      */
-    public static MethodHandle jd_history_search_plan$handle() {
-        return jd_history_search_plan.HANDLE;
+    public static MethodHandle jd_stca_attention_plan$handle() {
+        return jd_stca_attention_plan.HANDLE;
     }
 
     /**
      * Address for:
      * {@snippet lang=c :
-     * jd_status jd_history_search_plan(jd_device device, const jd_history_search_desc *desc, jd_plan *plan, jd_error *error)
+     * jd_status jd_stca_attention_plan(jd_device device, const jd_stca_attention_desc *desc, jd_plan *plan, jd_error *error)
      * }
      */
-    public static MemorySegment jd_history_search_plan$address() {
-        return jd_history_search_plan.ADDR;
+    public static MemorySegment jd_stca_attention_plan$address() {
+        return jd_stca_attention_plan.ADDR;
     }
 
     /**
      * {@snippet lang=c :
-     * jd_status jd_history_search_plan(jd_device device, const jd_history_search_desc *desc, jd_plan *plan, jd_error *error)
+     * jd_status jd_stca_attention_plan(jd_device device, const jd_stca_attention_desc *desc, jd_plan *plan, jd_error *error)
      * }
      */
-    public static int jd_history_search_plan(long device, MemorySegment desc, MemorySegment plan, MemorySegment error) {
-        var mh$ = jd_history_search_plan.HANDLE;
+    public static int jd_stca_attention_plan(long device, MemorySegment desc, MemorySegment plan, MemorySegment error) {
+        var mh$ = jd_stca_attention_plan.HANDLE;
         try {
             if (TRACE_DOWNCALLS) {
-                traceDowncall("jd_history_search_plan", device, desc, plan, error);
+                traceDowncall("jd_stca_attention_plan", device, desc, plan, error);
             }
             return (int)mh$.invokeExact(device, desc, plan, error);
         } catch (Throwable ex$) {
@@ -3824,7 +4155,7 @@ public class JindouAbi {
         }
     }
 
-    private static class jd_history_search_run {
+    private static class jd_stca_attention_run {
         public static final FunctionDescriptor DESC = FunctionDescriptor.of(
             JindouAbi.C_INT,
             JindouAbi.C_LONG,
@@ -3833,7 +4164,7 @@ public class JindouAbi {
             JindouAbi.C_POINTER
         );
 
-        public static final MemorySegment ADDR = JindouAbi.findOrThrow("jd_history_search_run");
+        public static final MemorySegment ADDR = JindouAbi.findOrThrow("jd_stca_attention_run");
 
         public static final MethodHandle HANDLE = Linker.nativeLinker().downcallHandle(ADDR, DESC);
     }
@@ -3841,225 +4172,43 @@ public class JindouAbi {
     /**
      * Function descriptor for:
      * {@snippet lang=c :
-     * jd_status jd_history_search_run(jd_plan plan, jd_stream stream, const jd_history_search_args *args, jd_error *error)
+     * jd_status jd_stca_attention_run(jd_plan plan, jd_stream stream, const jd_stca_attention_args *args, jd_error *error)
      * }
      */
-    public static FunctionDescriptor jd_history_search_run$descriptor() {
-        return jd_history_search_run.DESC;
+    public static FunctionDescriptor jd_stca_attention_run$descriptor() {
+        return jd_stca_attention_run.DESC;
     }
 
     /**
      * Downcall method handle for:
      * {@snippet lang=c :
-     * jd_status jd_history_search_run(jd_plan plan, jd_stream stream, const jd_history_search_args *args, jd_error *error)
+     * jd_status jd_stca_attention_run(jd_plan plan, jd_stream stream, const jd_stca_attention_args *args, jd_error *error)
      * }
      */
-    public static MethodHandle jd_history_search_run$handle() {
-        return jd_history_search_run.HANDLE;
+    public static MethodHandle jd_stca_attention_run$handle() {
+        return jd_stca_attention_run.HANDLE;
     }
 
     /**
      * Address for:
      * {@snippet lang=c :
-     * jd_status jd_history_search_run(jd_plan plan, jd_stream stream, const jd_history_search_args *args, jd_error *error)
+     * jd_status jd_stca_attention_run(jd_plan plan, jd_stream stream, const jd_stca_attention_args *args, jd_error *error)
      * }
      */
-    public static MemorySegment jd_history_search_run$address() {
-        return jd_history_search_run.ADDR;
+    public static MemorySegment jd_stca_attention_run$address() {
+        return jd_stca_attention_run.ADDR;
     }
 
     /**
      * {@snippet lang=c :
-     * jd_status jd_history_search_run(jd_plan plan, jd_stream stream, const jd_history_search_args *args, jd_error *error)
+     * jd_status jd_stca_attention_run(jd_plan plan, jd_stream stream, const jd_stca_attention_args *args, jd_error *error)
      * }
      */
-    public static int jd_history_search_run(long plan, long stream, MemorySegment args, MemorySegment error) {
-        var mh$ = jd_history_search_run.HANDLE;
+    public static int jd_stca_attention_run(long plan, long stream, MemorySegment args, MemorySegment error) {
+        var mh$ = jd_stca_attention_run.HANDLE;
         try {
             if (TRACE_DOWNCALLS) {
-                traceDowncall("jd_history_search_run", plan, stream, args, error);
-            }
-            return (int)mh$.invokeExact(plan, stream, args, error);
-        } catch (Throwable ex$) {
-           throw new AssertionError("should not reach here", ex$);
-        }
-    }
-
-    private static class jd_lsh_signatures {
-        public static final FunctionDescriptor DESC = FunctionDescriptor.of(
-            JindouAbi.C_INT,
-            JindouAbi.C_LONG,
-            JindouAbi.C_POINTER,
-            JindouAbi.C_POINTER
-        );
-
-        public static final MemorySegment ADDR = JindouAbi.findOrThrow("jd_lsh_signatures");
-
-        public static final MethodHandle HANDLE = Linker.nativeLinker().downcallHandle(ADDR, DESC);
-    }
-
-    /**
-     * Function descriptor for:
-     * {@snippet lang=c :
-     * jd_status jd_lsh_signatures(jd_stream stream, const jd_lsh_signatures_args *args, jd_error *error)
-     * }
-     */
-    public static FunctionDescriptor jd_lsh_signatures$descriptor() {
-        return jd_lsh_signatures.DESC;
-    }
-
-    /**
-     * Downcall method handle for:
-     * {@snippet lang=c :
-     * jd_status jd_lsh_signatures(jd_stream stream, const jd_lsh_signatures_args *args, jd_error *error)
-     * }
-     */
-    public static MethodHandle jd_lsh_signatures$handle() {
-        return jd_lsh_signatures.HANDLE;
-    }
-
-    /**
-     * Address for:
-     * {@snippet lang=c :
-     * jd_status jd_lsh_signatures(jd_stream stream, const jd_lsh_signatures_args *args, jd_error *error)
-     * }
-     */
-    public static MemorySegment jd_lsh_signatures$address() {
-        return jd_lsh_signatures.ADDR;
-    }
-
-    /**
-     * {@snippet lang=c :
-     * jd_status jd_lsh_signatures(jd_stream stream, const jd_lsh_signatures_args *args, jd_error *error)
-     * }
-     */
-    public static int jd_lsh_signatures(long stream, MemorySegment args, MemorySegment error) {
-        var mh$ = jd_lsh_signatures.HANDLE;
-        try {
-            if (TRACE_DOWNCALLS) {
-                traceDowncall("jd_lsh_signatures", stream, args, error);
-            }
-            return (int)mh$.invokeExact(stream, args, error);
-        } catch (Throwable ex$) {
-           throw new AssertionError("should not reach here", ex$);
-        }
-    }
-
-    private static class jd_search_attention_plan {
-        public static final FunctionDescriptor DESC = FunctionDescriptor.of(
-            JindouAbi.C_INT,
-            JindouAbi.C_LONG,
-            JindouAbi.C_POINTER,
-            JindouAbi.C_POINTER,
-            JindouAbi.C_POINTER
-        );
-
-        public static final MemorySegment ADDR = JindouAbi.findOrThrow("jd_search_attention_plan");
-
-        public static final MethodHandle HANDLE = Linker.nativeLinker().downcallHandle(ADDR, DESC);
-    }
-
-    /**
-     * Function descriptor for:
-     * {@snippet lang=c :
-     * jd_status jd_search_attention_plan(jd_device device, const jd_search_attention_desc *desc, jd_plan *plan, jd_error *error)
-     * }
-     */
-    public static FunctionDescriptor jd_search_attention_plan$descriptor() {
-        return jd_search_attention_plan.DESC;
-    }
-
-    /**
-     * Downcall method handle for:
-     * {@snippet lang=c :
-     * jd_status jd_search_attention_plan(jd_device device, const jd_search_attention_desc *desc, jd_plan *plan, jd_error *error)
-     * }
-     */
-    public static MethodHandle jd_search_attention_plan$handle() {
-        return jd_search_attention_plan.HANDLE;
-    }
-
-    /**
-     * Address for:
-     * {@snippet lang=c :
-     * jd_status jd_search_attention_plan(jd_device device, const jd_search_attention_desc *desc, jd_plan *plan, jd_error *error)
-     * }
-     */
-    public static MemorySegment jd_search_attention_plan$address() {
-        return jd_search_attention_plan.ADDR;
-    }
-
-    /**
-     * {@snippet lang=c :
-     * jd_status jd_search_attention_plan(jd_device device, const jd_search_attention_desc *desc, jd_plan *plan, jd_error *error)
-     * }
-     */
-    public static int jd_search_attention_plan(long device, MemorySegment desc, MemorySegment plan, MemorySegment error) {
-        var mh$ = jd_search_attention_plan.HANDLE;
-        try {
-            if (TRACE_DOWNCALLS) {
-                traceDowncall("jd_search_attention_plan", device, desc, plan, error);
-            }
-            return (int)mh$.invokeExact(device, desc, plan, error);
-        } catch (Throwable ex$) {
-           throw new AssertionError("should not reach here", ex$);
-        }
-    }
-
-    private static class jd_search_attention_run {
-        public static final FunctionDescriptor DESC = FunctionDescriptor.of(
-            JindouAbi.C_INT,
-            JindouAbi.C_LONG,
-            JindouAbi.C_LONG,
-            JindouAbi.C_POINTER,
-            JindouAbi.C_POINTER
-        );
-
-        public static final MemorySegment ADDR = JindouAbi.findOrThrow("jd_search_attention_run");
-
-        public static final MethodHandle HANDLE = Linker.nativeLinker().downcallHandle(ADDR, DESC);
-    }
-
-    /**
-     * Function descriptor for:
-     * {@snippet lang=c :
-     * jd_status jd_search_attention_run(jd_plan plan, jd_stream stream, const jd_search_attention_args *args, jd_error *error)
-     * }
-     */
-    public static FunctionDescriptor jd_search_attention_run$descriptor() {
-        return jd_search_attention_run.DESC;
-    }
-
-    /**
-     * Downcall method handle for:
-     * {@snippet lang=c :
-     * jd_status jd_search_attention_run(jd_plan plan, jd_stream stream, const jd_search_attention_args *args, jd_error *error)
-     * }
-     */
-    public static MethodHandle jd_search_attention_run$handle() {
-        return jd_search_attention_run.HANDLE;
-    }
-
-    /**
-     * Address for:
-     * {@snippet lang=c :
-     * jd_status jd_search_attention_run(jd_plan plan, jd_stream stream, const jd_search_attention_args *args, jd_error *error)
-     * }
-     */
-    public static MemorySegment jd_search_attention_run$address() {
-        return jd_search_attention_run.ADDR;
-    }
-
-    /**
-     * {@snippet lang=c :
-     * jd_status jd_search_attention_run(jd_plan plan, jd_stream stream, const jd_search_attention_args *args, jd_error *error)
-     * }
-     */
-    public static int jd_search_attention_run(long plan, long stream, MemorySegment args, MemorySegment error) {
-        var mh$ = jd_search_attention_run.HANDLE;
-        try {
-            if (TRACE_DOWNCALLS) {
-                traceDowncall("jd_search_attention_run", plan, stream, args, error);
+                traceDowncall("jd_stca_attention_run", plan, stream, args, error);
             }
             return (int)mh$.invokeExact(plan, stream, args, error);
         } catch (Throwable ex$) {
