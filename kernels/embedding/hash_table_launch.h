@@ -7,6 +7,7 @@
 #include <memory>
 
 #include "core/dtype.h"
+#include "core/row_bytes.h"
 #include "embedding/hash_table.h"
 #include "plan.h"
 
@@ -39,10 +40,6 @@ struct HashTablePlan : KernelPlan {
 
 namespace embedding {
 
-inline int64_t hash_row_stride(const jdb_tensor &t) {
-  return t.rank == 2 && t.shape[0] > 1 ? t.strides[0] * core::element_size(t.dtype) : 0;
-}
-
 inline bool hash_rows_aligned(const jdb_tensor &t, int64_t stride) {
   return (reinterpret_cast<uintptr_t>(t.data) | static_cast<uintptr_t>(stride)) % 16 == 0;
 }
@@ -62,10 +59,10 @@ jd_status launch_hash_table(Exec &exec, const HashTablePlan &plan, const jdb_has
   p.table_sights = static_cast<uint8_t *>(args.table_sights.data);
   p.table_size = static_cast<int64_t *>(args.table_size.data);
   p.num_slots = args.table_keys.shape[0] * hashing::kBucketSlots;
-  p.table_stride = hash_row_stride(args.table_rows);
+  p.table_stride = core::row_stride_bytes(args.table_rows);
   p.row_bytes = desc.dim * core::element_size(desc.dtype);
   p.rows = static_cast<char *>(args.rows.data);
-  p.rows_stride = hash_row_stride(args.rows);
+  p.rows_stride = core::row_stride_bytes(args.rows);
   p.default_row = static_cast<const char *>(args.default_row.data);
   const bool aligned = p.row_bytes % 16 == 0 && hash_rows_aligned(args.table_rows, p.table_stride) &&
                        hash_rows_aligned(args.rows, p.rows_stride) && hash_rows_aligned(args.default_row, 0);

@@ -8,6 +8,7 @@
 
 #include "core/dtype.h"
 #include "core/error.h"
+#include "core/row_bytes.h"
 #include "cpu/pages.h"
 #include "embedding/hash_buckets.h"
 
@@ -21,9 +22,6 @@ template <class T>
 T *data_of(const jdb_tensor &t) {
   return static_cast<T *>(t.data);
 }
-
-// From row to row, in bytes.
-int64_t row_stride(const jdb_tensor &t) { return t.rank == 2 && t.shape[0] > 1 ? t.strides[0] * core::element_size(t.dtype) : 0; }
 
 // What hashing::insert works on.
 struct Writer {
@@ -92,7 +90,7 @@ class HashTable final : public Plan {
       t.table_keys = data_of<int64_t>(a.table_keys);
       t.num_slots = a.table_keys.shape[0] * hashing::kBucketSlots;
       t.table_rows = data_of<char>(a.table_rows);
-      t.table_row_bytes = row_stride(a.table_rows);
+      t.table_row_bytes = core::row_stride_bytes(a.table_rows);
       t.table_scores = desc_.eviction == JD_EVICT_SCORE ? nullptr : data_of<int64_t>(a.table_scores);
       t.eviction = desc_.eviction;
       t.tick = a.tick;
@@ -101,7 +99,7 @@ class HashTable final : public Plan {
       t.last = n * (index + 1) / tasks;
       t.row_bytes = row_bytes_;
       t.rows = data_of<char>(a.rows);
-      t.rows_stride = row_stride(a.rows);
+      t.rows_stride = core::row_stride_bytes(a.rows);
       t.default_row = data_of<char>(a.default_row);
       t.keeps_missing = desc_.missing == JD_MISSING_KEEP;
       t.slots = data_of<int64_t>(a.slots);
@@ -146,11 +144,11 @@ class HashTable final : public Plan {
 
   Found insert(const jdb_hash_table_args &a, const hashing::Geometry &geometry, int64_t first, int64_t last) const {
     Writer table = {geometry,           data_of<int64_t>(a.table_keys), data_of<int64_t>(a.table_scores),
-                    data_of<uint8_t>(a.table_sights), data_of<char>(a.table_rows), row_stride(a.table_rows), row_bytes_,
+                    data_of<uint8_t>(a.table_sights), data_of<char>(a.table_rows), core::row_stride_bytes(a.table_rows), row_bytes_,
                     desc_.eviction,     desc_.admission,                a.tick, {}};
     const int64_t *keys = data_of<int64_t>(a.keys), *scores = data_of<int64_t>(a.scores);
     Found found = {0, 0, 0};
-    const int64_t stride = row_stride(a.rows);
+    const int64_t stride = core::row_stride_bytes(a.rows);
     for_keys(a, geometry, first, last, [&](int64_t i) {
       const hashing::Inserted done = hashing::insert(table, keys[i], scores ? scores[i] : 0);
       if (done.slot >= 0) {
