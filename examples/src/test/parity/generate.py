@@ -799,6 +799,33 @@ def beam_cases():
     case("beam_attention_int8", "beam_attention", {"scale": 0.2}, inputs, expected(*exact), 1e-5)
 
 
+def block_cases():
+    """linear, layer_norm and l2_normalize, with every optional input and without."""
+    rng = np.random.default_rng(23)
+
+    def f32(*shape):
+        return rng.standard_normal(shape).astype(np.float32)
+
+    x, weight, bias, residual = f32(13, 20), f32(12, 20), f32(12), f32(13, 12)
+    wide = lambda t: t.astype(np.float64)
+    product = wide(x) @ wide(weight).T
+    case("linear", "linear", {}, {"x": x, "weight": weight}, {"out": product}, 1e-5)
+    z = product + wide(bias)
+    case("linear_silu_residual", "linear", {"activation": "silu"},
+         {"x": x, "weight": weight, "bias": bias, "residual": residual}, {"out": z / (1 + np.exp(-z)) + wide(residual)}, 1e-5)
+
+    x = np.concatenate([f32(9, 36) * 3 + 1, np.zeros((1, 36), np.float32)])
+    weight, bias, multiplier = f32(36), f32(36), f32(10, 36)
+    normed = (wide(x) - wide(x).mean(1, keepdims=True)) / np.sqrt(wide(x).var(1, keepdims=True) + 1e-3)
+    normed = normed * wide(weight) + wide(bias)
+    case("layer_norm", "layer_norm", {"eps": 1e-3}, {"x": x, "weight": weight, "bias": bias}, {"out": normed}, 1e-5)
+    case("layer_norm_multiplier", "layer_norm", {"eps": 1e-3},
+         {"x": x, "weight": weight, "bias": bias, "multiplier": multiplier}, {"out": normed * wide(multiplier)}, 2e-5)
+    norms = np.sqrt((wide(x) ** 2).sum(1, keepdims=True))
+    case("l2_normalize", "l2_normalize", {"eps": 1e-6}, {"x": x}, {"out": wide(x) / np.maximum(norms, 1e-6)}, 1e-6)
+
+
 if __name__ == "__main__":
     main()
+    block_cases()
     beam_cases()

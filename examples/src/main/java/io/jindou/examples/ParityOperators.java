@@ -42,6 +42,9 @@ final class ParityOperators {
             entry("embedding_bag", ParityOperators::embeddingBag),
             entry("history_search", ParitySearch::historySearch),
             entry("hstu_attention", ParityOperators::hstuAttention),
+            entry("l2_normalize", ParityBlocks::l2Normalize),
+            entry("layer_norm", ParityBlocks::layerNorm),
+            entry("linear", ParityBlocks::linear),
             entry("lsh_signatures", ParitySearch::lshSignatures),
             entry("merge_attention_states", ParitySoftmax::mergeAttentionStates),
             entry("rq_decode", ParityIds::rqDecode),
@@ -143,7 +146,7 @@ final class ParityOperators {
         HostTensor candidateOffsets = given.integers("candidate_offsets");
         HostTensor keys = given.floats("keys", 3);
         HostTensor values = given.floats("values", 3);
-        HostTensor historyOffsets = given.integers("history_offsets");
+        HostTensor historyOffsets = given.integersAs("history_offsets", candidateOffsets.dtype());
         boolean selfKey = given.flag("self_key", given.hasInput("candidate_keys"));
         int heads = Math.toIntExact(candidates.shape()[1]);
         int dim = Math.toIntExact(candidates.shape()[2]);
