@@ -26,6 +26,11 @@ jd_status check_description(const Context &context, jd_history_search_desc &d) {
       rules.zero("dim", d.dim);
       break;
     case JD_SEARCH_DOT:
+      if (d.dtype == JD_I8) {
+        rules.fail(JD_INVALID_ARGUMENT, "dtype",
+                   "expected f32, f16 or bf16, got i8: rows of codes have a scale each, which a search has no argument for; search "
+                   "rows of 16 bits, or by lsh_signatures, which are smaller than codes");
+      }
       rules.dtype("dtype", d.dtype, {JD_F32, JD_F16, JD_BF16});
       check_multiple(rules, "dim", d.dim, 8, kMaxSearchDim);
       break;

@@ -95,6 +95,7 @@ TEST_F(HistorySearchErrors, description) {
   refused_plan([](Desc &d) { d.struct_size = 8; }, {"struct_size"});
   refused_plan([](Desc &d) { d.method = 3; }, {"argument 'method': expected 0..2, got 3"});
   refused_plan([](Desc &d) { d.dtype = JD_I64; }, {"argument 'dtype': expected f32, f16 or bf16, got i64"});
+  refused_plan([](Desc &d) { d.dtype = JD_I8; }, {"argument 'dtype': expected f32, f16 or bf16, got i8: rows of codes have a scale each"});
   refused_plan([](Desc &d) { d.offset_dtype = JD_F32; }, {"argument 'offset_dtype'"});
   for (const int32_t dim : {0, -8, 12, 264}) {
     refused_plan([=](Desc &d) { d.dim = dim; }, {"argument 'dim': expected a multiple of 8 up to 256"});
