@@ -30,6 +30,9 @@ const std::vector<int64_t> &asked() {
 }
 
 std::string listed(const std::vector<int64_t> &dims) {
+  bool multiples = dims.size() > 10;
+  for (size_t i = 0; i < dims.size(); ++i) multiples = multiples && dims[i] == static_cast<int64_t>(i + 1) * dims[0];
+  if (multiples) return "multiples of " + std::to_string(dims[0]) + " to " + std::to_string(dims.back());
   std::string text;
   for (const int64_t d : dims) text += (text.empty() ? "" : ", ") + std::to_string(d);
   return text;
@@ -37,16 +40,18 @@ std::string listed(const std::vector<int64_t> &dims) {
 
 // The head dims that a device takes, in words.
 std::string answer(testing::Rig &rig, const Probe &probe, int32_t dtype) {
+  const std::vector<int64_t> &dims = probe.dims.empty() ? asked() : probe.dims;
   std::vector<int64_t> equal;
-  for (const int64_t d : asked()) {
+  for (const int64_t d : dims) {
     const Shape shape{dtype, d, d};
     if (probe.plan(rig, shape) == JD_OK && probe.run(rig, shape) == JD_OK) equal.push_back(d);
   }
   if (equal.empty()) return "-";
+  if (dims == std::vector<int64_t>{0}) return "yes";
   size_t pairs = 0, works = 0;
   bool beyond = false;
-  for (const int64_t dqk : asked()) {
-    for (const int64_t dv : asked()) {
+  for (const int64_t dqk : dims) {
+    for (const int64_t dv : dims) {
       if (dqk == dv) continue;
       const bool both = std::find(equal.begin(), equal.end(), dqk) != equal.end() &&
                         std::find(equal.begin(), equal.end(), dv) != equal.end();
@@ -72,16 +77,19 @@ std::string table() {
   add_decode_attention(probes);
   add_softmax_attention(probes);
   add_beam_attention(probes);
+  add_din_attention(probes);
+  add_history_search(probes);
+  add_search_attention(probes);
   std::vector<std::unique_ptr<testing::Rig>> rigs;
   rigs.push_back(std::make_unique<testing::Rig>("cpu", 1));
   rigs.push_back(std::make_unique<testing::Rig>("simt", 1));
 
   std::ostringstream text;
-  text << "| operator | mask, option | dtype | cpu: head dims of keys and values | simt, cuda |\n|---|---|---|---|---|\n";
+  text << "| operator | mask, option | dtype | cpu: dims of keys and values | simt, cuda |\n|---|---|---|---|---|\n";
   for (const Probe &probe : probes) {
     // Dtypes with the same answers share a row.
     std::vector<std::pair<std::string, std::vector<std::string>>> rows;
-    for (const int32_t dtype : {JD_F32, JD_F16, JD_BF16}) {
+    for (const int32_t dtype : probe.dtypes) {
       std::vector<std::string> answers;
       for (const auto &rig : rigs) answers.push_back(answer(*rig, probe, dtype));
       bool merged = false;

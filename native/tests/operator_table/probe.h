@@ -21,6 +21,8 @@ struct Probe {
   std::string option;  // mask, bias, cache...
   std::function<jd_status(testing::Rig &, const Shape &)> plan;  // makes the plan only
   std::function<jd_status(testing::Rig &, const Shape &)> run;   // and runs it on a few rows
+  std::vector<int32_t> dtypes = {JD_F32, JD_F16, JD_BF16};
+  std::vector<int64_t> dims = {};  // asked about; empty: those that main.cpp asks about, {0}: it has none
 };
 
 using Probes = std::vector<Probe>;
@@ -29,6 +31,17 @@ void add_hstu_attention(Probes &);
 void add_decode_attention(Probes &);
 void add_softmax_attention(Probes &);
 void add_beam_attention(Probes &);
+void add_din_attention(Probes &);
+void add_history_search(Probes &);
+void add_search_attention(Probes &);
+
+// Dims of operators that take the multiples of `step` to some number: these, the first beyond, and some that are none.
+inline std::vector<int64_t> multiples(int64_t step, int64_t most) {
+  std::vector<int64_t> list = {step / 2, step + step / 2};
+  for (int64_t d = step; d <= most + step; d += step) list.push_back(d);
+  std::sort(list.begin(), list.end());
+  return list;
+}
 
 // Makes a plan, and with `args` runs it and waits. `plan_function` and `run_function` are the operator's.
 template <class Desc, class Args>
