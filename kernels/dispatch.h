@@ -37,6 +37,7 @@
 #include "attention/din_attention_launch.h"
 #include "attention/hstu_attention_launch.h"
 #include "attention/softmax_attention_launch.h"
+#include "attention/stca_attention_launch.h"
 #include "attention/target_attention_launch.h"
 #include "blocks/blocks_launch.h"
 #include "decode/beam_attention_launch.h"
@@ -77,6 +78,8 @@ inline jd_status create_plan(const PlanResources &resources, int32_t op, const v
         return BeamAttentionPlan::create(resources, *static_cast<const jd_beam_attention_desc *>(desc), plan, error);
       case JDB_OP_DIN_ATTENTION:
         return DinAttentionPlan::create(resources, *static_cast<const jd_din_attention_desc *>(desc), plan, error);
+      case JDB_OP_STCA_ATTENTION:
+        return StcaAttentionPlan::create(resources, *static_cast<const jd_stca_attention_desc *>(desc), plan, error);
       case JDB_OP_PAGED_APPEND:
       case JDB_OP_PAGED_GATHER:
         return PagedCachePlan::create(op, resources, *static_cast<const jd_paged_cache_desc *>(desc), plan, error);
@@ -128,6 +131,8 @@ jd_status run(Exec &exec, const KernelPlan *plan, int32_t op, const void *args, 
                                    *static_cast<const jdb_beam_attention_args *>(args));
     case JDB_OP_DIN_ATTENTION:
       return launch_din_attention(exec, static_cast<const DinAttentionPlan &>(*plan), *static_cast<const jdb_din_attention_args *>(args));
+    case JDB_OP_STCA_ATTENTION:
+      return launch_stca_attention(exec, static_cast<const StcaAttentionPlan &>(*plan), *static_cast<const jdb_stca_attention_args *>(args));
     case JDB_OP_PAGED_APPEND:
     case JDB_OP_PAGED_GATHER:
       return launch_paged_cache(exec, static_cast<const PagedCachePlan &>(*plan),

@@ -47,6 +47,9 @@ class PlanBuffers {
     return JD_OK;
   }
 
+  // Of a plan that is a part of this one.
+  void count(const PlanBuffers &part) { total_ += part.total_; }
+
   int64_t bytes() const { return total_; }
 
  private:

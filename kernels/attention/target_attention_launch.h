@@ -53,8 +53,9 @@ struct TargetAttentionPlan : KernelPlan {
   // Without a split each block parks one tile between pieces.
   static constexpr int64_t kParkingBlocksAMultiprocessor = 4;
 
-  TargetAttentionPlan(const PlanResources &resources, const jd_target_attention_desc &description)
-      : KernelPlan(JDB_OP_TARGET_ATTENTION, resources), desc(description),
+  // op_number: the operator that this one is a part of, for its reports.
+  TargetAttentionPlan(const PlanResources &resources, const jd_target_attention_desc &description, int32_t op_number = JDB_OP_TARGET_ATTENTION)
+      : KernelPlan(op_number, resources), desc(description),
         shape{description.dtype, description.head_dim_qk, description.head_dim_v},
         columns(attention::TargetAttentionKernels::columns(shape)),
         on_hopper(resources.hopper && attention::has_hopper_kernel<attention::HopperTargetAttentionKernels>(shape) &&
@@ -183,7 +184,7 @@ inline TargetAttentionUsers target_attention_users(const TargetAttentionPlan &pl
   users.out = out_rows_of(args.out);
   users.partial_outputs = plan.partial_outputs;
   users.partial_states = plan.partial_states;
-  users.sink = FaultSink{record, launch, JDB_OP_TARGET_ATTENTION, desc.bounds};
+  users.sink = FaultSink{record, launch, plan.op, desc.bounds};
   return users;
 }
 

@@ -12,8 +12,15 @@
 
 namespace jindou::attention {
 
-struct TargetAttentionMergeKernel {
-  using Params = TargetAttentionUsers;
+// How many pieces a user's history has.
+JD_DEVICE inline int32_t pieces_of(const TargetAttentionUsers &, const TargetAttentionUser &user) {
+  return num_pieces(user.history.length);
+}
+
+// Users: TargetAttentionUsers, or what is derived from it with pieces_of of its own.
+template <class Users>
+struct PiecesMerge {
+  using Params = Users;
   using Shared = WorkListShared<128>;
 
   static constexpr int kThreads = 128;
@@ -26,7 +33,7 @@ struct TargetAttentionMergeKernel {
         p.batch, *reinterpret_cast<Shared *>(shared_memory),
         [&](int64_t b) -> uint32_t {
           const TargetAttentionUser user = read_user(p, b);
-          if (num_pieces(user.history.length) == 1) return 0;
+          if (pieces_of(p, user) == 1) return 0;
           return static_cast<uint32_t>((rows_of(p, user) * groups + kThreads - 1) / kThreads);
         },
         [&](int64_t b, uint32_t item) {
@@ -45,7 +52,7 @@ struct TargetAttentionMergeKernel {
     const int32_t heads = p.kv_heads * p.group;
     const int64_t candidate = user.candidates.begin + row / heads;
     const int32_t head = static_cast<int32_t>(row % heads);
-    const int32_t pieces = num_pieces(user.history.length);
+    const int32_t pieces = pieces_of(p, user);
 
     SoftmaxState state{};
     float out[4] = {};
@@ -70,6 +77,8 @@ struct TargetAttentionMergeKernel {
     p.out.store_pair(at + 2, out[2] * normalizer, out[3] * normalizer);
   }
 };
+
+struct TargetAttentionMergeKernel : PiecesMerge<TargetAttentionUsers> {};
 
 }  // namespace jindou::attention
 

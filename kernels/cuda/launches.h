@@ -35,6 +35,8 @@ extern template jd_status launch_beam_attention(cuda_backend::Executor &, const 
                                                 const jdb_beam_attention_args &);
 extern template jd_status launch_din_attention(cuda_backend::Executor &, const DinAttentionPlan &,
                                                const jdb_din_attention_args &);
+extern template jd_status launch_stca_attention(cuda_backend::Executor &, const StcaAttentionPlan &,
+                                                const jdb_stca_attention_args &);
 extern template jd_status launch_linear(cuda_backend::Executor &, const jdb_linear_args &);
 extern template jd_status launch_layer_norm(cuda_backend::Executor &, const jdb_layer_norm_args &);
 extern template jd_status launch_l2_normalize(cuda_backend::Executor &, const jdb_l2_normalize_args &);

@@ -3,6 +3,7 @@
 #include "core/attention_rules.h"
 #include "core/plan.h"
 #include "core/rules.h"
+#include "core/stca_way.h"
 #include "core/stream.h"
 
 namespace jindou::core {
@@ -36,9 +37,7 @@ jd_status check_description(const Context &context, jd_stca_attention_desc &d) {
   rules.integer("max_total_candidates", d.max_total_candidates, 1, kMaxTotal);
   rules.integer("max_total_events", d.max_total_events, 1, kMaxTotal);
   if (d.path == JD_STCA_AUTO) {
-    // FLOPs, a user of n events: materialised 4 n H dh (D + nc), reordered 4 n H D nc.
-    const int64_t dim = d.model_dim, head_dim = d.head_dim;
-    const bool fewer = dim <= head_dim || d.max_candidates * (dim - head_dim) < dim * head_dim;
+    const bool fewer = d.max_candidates <= stca_crossing(d);
     d.path = fewer && !d.keep_keys ? JD_STCA_REORDERED : JD_STCA_MATERIALISED;
   }
   return rules.status();

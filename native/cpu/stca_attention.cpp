@@ -1,14 +1,15 @@
 // stca_attention on the CPU: products (kernels/linear.h) around target_attention, over keys and values (materialised) or over the events
 // themselves, as one key and value head of the model's width that all query heads share (reordered).
 //
-// 16-bit rows are widened before a product, and narrowed after it, a thousand of them at a time where there are many. What products and
+// Where an instruction multiplies bf16, rows of bf16 are multiplied as they are, by a weight rounded to bf16 (not the reordered way's candidates:
+// they are few). Other 16-bit rows are widened before a product; results are narrowed after it, a thousand rows at a time. What products and
 // attention compute of a row depends on that row alone, so cuts change no bit.
 #include <algorithm>
-#include <cstdio>
 #include <memory>
 #include <new>
 
 #include "core/error.h"
+#include "core/stca_way.h"
 #include "cpu/plan.h"
 
 namespace jindou::cpu {
@@ -32,6 +33,7 @@ struct Product {
   bool transposed;
   float *out;
   int64_t out_stride, out_step;
+  bool pairs;  // a float of x is two bf16, and depth counts these
 };
 
 // A dense tensor in scratch, or another view of one.
@@ -55,26 +57,12 @@ class StcaAttention final : public Plan {
         heads_(desc.num_heads),
         width_(int64_t{desc.num_heads} * desc.head_dim),
         reordered_(desc.path == JD_STCA_REORDERED),
+        pairs_(!reordered_ && desc.dtype == JD_BF16 && d.kernels.linear_bf16 != nullptr),
         wide_(desc.dtype == JD_F32) {}
 
   jd_status prepare(const jdb_allocator &allocator, jd_error *error) {
-    jd_target_attention_desc inner{};
-    inner.struct_size = sizeof inner;
-    inner.dtype = desc_.dtype;
-    inner.out_dtype = reordered_ ? JD_F32 : desc_.out_dtype;
-    inner.offset_dtype = desc_.offset_dtype;
-    inner.num_heads = desc_.num_heads;
-    inner.num_kv_heads = reordered_ ? 1 : desc_.num_heads;
-    inner.head_dim_qk = inner.head_dim_v = static_cast<int32_t>(reordered_ ? dim_ : head_dim_);
-    inner.scale = desc_.scale;
-    inner.activation = JD_ACTIVATION_SOFTMAX;
-    inner.bounds = desc_.bounds;
-    inner.num_latest = INT64_MAX;
-    inner.max_batch = desc_.max_batch;
-    inner.max_candidates = desc_.max_candidates;
-    inner.max_history = desc_.max_history;
     Plan *made = nullptr;
-    if (const jd_status status = create_target_attention(device, inner, allocator, &made, error)) return status;
+    if (const jd_status status = create_target_attention(device, stca_target_attention(desc_), allocator, &made, error)) return status;
     attention_.reset(made);
 
     const int64_t candidates = desc_.max_total_candidates, element = wide_ ? 4 : 2;
@@ -82,7 +70,7 @@ class StcaAttention final : public Plan {
     query_at_ = layout.add<float>(candidates * width_);
     if (!wide_) {
       // Rows widened: candidates all at once, events a chunk at a time; then a product's result on its way to 16 bits.
-      wide_rows_at_ = layout.add<float>(std::max(candidates, reordered_ ? 0 : std::min(kChunkRows, desc_.max_total_events)) * dim_);
+      if (!pairs_) wide_rows_at_ = layout.add<float>(std::max(candidates, reordered_ ? 0 : std::min(kChunkRows, desc_.max_total_events)) * dim_);
       wide_out_at_ = layout.add<float>(std::max(candidates, reordered_ ? 0 : std::min(kChunkRows, desc_.max_total_events)) * width_);
       narrow_at_ = layout.add<uint16_t>(candidates * (reordered_ ? heads_ * dim_ : width_));
     }
@@ -99,12 +87,8 @@ class StcaAttention final : public Plan {
   size_t bytes() const override { return memory.bytes() + (attention_ ? attention_->bytes() : 0); }
 
   void describe(char *text, size_t capacity) const override {
-    const char *way = reordered_ ? "reordered: keys and values never stored, heads share the events"
-                                 : desc_.keep_keys ? "materialised, keys and values kept by the caller" : "materialised";
-    const long long crossing = dim_ > head_dim_ ? static_cast<long long>(dim_ * head_dim_ / (dim_ - head_dim_)) : desc_.max_candidates;
-    const int written = snprintf(text, capacity, "stca_attention %s (fewer operations than the other way %s %lld candidates a user); ",
-                                 way, reordered_ ? "up to" : "above", crossing);
-    if (written > 0 && static_cast<size_t>(written) < capacity) attention_->describe(text + written, capacity - written);
+    const size_t written = describe_stca_way(desc_, text, capacity);
+    if (written < capacity) attention_->describe(text + written, capacity - written);
   }
 
   jd_status run(Stream &stream, const void *args, jd_error *error) override {
@@ -132,7 +116,7 @@ class StcaAttention final : public Plan {
     // q'_h = q_h Wk_h
     float *const wide_query = memory.part<float>(wide_query_at_), *const events = memory.part<float>(events_at_);
     multiply({candidates, head_dim_, dim_, heads_, query, width_, head_dim_, floats(a.key_weight), a.key_weight.strides[0],
-              head_dim_ * a.key_weight.strides[0], true, wide_query, wide, dim_});
+              head_dim_ * a.key_weight.strides[0], true, wide_query, wide, dim_, false});
     const jdb_tensor x = view(a.events.data, desc_.dtype, {a.events.shape[0], 1, dim_}, {a.events.strides[0], dim_, 1});
     const jdb_tensor q = view(inputs_dtype(wide_query, candidates, wide), desc_.dtype, {candidates, heads_, dim_}, {wide, dim_, 1});
     if (const jd_status status =
@@ -144,7 +128,7 @@ class StcaAttention final : public Plan {
     float *const out = direct ? static_cast<float *>(a.out.data) : memory.part<float>(wide_out_at_);
     const int64_t stride = direct ? a.out.strides[0] : width_;
     multiply({candidates, dim_, head_dim_, heads_, events, wide, dim_, floats(a.value_weight), a.value_weight.strides[0],
-              head_dim_ * a.value_weight.strides[0], false, out, stride, head_dim_});
+              head_dim_ * a.value_weight.strides[0], false, out, stride, head_dim_, false});
     if (!direct) narrow(out, candidates, width_, a.out, 0);
     return JD_OK;
   }
@@ -169,8 +153,12 @@ class StcaAttention final : public Plan {
     const int64_t chunk = from_f32 ? count : std::max<int64_t>(kChunkRows, desc_.max_total_candidates);
     for (int64_t first = 0; first < count; first += chunk) {
       const int64_t here = std::min(chunk, count - first);
-      Product p{here, depth, columns, 1, nullptr, depth, 0, floats(weight), weight.strides[0], 0, false, nullptr, columns, 0};
-      if (from_f32) {
+      Product p{here, depth, columns, 1, nullptr, depth, 0, floats(weight), weight.strides[0], 0, false, nullptr, columns, 0, pairs_};
+      if (pairs_) {
+        p.x = static_cast<const float *>(element(rows, first * rows.strides[0]));
+        p.x_stride = rows.strides[0] / 2;
+        p.depth = depth / 2;
+      } else if (from_f32) {
         p.x = floats(rows);
         p.x_stride = rows.strides[0];
       } else {
@@ -214,7 +202,7 @@ class StcaAttention final : public Plan {
       t.activation = JD_LINEAR_IDENTITY;
       t.scratch = device.linear_scratch_of(worker);
       t.transposed = p.transposed;
-      device.kernels.linear(t);
+      p.pairs ? device.kernels.linear_bf16(t) : device.kernels.linear(t);
     });
   }
 
@@ -252,7 +240,7 @@ class StcaAttention final : public Plan {
 
   const jd_stca_attention_desc desc_;
   const int64_t dim_, head_dim_, heads_, width_;
-  const bool reordered_, wide_;  // wide_: f32
+  const bool reordered_, pairs_, wide_;  // pairs_: see Product; wide_: f32
   std::unique_ptr<Plan> attention_;
   size_t query_at_ = 0, wide_rows_at_ = 0, wide_out_at_ = 0, narrow_at_ = 0, wide_query_at_ = 0, events_at_ = 0, keys_at_ = 0, values_at_ = 0;
 };

@@ -415,6 +415,9 @@ struct BlockKernels {
   int linear_columns;     // of a panel
   size_t linear_scratch;  // floats
   void (*linear)(const LinearTask &);
+  // The same of rows of bf16, W rounded to bf16: x and x_stride are as of floats, each two elements; depth counts those, a multiple of 16. Null
+  // where no instruction multiplies bf16.
+  void (*linear_bf16)(const LinearTask &);
   void (*widen)(const void *from, int32_t dtype, int64_t count, float *to);   // 16 bits to f32
   void (*narrow)(const float *from, int64_t count, int32_t dtype, void *to);  // and back, rounded to nearest even
   void (*layer_norm)(const LayerNormTask &);

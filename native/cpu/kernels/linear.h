@@ -5,7 +5,8 @@
 //
 // Output columns are the lanes of vectors. W is transposed by panels of kLanes columns and up to 512 of the depth into scratch
 // ([depth][kLanes], 48 KiB on AVX2), which then serves all rows of the task; rows of x are broadcast as they lie. Register
-// tile as in attention_tile.h. Each output is one chain of FMAs over the depth in order, whatever the number of rows: a row's
+// tile as in attention_tile.h. With kBf16Pairs, where an instruction multiplies bf16, rows of x are bf16 as they lie, a float being two of them, W is
+// rounded to bf16 as it is packed, and the depth is half as long. Each output is one chain of FMAs over the depth in order, whatever the number of rows: a row's
 // bits depend on that row alone.
 #ifndef JINDOU_CPU_KERNELS_LINEAR_H
 #define JINDOU_CPU_KERNELS_LINEAR_H
@@ -16,7 +17,7 @@
 namespace jindou::cpu {
 namespace {
 
-template <class Isa>
+template <class Isa, bool kBf16Pairs = false>
 struct Linear {
   using F = typename Isa::F;
   static constexpr int kWidth = Isa::kWidth;
@@ -30,6 +31,14 @@ struct Linear {
 
   const LinearTask &t;
   float *const panel, *const unfinished;
+
+  JD_SIMD F product(F a, F b, F sum) {
+    if constexpr (kBf16Pairs) {
+      return Isa::fma_bf16_pairs(a, b, sum);
+    } else {
+      return Isa::fma(a, b, sum);
+    }
+  }
 
   explicit Linear(const LinearTask &task) : t(task), panel(t.scratch), unfinished(panel + size_t{kDepth} * kLanes) {}
 
@@ -75,14 +84,19 @@ struct Linear {
       }
       return;
     }
-    const float *w = t.weight + column * t.weight_stride + first_depth;
+    constexpr int kFloats = kBf16Pairs ? 2 : 1;  // of W, a float of the panel
+    const float *w = t.weight + column * t.weight_stride + first_depth * kFloats;
     for (int i = 0; i < columns; i += kWidth) {
       for (int d = 0; d < depth; d += kWidth) {
         const int steps = depth - d < kWidth ? depth - d : kWidth;
         F block[kWidth];
         for (int lane = 0; lane < kWidth; ++lane) {
-          const float *from = w + (i + lane) * t.weight_stride + d;
-          block[lane] = i + lane >= columns ? Isa::zero() : steps == kWidth ? Isa::load(from) : Isa::load_first(from, steps);
+          const float *from = w + (i + lane) * t.weight_stride + d * kFloats;
+          if constexpr (kBf16Pairs) {  // whole vectors
+            block[lane] = i + lane >= columns ? Isa::zero() : Isa::bf16_sequence(Isa::load(from), Isa::load(from + kWidth));
+          } else {
+            block[lane] = i + lane >= columns ? Isa::zero() : steps == kWidth ? Isa::load(from) : Isa::load_first(from, steps);
+          }
         }
         Isa::transpose(block);
         for (int step = 0; step < steps; ++step) Isa::store(panel + (d + step) * kLanes + i, block[step]);
@@ -122,7 +136,7 @@ struct Linear {
       for (int r = 0; r < kRowsHere; ++r) {
         const F value = Isa::set(x[r * stride + d]);
 #pragma GCC unroll 4
-        for (int n = 0; n < N; ++n) sum[r][n] = Isa::fma(value, lanes[n], sum[r][n]);
+        for (int n = 0; n < N; ++n) sum[r][n] = product(value, lanes[n], sum[r][n]);
       }
     }
     if (first_depth + depth < t.depth) {

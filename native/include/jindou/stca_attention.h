@@ -13,8 +13,8 @@
  *
  * Candidates and events are jagged, as in jindou/attention.h, with its rules of offsets, declared maxima, bounds and overlap, but rank 2: row
  * strides free multiples of 16 bytes, data aligned to 16. Weights are f32, [out, in] as in linear. Inputs are f32, f16 or bf16; sums are f32; with
- * 16-bit inputs queries, keys and values (materialised) or queries (reordered) are rounded to the inputs' dtype. A candidate without events gives
- * zeros. The bits of a candidate's result depend on its own row, its user's events, the weights and the plan alone. */
+ * 16-bit inputs queries, keys and values (materialised) or queries (reordered) are rounded to the inputs' dtype, and so are weights where tensor
+ * cores, or a CPU's bf16 products, multiply many rows by them. A candidate without events gives zeros. The bits of a candidate's result depend on its own row, its user's events, the weights and the plan alone. */
 #ifndef JINDOU_STCA_ATTENTION_H
 #define JINDOU_STCA_ATTENTION_H
 

@@ -50,8 +50,9 @@ inline Projection project(const std::vector<double> &rows, const std::vector<dou
 }  // namespace stca
 
 // u: the unit roundoff of what 16-bit inputs round (queries, keys, values; 0 for f32), u32 that of the sums. The errors of both ways are
-// covered: those of q_h, k_h and of their product, those of q_h Wk_h and of its product with an event.
-inline StcaAttentionResult stca_attention(const StcaAttentionCase &c, double u = 0, double u32 = 0) {
+// covered: those of q_h, k_h and of their product, those of q_h Wk_h and of its product with an event. weight_u: the unit roundoff of what
+// weights are rounded to before they are multiplied (0 where they are not).
+inline StcaAttentionResult stca_attention(const StcaAttentionCase &c, double u = 0, double u32 = 0, double weight_u = 0) {
   const int64_t width = c.heads * c.head_dim;
   const size_t batch = c.candidate_offsets.size() - 1;
   const auto square = [](double x) { return x * x; };
@@ -62,8 +63,8 @@ inline StcaAttentionResult stca_attention(const StcaAttentionCase &c, double u =
   r.keys = k.values;
   r.values = v.values;
   for (size_t i = 0; i < k.terms.size(); ++i) {
-    r.keys_error.push_back(sums * k.terms[i]);
-    r.values_error.push_back(sums * v.terms[i]);
+    r.keys_error.push_back((sums + 3 * weight_u) * k.terms[i]);
+    r.values_error.push_back((sums + 3 * weight_u) * v.terms[i]);
   }
   r.out.assign(c.candidate_offsets[batch] * width, 0.0);
   r.error.assign(c.candidate_offsets[batch] * width, 0.0);
@@ -88,7 +89,7 @@ inline StcaAttentionResult stca_attention(const StcaAttentionCase &c, double u =
             carried += square(q.terms[at] * k.values[key]) + square(q.values[at] * k.terms[key]);
           }
           for (int64_t e = 0; e < c.dim; ++e) wide += square(reordered[e] * c.events[j * c.dim + e]);
-          const double error = square(sums) * (carried + products + wide) + square(u) * (2 * products + wide);
+          const double error = square(sums) * (carried + products + wide) + square(u) * (2 * products + wide) + square(weight_u) * carried;
           worst = std::max(worst, 3 * std::fabs(c.scale) * std::sqrt(error) + 8 * u32 * std::fabs(c.scale * score));
           s.push_back(c.scale * score);
           top = std::max(top, s.back());
@@ -100,7 +101,7 @@ inline StcaAttentionResult stca_attention(const StcaAttentionCase &c, double u =
           for (int64_t j = begin; j < end; ++j) {
             r.out[i * width + column] += s[j - begin] / sum * v.values[j * width + column];
             most = std::max(most, std::fabs(v.values[j * width + column]));
-            rounded = std::max(rounded, u * std::fabs(v.values[j * width + column]) + sums * v.terms[j * width + column]);
+            rounded = std::max(rounded, u * std::fabs(v.values[j * width + column]) + (sums + 3 * weight_u) * v.terms[j * width + column]);
           }
           r.error[i * width + column] = most * (2 * worst + u + 16 * u32) + rounded;
         }
