@@ -641,6 +641,43 @@ def din_cases(rng):
         case(f"din_attention_{activation}_{kind}", "din_attention", params, inputs, {"out": out}, tolerance, tolerance)
 
 
+def stca_cases():
+    """The layer as it is defined: queries, keys and values laid out, whichever way the operator takes."""
+    rng = np.random.default_rng(20)
+    nc, nk = [3, 0, 5, 1], [61, 4, 130, 0]
+    co, ho = offsets(nc), offsets(nk, np.int32)
+    for name, kind, dim, heads, head_dim, params in (("reordered_f32", "f32", 288, 2, 32, {"path": "reordered"}),
+                                                     ("reordered_bf16", "bf16", 320, 3, 64, {"path": "reordered"}),
+                                                     ("reordered_f16", "f16", 96, 2, 32, {"path": "reordered"}),
+                                                     ("materialised_bf16", "bf16", 160, 2, 64, {"path": "materialised"}),
+                                                     ("auto_f32", "f32", 128, 2, 96, {}),
+                                                     ("kept_f16", "f16", 128, 2, 64, {"keep_keys": True})):
+        width, scale = heads * head_dim, head_dim ** -0.5
+        c, x = (rng.standard_normal((n, dim)).astype(np.float32) for n in (sum(nc), sum(nk)))
+        if kind == "f16":
+            c, x = c.astype(np.float16), x.astype(np.float16)
+        exact = [(bf16(rows)[1] if kind == "bf16" else rows).astype(np.float64) for rows in (c, x)]
+        wq, wk, wv = ((rng.standard_normal((width, dim)) * dim ** -0.5).astype(np.float32) for _ in range(3))
+        q, k, v = (rows @ w.T.astype(np.float64) for rows, w in zip((exact[0], exact[1], exact[1]), (wq, wk, wv)))
+        out = np.zeros((sum(nc), width))
+        for b in range(len(nc)):
+            keys, values = (t[ho[b]:ho[b + 1]].reshape(-1, heads, head_dim) for t in (k, v))
+            if len(keys) == 0:
+                continue
+            queries = q[co[b]:co[b + 1]].reshape(-1, heads, head_dim)
+            weights = np.exp(scale * np.einsum("ihd,jhd->hij", queries, keys))
+            weights /= weights.sum(2, keepdims=True)
+            out[co[b]:co[b + 1]] = np.einsum("hij,jhd->ihd", weights, values).reshape(-1, width)
+        outputs = {"out": out}
+        if params.get("keep_keys"):
+            outputs.update(keys=k, values=v)
+        inputs = {"candidates": c, "candidate_offsets": co, "events": x, "history_offsets": ho, "query_weight": wq, "key_weight": wk,
+                  "value_weight": wv}
+        tolerance = {"f32": 2e-5, "f16": 4e-3, "bf16": 3e-2}[kind]
+        case(f"stca_attention_{name}", "stca_attention", {"dtype": kind, "num_heads": heads, "scale": scale, **params}, inputs, outputs,
+             tolerance, tolerance)
+
+
 def sequence_embedding(tables, ids, off, summed, scale=1.0, positions=None, from_end=False, contexts=0, times=None, log=False,
                        max_bucket=None, timestamps=None, query_times=None, targets=None, padding_id=None):
     def rows(table, column):
@@ -829,3 +866,4 @@ if __name__ == "__main__":
     main()
     block_cases()
     beam_cases()
+    stca_cases()

@@ -443,6 +443,33 @@ class DocumentationTest {
     }
 
     @Test
+    void stca_attention() {
+        int modelDim = 256, heads = 4, headDim = 64, width = heads * headDim;
+        Tensor wq = Tensor.of(stream, new float[width * modelDim], width, modelDim);
+        Tensor wk = Tensor.of(stream, new float[width * modelDim], width, modelDim);
+        Tensor wv = Tensor.of(stream, new float[width * modelDim], width, modelDim);
+        // @start region="stca-attention"
+        StcaWeights weights = new StcaWeights(wq, wk, wv);
+        StcaAttentionDesc desc = StcaAttentionDesc.of(DType.F32, modelDim, heads, headDim, 2, 16, 1000);
+        try (StcaAttention attention = StcaAttention.plan(device, desc);
+                JaggedTensor candidates = new JaggedTensor(
+                        Tensor.of(stream, new float[3 * modelDim], 3, modelDim), Tensor.of(stream, JaggedTensor.offsets(2, 1)));
+                JaggedTensor events = new JaggedTensor(
+                        Tensor.of(stream, new float[30 * modelDim], 30, modelDim), Tensor.of(stream, JaggedTensor.offsets(10, 20)));
+                Tensor out = Tensor.create(device, DType.F32, 3, width)) {
+            String way = attention.describe(); // "stca_attention reordered ...": 16 candidates are fewer than 85
+            attention.run(stream, candidates, events, weights, out);
+            float[] result = out.readFloats(stream);
+            // @end
+            assertTrue(way.contains("reordered"), way);
+            assertArrayEquals(new float[3 * width], result);
+        }
+        for (Tensor tensor : List.of(wq, wk, wv)) {
+            tensor.close();
+        }
+    }
+
+    @Test
     void beam_attention() {
         int heads = 8, kvHeads = 2, headDim = 64, beams = 16, levels = 3;
         Tensor history = Tensor.of(stream, new float[500 * kvHeads * headDim], 500, kvHeads, headDim);

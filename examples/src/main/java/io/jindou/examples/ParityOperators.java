@@ -52,6 +52,7 @@ final class ParityOperators {
             entry("search_attention", ParitySearch::searchAttention),
             entry("softmax_attention", ParitySoftmax::softmaxAttention),
             entry("sequence_embedding", ParityIds::sequenceEmbedding),
+            entry("stca_attention", ParityStca::stcaAttention),
             entry("target_attention", ParityOperators::targetAttention)));
 
     private static final Map<String, RowFormat> ROW_FORMATS = new TreeMap<>(Map.of(
