@@ -45,6 +45,7 @@
 #include "decode/paged_cache_launch.h"
 #include "embedding/embedding_bag_launch.h"
 #include "embedding/hash_table_launch.h"
+#include "embedding/merge_tokens_launch.h"
 #include "embedding/rq_launch.h"
 #include "embedding/sequence_embedding_launch.h"
 #include "plan.h"
@@ -76,6 +77,8 @@ inline jd_status create_plan(const PlanResources &resources, int32_t op, const v
         return SearchAttentionPlan::create(resources, *static_cast<const jd_search_attention_desc *>(desc), plan, error);
       case JDB_OP_BEAM_ATTENTION:
         return BeamAttentionPlan::create(resources, *static_cast<const jd_beam_attention_desc *>(desc), plan, error);
+      case JDB_OP_LONGER_ATTENTION:
+        return BeamAttentionPlan::create(resources, *static_cast<const jd_longer_attention_desc *>(desc), plan, error);
       case JDB_OP_DIN_ATTENTION:
         return DinAttentionPlan::create(resources, *static_cast<const jd_din_attention_desc *>(desc), plan, error);
       case JDB_OP_STCA_ATTENTION:
@@ -128,7 +131,12 @@ jd_status run(Exec &exec, const KernelPlan *plan, int32_t op, const void *args, 
                                      *static_cast<const jdb_search_attention_args *>(args));
     case JDB_OP_BEAM_ATTENTION:
       return launch_beam_attention(exec, static_cast<const BeamAttentionPlan &>(*plan),
-                                   *static_cast<const jdb_beam_attention_args *>(args));
+                                   *static_cast<const jdb_beam_attention_args *>(args), nullptr);
+    case JDB_OP_LONGER_ATTENTION: {
+      const auto &longer = *static_cast<const jdb_longer_attention_args *>(args);
+      return launch_beam_attention(exec, static_cast<const BeamAttentionPlan &>(*plan), longer.rows, &longer.globals);
+    }
+    case JDB_OP_MERGE_TOKENS: return launch_merge_tokens(exec, *static_cast<const jdb_merge_tokens_args *>(args));
     case JDB_OP_DIN_ATTENTION:
       return launch_din_attention(exec, static_cast<const DinAttentionPlan &>(*plan), *static_cast<const jdb_din_attention_args *>(args));
     case JDB_OP_STCA_ATTENTION:

@@ -3,6 +3,7 @@
 
 namespace jindou {
 
-template jd_status launch_beam_attention(cuda_backend::Executor &, const BeamAttentionPlan &, const jdb_beam_attention_args &);
+template jd_status launch_beam_attention(cuda_backend::Executor &, const BeamAttentionPlan &, const jdb_beam_attention_args &,
+                                         const jdb_global_rows *);
 
 }  // namespace jindou

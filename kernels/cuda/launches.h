@@ -32,11 +32,12 @@ extern template jd_status launch_lsh_signatures(cuda_backend::Executor &, const 
 extern template jd_status launch_search_attention(cuda_backend::Executor &, const SearchAttentionPlan &,
                                                   const jdb_search_attention_args &);
 extern template jd_status launch_beam_attention(cuda_backend::Executor &, const BeamAttentionPlan &,
-                                                const jdb_beam_attention_args &);
+                                                const jdb_beam_attention_args &, const jdb_global_rows *);
 extern template jd_status launch_din_attention(cuda_backend::Executor &, const DinAttentionPlan &,
                                                const jdb_din_attention_args &);
 extern template jd_status launch_stca_attention(cuda_backend::Executor &, const StcaAttentionPlan &,
                                                 const jdb_stca_attention_args &);
+extern template jd_status launch_merge_tokens(cuda_backend::Executor &, const jdb_merge_tokens_args &);
 extern template jd_status launch_linear(cuda_backend::Executor &, const jdb_linear_args &);
 extern template jd_status launch_layer_norm(cuda_backend::Executor &, const jdb_layer_norm_args &);
 extern template jd_status launch_l2_normalize(cuda_backend::Executor &, const jdb_l2_normalize_args &);

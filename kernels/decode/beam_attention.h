@@ -16,6 +16,9 @@
 // each at an address of its own, while the prefix is on its way. By count of its dependent loads a level costs about as much as
 // 100 keys.
 //
+// longer_attention runs these kernels too. Its events see of the prefix what came before them: a tile of rows stops behind the last key
+// that one of them sees, and hides scores in tiles that not all see. The shared globals are tiles of their own before the first of piece 0.
+//
 // kCodes: fp8 or int8 pages. Codes travel as bytes, are widened (exactly) into a tile of elements when their turn comes, and their
 // scales, one a key, meet the scores and the weights.
 //
@@ -108,7 +111,7 @@ struct BeamKernel {
       if (p.table.valid(page)) continue;
       report_fault(p.sink, Fault{JDB_FAULT_PAGE, -1, item.number * p.table.max_pages + i, page, p.table.num_pages});
     }
-    for (int32_t level = 0; level < item.request.levels; ++level) {
+    for (int32_t level = 0; level < item.request.levels && p.ancestry.data != nullptr; ++level) {
       for (int32_t beam = thread; beam < item.request.beams.length; beam += kThreads) {
         const int32_t slot = p.ancestry.slot(item.number, level, beam);
         if (p.ancestry.valid(slot)) continue;
@@ -126,9 +129,18 @@ struct BeamKernel {
       // Phase 1: copies start.
       const int32_t length = attention::piece_length(work.request.prefix.length);
       const int32_t first = piece * length;
-      const int32_t keys = work.request.prefix.length - first < length ? work.request.prefix.length - first : length;
-      const auto copy = [&](int i, char *slot) { copy_tile(p, shared, work, i % 2 == 0, first + i / 2 * kKeys, first + keys, slot); };
-      const int tiles = (keys + kKeys - 1) / kKeys;
+      const int32_t last = work.most_seen - first < length ? work.most_seen - first : length, keys = last > 0 ? last : 0;
+      const int32_t shared_keys = piece == 0 ? work.request.shared : 0;
+      const int shared_tiles = (shared_keys + kKeys - 1) / kKeys;
+      const auto copy = [&](int i, char *slot) {
+        const int tile = i / 2 - shared_tiles;
+        if (tile < 0) {
+          copy_globals(p, work, i % 2 == 0, i / 2 * kKeys, slot);
+        } else {
+          copy_tile(p, shared, work, i % 2 == 0, first + tile * kKeys, first + keys, slot);
+        }
+      };
+      const int tiles = shared_tiles + (keys + kKeys - 1) / kKeys;
       attention::KeyValueLoop<kSlots, kSlotBytes> loop(shared.ring, tiles, copy);
 
       // Phase 2: queries arrive; the suffix is the first keys.
@@ -140,24 +152,32 @@ struct BeamKernel {
       Accumulators acc;
       attention::start_empty(false, acc);
       if (piece == 0) {
-        for (int32_t level = 0; level < work.request.levels; ++level) attend_level(p, shared, work, level, scale, acc);
+        for (int32_t level = 0; level < work.levels; ++level) attend_level(p, shared, work, level, scale, acc);
       }
       const typename Core::Queries queries = Core::queries(shared.queries);
 
-      // Phase 3: the prefix.
+      // Phase 3: the shared globals and the prefix.
       typename Core::Scores scores;
       loop.run(
           tiles, copy,
           [&](int tile, const char *slot) {
-            Core::multiply_keys(scores, queries, elements(p, shared, slot), p.problem.shape);
-            if constexpr (kCodes) scale_columns(scores, shared, slot);
-            const int32_t left = keys - tile * kKeys;
+            const bool is_global = tile < shared_tiles;
+            Core::multiply_keys(scores, queries, elements(p, shared, work, true, is_global ? tile : -1, slot), p.problem.shape);
+            if constexpr (kCodes) {
+              if (!is_global) scale_columns(scores, shared, slot);
+            }
+            const int32_t begin = is_global ? tile * kKeys : (tile - shared_tiles) * kKeys;
+            const int32_t left = (is_global ? shared_keys : keys) - begin;
             if (left < kKeys) attention::hide_keys_from<Core>(scores, left);
+            if (!is_global && first + begin + (left < kKeys ? left : kKeys) > work.least_seen) hide_unseen(p, work, first + begin, scores);
             attention::weigh_tile<Place>(scores, scale, acc);
           },
-          [&](int, const char *slot) {
-            const char *values = elements(p, shared, slot);
-            if constexpr (kCodes) scale_columns(scores, shared, slot);
+          [&](int tile, const char *slot) {
+            const bool is_global = tile < shared_tiles;
+            const char *values = elements(p, shared, work, false, is_global ? tile : -1, slot);
+            if constexpr (kCodes) {
+              if (!is_global) scale_columns(scores, shared, slot);
+            }
             Core::multiply_values(acc, scores, values, shared.weights, p.problem.shape);
           });
 
@@ -225,15 +245,46 @@ struct BeamKernel {
     }
   }
 
+  // Keys or values `first`.. of the shared globals; with codes `elements` reads them when their turn comes.
+  JD_DEVICE static void copy_globals(const Params &p, const BeamItem &work, bool is_keys, int32_t first, char *slot) {
+    if constexpr (!kCodes) {
+      const attention::Rows<const Element> &rows = is_keys ? p.global_keys : p.global_values;
+      const TileCopy mine(prim::opaque_thread_index());
+      const Element *at = rows.at(work.request.first_global + first, work.kv_head);
+      mine.template copy<kKeys>(slot, mine.first(at, rows.token_stride), rows.token_stride, work.request.shared - first,
+                                is_keys ? p.problem.shape.dim_qk : p.problem.shape.dim_v);
+    }
+  }
+
+  // Rows that are events see the keys up to their own.
+  JD_DEVICE static void hide_unseen(const Params &p, const BeamItem &work, int32_t first, typename Core::Scores &scores) {
+    const Place place;
+#pragma unroll
+    for (int r = 0; r < Core::Scores::kRows; ++r) {
+      const int32_t seen = work.request.rows.seen(read_row(p.problem, work, place.row(r)).beam) - first;
+#pragma unroll
+      for (int i = 0; i < Core::Scores::kCount; ++i) {
+        if (place.key(i) >= seen) scores.at(r, i) = -INFINITY;
+      }
+    }
+  }
+
   JD_DEVICE static float *scales_of(Shared &shared, const char *slot) {
     return shared.scales + static_cast<int>(slot - shared.ring) / kSlotBytes * kKeys;
   }
 
-  // The tile of a slot as the products want it: all threads widen what the codes stand for.
-  JD_DEVICE static const char *elements(const Params &p, Shared &shared, const char *slot) {
+  // The tile of a slot as the products want it: all threads widen what the codes stand for, or read a tile of shared globals (`global`, or
+  // -1), which are no codes.
+  JD_DEVICE static const char *elements(const Params &p, Shared &shared, const BeamItem &work, bool is_keys, int global,
+                                        const char *slot) {
     if constexpr (!kCodes) {
       return slot;
     } else {
+      if (global >= 0) {
+        load_globals(p, shared, work, is_keys, global * kKeys);
+        prim::sync_threads();
+        return shared.widened;
+      }
       const bool is_i8 = p.cache_is_i8 != 0;
       CodeCopy(prim::opaque_thread_index()).template for_each_chunk<kKeys>([&](int row, int element, int offset) {
         const prim::Vec4u codes = prim::load_shared16(slot + offset);
@@ -259,6 +310,18 @@ struct BeamKernel {
     }
   }
 
+  JD_DEVICE static void load_globals(const Params &p, Shared &shared, const BeamItem &work, bool is_keys, int32_t first) {
+    const attention::Rows<const Element> &rows = is_keys ? p.global_keys : p.global_values;
+    const int32_t dim = is_keys ? p.problem.shape.dim_qk : p.problem.shape.dim_v, left = work.request.shared - first;
+    TileCopy(prim::opaque_thread_index()).template for_each_chunk<kKeys>([&](int row, int element, int offset) {
+      prim::Vec4u chunk{0, 0, 0, 0};
+      if (row < left && element < dim) {
+        chunk = prim::load16(rows.at(work.request.first_global + first + row, work.kv_head) + element);
+      }
+      prim::store_shared16(shared.widened + offset, chunk);
+    });
+  }
+
   // Every score, or weight, of a key times that key's scale.
   JD_DEVICE static void scale_columns(typename Core::Scores &scores, Shared &shared, const char *slot) {
     const Place place;
@@ -281,14 +344,14 @@ struct BeamKernel {
 #pragma unroll
     for (int r = 0; r < Accumulators::kRows; ++r) {
       const BeamRow row = read_row(problem, work, place.row(r));
-      slots[r] = problem.ancestry.slot(work.number, level, row.beam);
+      slots[r] = slot_of(problem, work, level, row.beam);
       if (!row.valid) slots[r] = -1;
     }
     typename Core::RowPart keys[Accumulators::kRows];
 #pragma unroll
     for (int r = 0; r < Accumulators::kRows; ++r) {
       const int32_t slot = problem.ancestry.valid(slots[r]) ? slots[r] : 0;
-      keys[r] = Core::load_part(place, p.suffix_keys.at(work.number, level, slot, work.kv_head), problem.shape);
+      keys[r] = Core::load_part(place, p.suffix_keys.at(work.suffix, level, slot, work.kv_head), problem.shape);
     }
     float factors[Accumulators::kRows], weights[Accumulators::kRows];
 #pragma unroll
@@ -304,7 +367,7 @@ struct BeamKernel {
 #pragma unroll
     for (int r = 0; r < Accumulators::kRows; ++r) {
       const bool seen = problem.ancestry.valid(slots[r]);
-      const Element *value = p.suffix_values.at(work.number, level, seen ? slots[r] : 0, work.kv_head);
+      const Element *value = p.suffix_values.at(work.suffix, level, seen ? slots[r] : 0, work.kv_head);
 #pragma unroll
       for (int first = 0; first < Accumulators::kColumns; first += kBatch) {
         Pair pairs[kBatch / 2];

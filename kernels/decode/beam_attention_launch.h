@@ -1,4 +1,4 @@
-// beam_attention: from a description to scratch, and from a run to kernel launches (dispatch.h).
+// beam_attention and longer_attention: from a description to scratch, and from a run to kernel launches (dispatch.h).
 #ifndef JINDOU_KERNELS_DECODE_BEAM_ATTENTION_LAUNCH_H
 #define JINDOU_KERNELS_DECODE_BEAM_ATTENTION_LAUNCH_H
 
@@ -8,6 +8,7 @@
 #include "attention/fma_core.h"
 #include "attention/launch_support.h"
 #include "attention/mma_core.h"
+#include "core/longer_as_beams.h"
 #include "decode/beam_attention.h"
 #include "decode/pages_launch.h"
 #include "plan.h"
@@ -47,9 +48,11 @@ struct BeamAttentionPlan : KernelPlan {
   // Without a split each block parks one tile between pieces.
   static constexpr int64_t kParkingBlocksAMultiprocessor = 4;
 
-  BeamAttentionPlan(const PlanResources &resources, const jd_beam_attention_desc &description)
-      : KernelPlan(JDB_OP_BEAM_ATTENTION, resources),
+  BeamAttentionPlan(const PlanResources &resources, int32_t op_number, const jd_beam_attention_desc &description,
+                    const Globals &of_plan)
+      : KernelPlan(op_number, resources),
         desc(description),
+        globals(of_plan),
         shape{description.dtype, description.head_dim_qk, description.head_dim_v},
         columns(decode::BeamKernels::columns(shape)),
         most_pieces(attention::max_pieces(description.max_prefix)) {
@@ -59,17 +62,18 @@ struct BeamAttentionPlan : KernelPlan {
   }
 
   static jd_status create(const PlanResources &resources, const jd_beam_attention_desc &desc, KernelPlan **plan, jd_error *error) {
-    auto made = std::make_unique<BeamAttentionPlan>(resources, desc);
-    if (made->columns == 0) return attention::refuse_head_dims(error, "beam_attention", made->shape);
-    if (const jd_status status = made->allocate(error)) return status;
-    *plan = made.release();
-    return JD_OK;
+    return create(resources, JDB_OP_BEAM_ATTENTION, desc, Globals(), plan, error);
+  }
+  static jd_status create(const PlanResources &resources, const jd_longer_attention_desc &desc, KernelPlan **plan, jd_error *error) {
+    return create(resources, JDB_OP_LONGER_ATTENTION, as_beams(desc), Globals(desc), plan, error);
   }
 
   void describe(char *text, size_t capacity) const override {
-    snprintf(text, capacity, "beam_attention %s, head dims %d and %d in %d: %s, tiles of %s keys, at most %d pieces a prefix",
-             attention::dtype_name(desc.dtype), desc.head_dim_qk, desc.head_dim_v, columns, attention::core_name(desc.dtype),
-             attention::tile_names(desc.dtype, columns), most_pieces);
+    const bool is_longer = op == JDB_OP_LONGER_ATTENTION;
+    snprintf(text, capacity, "%s %s, head dims %d and %d in %d: %s, tiles of %s keys, at most %d pieces a %s",
+             is_longer ? "longer_attention" : "beam_attention", attention::dtype_name(desc.dtype), desc.head_dim_qk, desc.head_dim_v,
+             columns, attention::core_name(desc.dtype), attention::tile_names(desc.dtype, columns), most_pieces,
+             is_longer ? "history" : "prefix");
   }
 
   BeamAttentionSchedule schedule(int64_t batch, int64_t beams) const {
@@ -85,6 +89,7 @@ struct BeamAttentionPlan : KernelPlan {
   }
 
   const jd_beam_attention_desc desc;
+  const Globals globals;
   const attention::HeadShape shape;
   const int32_t columns, most_pieces;
   int64_t split_limit;  // tiles of 128 rows, all heads counted, up to which a run is split over pieces
@@ -92,6 +97,17 @@ struct BeamAttentionPlan : KernelPlan {
   attention::SoftmaxState *partial_states = nullptr;
 
  private:
+  static jd_status create(const PlanResources &resources, int32_t op, const jd_beam_attention_desc &desc, const Globals &globals,
+                          KernelPlan **plan, jd_error *error) {
+    auto made = std::make_unique<BeamAttentionPlan>(resources, op, desc, globals);
+    if (made->columns == 0) {
+      return attention::refuse_head_dims(error, op == JDB_OP_LONGER_ATTENTION ? "longer_attention" : "beam_attention", made->shape);
+    }
+    if (const jd_status status = made->allocate(error)) return status;
+    *plan = made.release();
+    return JD_OK;
+  }
+
   jd_status allocate(jd_error *error) {
     if (most_pieces == 1) return JD_OK;
     const int64_t beams = attention::bounded_product(desc.max_batch, desc.max_beams);
@@ -128,6 +144,14 @@ inline Ancestry ancestry_of(const jdb_tensor &t) {
                   static_cast<int32_t>(t.shape[1]), static_cast<int32_t>(t.shape[2])};
 }
 
+// The globals of candidates as suffixes: row l of the c of candidate i lies at level l, slot i.
+template <class T>
+SuffixRows<T> own_globals_of(const jdb_tensor &t, int32_t own) {
+  if (t.dtype == 0) return SuffixRows<T>{nullptr, 0, 0, 0, 0};
+  const int64_t row = attention::stride_of(t, 0);
+  return SuffixRows<T>{static_cast<const T *>(t.data), row, row, row * own, attention::stride_of(t, 1)};
+}
+
 template <class T>
 SuffixRows<T> suffix_rows_of(const jdb_tensor &t) {
   if (t.dtype == 0) return SuffixRows<T>{nullptr, 0, 0, 0, 0};
@@ -135,8 +159,8 @@ SuffixRows<T> suffix_rows_of(const jdb_tensor &t) {
                        attention::stride_of(t, 2), attention::stride_of(t, 3)};
 }
 
-inline BeamProblem problem_of(const BeamAttentionPlan &plan, const jdb_beam_attention_args &args, bool split, FaultRecord *record,
-                              uint32_t launch) {
+inline BeamProblem problem_of(const BeamAttentionPlan &plan, const jdb_beam_attention_args &args, const jdb_global_rows *globals,
+                              bool split, FaultRecord *record, uint32_t launch) {
   const jd_beam_attention_desc &desc = plan.desc;
   BeamProblem p{};
   p.beam_offsets = attention::offsets_of(args.beam_offsets);
@@ -157,6 +181,19 @@ inline BeamProblem problem_of(const BeamAttentionPlan &plan, const jdb_beam_atte
   p.group = desc.num_heads / desc.num_kv_heads;
   p.shape = plan.shape;
   p.ancestry = ancestry_of(args.ancestry);
+  p.is_longer = globals != nullptr;
+  if (globals != nullptr) {
+    p.ancestry.levels = plan.globals.own;
+    p.ancestry.slots = INT32_MAX;
+    p.globals.shared = plan.globals.shared;
+    p.globals.own = plan.globals.own;
+    p.globals.candidates_only = plan.globals.candidates_only;
+    p.globals.most = plan.globals.most;
+    if (globals->keys.dtype != 0) {
+      p.globals.offsets = attention::offsets_of(globals->offsets);
+      p.globals.rows = globals->keys.shape[0];
+    }
+  }
   p.out = attention::out_rows_of(args.out);
   p.lse = static_cast<float *>(args.lse.data);
   if (args.lse.dtype != 0) {
@@ -166,19 +203,21 @@ inline BeamProblem problem_of(const BeamAttentionPlan &plan, const jdb_beam_atte
   p.split = split;
   p.partial_outputs = plan.partial_outputs;
   p.partial_states = plan.partial_states;
-  p.sink = FaultSink{record, launch, JDB_OP_BEAM_ATTENTION, desc.bounds};
+  p.sink = FaultSink{record, launch, plan.op, desc.bounds};
   return p;
 }
 
 }  // namespace decode
 
+// `globals`: of longer_attention, else null.
 template <class Exec>
-jd_status launch_beam_attention(Exec &exec, const BeamAttentionPlan &plan, const jdb_beam_attention_args &args) {
+jd_status launch_beam_attention(Exec &exec, const BeamAttentionPlan &plan, const jdb_beam_attention_args &args,
+                                const jdb_global_rows *globals) {
   using namespace decode;
   if (args.batch == 0) return JD_OK;
   const jd_beam_attention_desc &desc = plan.desc;
   const BeamAttentionSchedule schedule = plan.schedule(args.batch, args.queries.shape[0]);
-  const BeamProblem problem = problem_of(plan, args, schedule.split, exec.faults(), exec.launch_number());
+  const BeamProblem problem = problem_of(plan, args, globals, schedule.split, exec.faults(), exec.launch_number());
 
   jd_status status = JD_INTERNAL;
   const auto start = [&](auto tag) {
@@ -196,8 +235,15 @@ jd_status launch_beam_attention(Exec &exec, const BeamAttentionPlan &plan, const
       params.key_scales = paged::scales_of(args.key_scales);
       params.value_scales = paged::scales_of(args.value_scales);
     }
-    params.suffix_keys = suffix_rows_of<Element>(args.suffix_keys);
-    params.suffix_values = suffix_rows_of<Element>(args.suffix_values);
+    if (globals != nullptr) {
+      params.global_keys = attention::rows_of<Element>(globals->keys);
+      params.global_values = attention::rows_of<Element>(globals->values);
+      params.suffix_keys = own_globals_of<Element>(globals->keys, plan.globals.own);
+      params.suffix_values = own_globals_of<Element>(globals->values, plan.globals.own);
+    } else {
+      params.suffix_keys = suffix_rows_of<Element>(args.suffix_keys);
+      params.suffix_values = suffix_rows_of<Element>(args.suffix_values);
+    }
     params.scale = desc.scale * 1.4426950408889634f;
     params.cache_is_i8 = desc.cache_dtype == JD_I8;
     status = exec.template launch<Kernel>(attention::grid_for(schedule.items, schedule.most_blocks), params);

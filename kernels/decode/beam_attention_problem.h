@@ -1,4 +1,6 @@
-// What the beam_attention kernels share: parameters, and how a request's work is cut up.
+// What the kernels of beam_attention and longer_attention share: parameters, and how a request's work is cut up. A user of
+// longer_attention is a request: its rows are beams, its history their prefix, the globals of a candidate the suffix of its rows, and the
+// shared globals keys that all rows see (core/longer_as_beams.h).
 //
 // A request is to its beams what a user is to the candidates of target_attention, and its work is cut up likewise: the query heads
 // that read one key/value head are packed with the beams, row r is beam r / group, head kv_head * group + r % group; the prefix is cut
@@ -8,11 +10,12 @@
 #define JINDOU_KERNELS_DECODE_BEAM_ATTENTION_PROBLEM_H
 
 #include "attention/target_attention_problem.h"
+#include "core/longer_rows.h"
 #include "decode/pages.h"
 
 namespace jindou::decode {
 
-// ancestry [batch, levels, slots].
+// ancestry [batch, levels, slots]. Without data the slot of a row is the number of its candidate.
 struct Ancestry {
   const int32_t *data;
   int64_t request_stride, level_stride;
@@ -36,6 +39,14 @@ struct SuffixRows {
   }
 };
 
+// Of longer_attention; all zero otherwise.
+struct GlobalRows {
+  attention::Offsets offsets;  // without data: there are none
+  int64_t rows, most;          // of the tensors, of a user
+  int32_t shared, own;         // s, and c of each candidate
+  int32_t candidates_only;
+};
+
 // All that is not the inputs.
 struct BeamProblem {
   attention::Offsets beam_offsets;
@@ -48,6 +59,8 @@ struct BeamProblem {
   attention::HeadShape shape;
   paged::PageTable table;
   Ancestry ancestry;
+  int32_t is_longer;
+  GlobalRows globals;
   attention::OutRows out;
   float *lse;                            // [beam rows, heads], or null
   int64_t lse_row, lse_head;
@@ -64,6 +77,7 @@ struct BeamParams {
   paged::Pages key_pages, value_pages;
   paged::PageScales key_scales, value_scales;
   SuffixRows<T> suffix_keys, suffix_values;
+  attention::Rows<const T> global_keys, global_values;
   float scale;  // * log2(e)
   int32_t cache_is_i8;
 };
@@ -72,12 +86,44 @@ struct BeamParams {
 struct BeamRequest {
   attention::Sequence beams, prefix;  // prefix.begin: of one in rows
   int32_t levels;
+  int32_t shared;        // the first of the user's globals, that all rows see
+  int64_t first_global;  // of the tensors
+  LongerRows rows;       // what of the prefix a beam sees
   Fault fault;
 };
+
+// What the rows of a user are; one that is refused has none.
+JD_DEVICE inline void read_user(const BeamProblem &p, int64_t b, BeamRequest &r) {
+  const GlobalRows &g = p.globals;
+  attention::Sequence globals{0, 0};
+  if (g.offsets.data != nullptr) {
+    r.fault = attention::read_sequence(g.offsets, b, p.batch, g.rows, g.most, globals);
+    r.fault.table = 2;  // global_offsets
+    if (r.fault.fault != JDB_FAULT_NONE) return;
+  }
+  const bool candidates_only = g.candidates_only != 0;
+  const LongerUser user{globals.length, r.beams.length, r.prefix.length};
+  const int64_t before = user.global_rows(g.shared, candidates_only);
+  switch (user.judge(g.shared, g.own, candidates_only)) {
+    case LongerUser::kGood: break;
+    case LongerUser::kGlobals: r.fault = Fault{JDB_FAULT_GLOBALS, -1, b, user.globals, g.shared}; return;
+    case LongerUser::kFewRows: r.fault = Fault{JDB_FAULT_FEW_QUERIES, -1, b, user.rows, before}; return;
+    case LongerUser::kManyRows:
+      r.fault = Fault{JDB_FAULT_QUERIES, -1, b, user.rows - before, candidates_only ? 0 : user.keys};
+      return;
+  }
+  r.rows = user.read(g.shared, g.own, candidates_only);
+  r.levels = user.globals > g.shared ? g.own : 0;
+  r.shared = g.shared;
+  r.first_global = globals.begin;
+}
 
 JD_DEVICE inline BeamRequest read_request(const BeamProblem &p, int64_t b) {
   BeamRequest r;
   r.prefix = attention::Sequence{0, 0};
+  r.shared = 0;
+  r.first_global = 0;
+  r.rows = LongerRows::beams(0, 0);
   r.levels = p.suffix_lens == nullptr ? p.ancestry.levels : p.suffix_lens[b];
   r.fault = attention::read_sequence(p.beam_offsets, b, p.batch, p.beam_rows, p.max_beams, r.beams);
   r.fault.table = 0;  // beam_offsets
@@ -94,6 +140,10 @@ JD_DEVICE inline BeamRequest read_request(const BeamProblem &p, int64_t b) {
     } else {
       r.prefix.length = static_cast<int32_t>(keys);
     }
+  }
+  if (r.fault.fault == JDB_FAULT_NONE) {
+    r.rows = LongerRows::beams(r.beams.length, r.prefix.length);
+    if (p.is_longer) read_user(p, b, r);
   }
   if (r.fault.fault != JDB_FAULT_NONE) r.beams.length = 0;
   return r;
@@ -119,6 +169,9 @@ struct BeamItem {
   const int32_t *pages;  // null: the prefix lies in rows
   int32_t first_row, kv_head;
   int32_t first_piece, last_piece, pieces;
+  int32_t most_seen, least_seen;  // keys of the prefix that some row sees, and that all do
+  int32_t levels;                 // of the suffixes of these rows
+  int64_t suffix;                 // where they begin, by SuffixRows' request_stride
 };
 
 // Tiles of one head and piece follow each other, so that blocks running together share the prefix in L2.
@@ -134,7 +187,18 @@ JD_DEVICE BeamItem read_item(const BeamProblem &p, int64_t b, uint32_t item) {
   work.pieces = attention::num_pieces(work.request.prefix.length);
   work.first_piece = p.split ? static_cast<int32_t>(item / tiles / p.kv_heads) : 0;
   work.last_piece = p.split ? work.first_piece + 1 : work.pieces;
+  const int32_t first = work.first_row / p.group, end = (work.first_row + kRows - 1) / p.group + 1;
+  const int32_t last = end < work.request.beams.length ? end : work.request.beams.length;
+  work.most_seen = work.request.rows.most_seen(first, last);
+  work.least_seen = work.request.rows.least_seen(first, last);
+  work.levels = work.request.rows.has_candidates(first, last) ? work.request.levels : 0;
+  work.suffix = p.is_longer ? work.request.first_global + work.request.shared : b;
   return work;
+}
+
+// Where the key of a beam at a level lies; one that the ancestry says is not valid names none.
+JD_DEVICE inline int32_t slot_of(const BeamProblem &p, const BeamItem &work, int32_t level, int32_t beam) {
+  return p.ancestry.data == nullptr ? work.request.rows.candidate(beam) : p.ancestry.slot(work.number, level, beam);
 }
 
 // A packed query row.

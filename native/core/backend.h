@@ -34,7 +34,8 @@ typedef struct jdb_report {
   int32_t fault;      // JDB_FAULT_*
   int32_t op;         // JDB_OP_*
   // embedding table (also sequence_embedding); rq_decode: level; target_attention, din_attention: 0 = candidate_offsets, 1 = history_offsets; hstu_attention:
-  // 1 = q_offsets; softmax_attention: 0 = q_offsets, 1 = k_offsets; beam_attention: 0 = beam_offsets, 1 = prefix_offsets; else -1
+  // 1 = q_offsets; softmax_attention: 0 = q_offsets, 1 = k_offsets; beam_attention: 0 = beam_offsets, 1 = prefix_offsets;
+  // longer_attention: 0 = q_offsets, 1 = k_offsets, 2 = global_offsets; merge_tokens: 0 = offsets, 1 = out_offsets; else -1
   int32_t table;
   int64_t position;   // index in ids (ids), or the sequence (offsets, lengths, targets)
   int64_t value;      // the id, offset, length or number of targets met
@@ -58,7 +59,10 @@ enum {
   JDB_FAULT_KEY_REFUSED = 21,   // keys[position] = value cannot be inserted: the table (limit slots) is full
   JDB_FAULT_INDEX = 24,         // index `value` at `position` of indices (row-major); limit = events of the user
   JDB_FAULT_ANCESTRY = 22,      // slot `value` at `position` of ancestry (row-major); limit = slots
-  JDB_FAULT_SUFFIX_LENGTH = 23  // suffix_lens[position] below 0 or above limit
+  JDB_FAULT_SUFFIX_LENGTH = 23, // suffix_lens[position] below 0 or above limit
+  JDB_FAULT_GLOBALS = 260,      // globals of user `position`: not limit (the shared ones) and whole candidates
+  JDB_FAULT_FEW_QUERIES = 261,  // fewer queries than globals (limit) of user `position`
+  JDB_FAULT_MERGED_ROWS = 270   // rows of out of sequence `position`; limit = what they must be
 };
 
 enum {
@@ -77,6 +81,8 @@ enum {
   JDB_OP_BEAM_ATTENTION = 22,
   JDB_OP_DIN_ATTENTION = 24,
   JDB_OP_STCA_ATTENTION = 25,
+  JDB_OP_LONGER_ATTENTION = 26,
+  JDB_OP_MERGE_TOKENS = 27,
   JDB_OP_HASH_LOOKUP = 30,
   JDB_OP_HASH_INSERT = 31,
   JDB_OP_HASH_ERASE = 32,
@@ -135,6 +141,23 @@ typedef struct jdb_beam_attention_args {
   int64_t batch;
   int64_t most_beams;  // of a request: max_beams of the plan, or fewer slots
 } jdb_beam_attention_args;
+
+// To a backend the rows of longer_attention are beams whose prefix is the history: queries, q_offsets (as beam_offsets), history (as
+// keys or pages, k_offsets as prefix_offsets), out and lse; no suffix. most_beams: rows of a user at most.
+typedef struct jdb_global_rows {
+  jdb_tensor keys, values, offsets;
+} jdb_global_rows;
+
+typedef struct jdb_longer_attention_args {
+  jdb_beam_attention_args rows;
+  jdb_global_rows globals;
+} jdb_longer_attention_args;
+
+typedef struct jdb_merge_tokens_args {
+  int32_t k, bounds;
+  jdb_tensor x, offsets, out, out_offsets;
+  int64_t batch;
+} jdb_merge_tokens_args;
 
 typedef struct jdb_din_attention_args {
   jdb_tensor candidates, candidate_offsets, keys, values, history_offsets, out;
@@ -265,7 +288,7 @@ typedef struct jd_backend {
 
   // Operators. `desc` is the jdb_/jd_ description of `op`: jdb_embedding_bag_desc, jd_target_attention_desc,
   // jd_hstu_attention_desc... `describe` writes one line. `run` gets the jdb_*_args of `op`; plan is null for the operators without one
-  // (linear, layer_norm, l2_normalize, merge_attention_states, rq_decode, lsh_signatures).
+  // (linear, layer_norm, l2_normalize, merge_attention_states, rq_decode, lsh_signatures, merge_tokens).
   jd_status (*plan_create)(void *device, int32_t op, const void *desc, const jdb_allocator *allocator, void **plan,
                            jd_error *error);
   void (*plan_destroy)(void *plan);

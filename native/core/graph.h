@@ -36,6 +36,8 @@ union OperatorArgs {
   jdb_lsh_signatures_args lsh_signatures;
   jdb_search_attention_args search_attention;
   jdb_beam_attention_args beam_attention;
+  jdb_longer_attention_args longer_attention;
+  jdb_merge_tokens_args merge_tokens;
   jdb_linear_args linear;
   jdb_layer_norm_args layer_norm;
   jdb_l2_normalize_args l2_normalize;

@@ -2,6 +2,9 @@
 
 #include <cinttypes>
 
+#include "core/longer_as_beams.h"
+#include "core/longer_rows.h"
+#include "core/longer_text.h"
 #include "core/plan.h"
 
 namespace jindou::core {
@@ -214,6 +217,60 @@ jd_status check(const Context &context, const Plan &plan, const jdb_beam_attenti
                                                    plan.desc.beam_attention.max_prefix, "max_prefix"});
 }
 
+// Rows and globals of each user. How long a history in pages is, and so whether the rows behind the globals are too many, is the
+// kernels' to find.
+jd_status check(const Context &context, const Plan &plan, const jdb_longer_attention_args &a) {
+  const jd_longer_attention_desc &d = plan.desc.longer_attention;
+  const Globals g(d);
+  const bool is_paged = a.rows.keys.dtype == 0;
+  const jdb_beam_attention_args &rows = a.rows;
+  const Jagged queries = {"q_offsets", "queries", rows.batch, rows.queries.shape[0], rows.most_beams, "globals and max_recent"};
+  if (const jd_status status = check_offsets(context, rows.beam_offsets, queries)) return status;
+  if (d.num_global > 0) {
+    const Jagged globals = {"global_offsets", "global_keys", rows.batch, a.globals.keys.shape[0],
+                            g.most, "globals of max_candidates"};
+    if (const jd_status status = check_offsets(context, a.globals.offsets, globals)) return status;
+  }
+  if (!is_paged) {
+    const Jagged history = {"k_offsets", "keys", rows.batch, rows.keys.shape[0], d.max_history, "max_history"};
+    if (const jd_status status = check_offsets(context, rows.prefix_offsets, history)) return status;
+  }
+  const auto length = [](const jdb_tensor &offsets, int64_t b) { return offset_at(offsets, b + 1) - offset_at(offsets, b); };
+  for (int64_t b = 0; b < rows.batch; ++b) {
+    const LongerUser user = {d.num_global > 0 ? length(a.globals.offsets, b) : 0, length(rows.beam_offsets, b),
+                             is_paged ? INT64_MAX : length(rows.prefix_offsets, b)};
+    const int64_t before = user.global_rows(g.shared, g.candidates_only);
+    switch (user.judge(g.shared, g.own, g.candidates_only)) {
+      case LongerUser::kGood: break;
+      case LongerUser::kGlobals:
+        return fail_argument(context, JD_INVALID_ARGUMENT, "global_offsets", longer_text::kGlobals, static_cast<int64_t>(g.shared),
+                             user.globals, b);
+      case LongerUser::kFewRows:
+        return fail_argument(context, JD_INVALID_ARGUMENT, "q_offsets", longer_text::kFewRows, before, user.rows, b);
+      case LongerUser::kManyRows:
+        return fail_argument(context, JD_INVALID_ARGUMENT, "q_offsets", longer_text::kManyRows,
+                             g.candidates_only ? int64_t{0} : user.keys, user.rows - before, b);
+    }
+  }
+  return JD_OK;
+}
+
+jd_status check(const Context &context, const jdb_merge_tokens_args &a) {
+  const Jagged events = {"offsets", "x", a.batch, a.x.shape[0], INT64_MAX, ""};
+  if (const jd_status status = check_offsets(context, a.offsets, events)) return status;
+  const Jagged merged = {"out_offsets", "out", a.batch, a.out.shape[0], INT64_MAX, ""};
+  if (const jd_status status = check_offsets(context, a.out_offsets, merged)) return status;
+  for (int64_t b = 0; b < a.batch; ++b) {
+    const int64_t rows = offset_at(a.offsets, b + 1) - offset_at(a.offsets, b), wanted = (rows + a.k - 1) / a.k;
+    const int64_t given = offset_at(a.out_offsets, b + 1) - offset_at(a.out_offsets, b);
+    if (given == wanted) continue;
+    return fail_argument(context, JD_INVALID_ARGUMENT, "out_offsets",
+                         "expected %" PRId64 " rows (ceil(%" PRId64 " / %d)), got %" PRId64 " in sequence %" PRId64, wanted, rows, a.k,
+                         given, b);
+  }
+  return JD_OK;
+}
+
 // Lengths and page numbers are the kernels' to find, as ids are.
 jd_status check(const Context &context, const jdb_paged_cache_args &a) {
   return check_offsets(context, a.offsets, {"offsets", "keys", a.batch, a.keys.shape[0], INT32_MAX, "limit"});
@@ -234,10 +291,16 @@ jd_status check_on_host(const Context &context, const Plan &plan, const void *ar
     case JDB_OP_BEAM_ATTENTION: return check(context, plan, *static_cast<const jdb_beam_attention_args *>(args));
     case JDB_OP_DIN_ATTENTION: return check(context, plan, *static_cast<const jdb_din_attention_args *>(args));
     case JDB_OP_STCA_ATTENTION: return check(context, plan, *static_cast<const jdb_stca_attention_args *>(args));
+    case JDB_OP_LONGER_ATTENTION: return check(context, plan, *static_cast<const jdb_longer_attention_args *>(args));
     case JDB_OP_PAGED_APPEND:
     case JDB_OP_PAGED_GATHER: return check(context, *static_cast<const jdb_paged_cache_args *>(args));
     default: return JD_OK;
   }
+}
+
+jd_status check_on_host(const Context &context, int32_t op, const void *args) {
+  if (op == JDB_OP_MERGE_TOKENS) return check(context, *static_cast<const jdb_merge_tokens_args *>(args));
+  return JD_OK;
 }
 
 }  // namespace jindou::core

@@ -28,6 +28,8 @@ const char *operator_name(int32_t op) {
     case JDB_OP_LSH_SIGNATURES: return "lsh_signatures";
     case JDB_OP_SEARCH_ATTENTION: return "search_attention";
     case JDB_OP_BEAM_ATTENTION: return "beam_attention";
+    case JDB_OP_LONGER_ATTENTION: return "longer_attention";
+    case JDB_OP_MERGE_TOKENS: return "merge_tokens";
     case JDB_OP_LINEAR: return "linear";
     case JDB_OP_LAYER_NORM: return "layer_norm";
     case JDB_OP_L2_NORMALIZE: return "l2_normalize";
@@ -37,8 +39,8 @@ const char *operator_name(int32_t op) {
 
 jd_status launch(const Context &context, const Device &device, void *native_stream, int32_t op, const Plan *plan,
                  const void *args) {
-  if (device.backend.host_memory && plan) {
-    if (const jd_status status = check_on_host(context, *plan, args)) return status;
+  if (device.backend.host_memory) {
+    if (const jd_status status = plan ? check_on_host(context, *plan, args) : check_on_host(context, op, args)) return status;
   }
   return backend_result(
       context.error, device.backend.run(native_stream, plan ? plan->native : nullptr, op, args, context.error), "run");

@@ -34,6 +34,7 @@ class Plan final : public Object {
     jd_history_search_desc history_search;
     jd_search_attention_desc search_attention;
     jd_beam_attention_desc beam_attention;
+    jd_longer_attention_desc longer_attention;
   };
 
   Plan(Ref<Device> owner, int32_t operator_number)

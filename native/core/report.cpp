@@ -4,6 +4,7 @@
 
 #include "core/context.h"
 #include "core/launch.h"
+#include "core/longer_text.h"
 
 namespace jindou::core {
 namespace {
@@ -13,6 +14,10 @@ const char *offsets_name(const jdb_report &report) {
   if (report.op == JDB_OP_DECODE_ATTENTION) return "q_offsets";
   if (report.op == JDB_OP_SOFTMAX_ATTENTION) return report.table == 0 ? "q_offsets" : "k_offsets";
   if (report.op == JDB_OP_BEAM_ATTENTION) return report.table == 1 ? "prefix_offsets" : "beam_offsets";
+  if (report.op == JDB_OP_LONGER_ATTENTION) {
+    return report.table == 2 ? "global_offsets" : report.table == 1 ? "k_offsets" : "q_offsets";
+  }
+  if (report.op == JDB_OP_MERGE_TOKENS) return report.table == 1 ? "out_offsets" : "offsets";
   const bool candidates =
       report.op == JDB_OP_TARGET_ATTENTION || report.op == JDB_OP_DIN_ATTENTION || report.op == JDB_OP_HISTORY_SEARCH ||
       report.op == JDB_OP_SEARCH_ATTENTION || report.op == JDB_OP_STCA_ATTENTION;
@@ -68,6 +73,7 @@ void describe(const Context &context, const jdb_report &r) {
                      "expected 0..%" PRId64 " (the rows of its sequence), got %" PRId64 " at position %" PRId64,
                      r.limit, r.value, r.position);
     case JDB_FAULT_QUERIES:
+      if (r.op == JDB_OP_LONGER_ATTENTION) return fail_at("q_offsets", longer_text::kManyRows, r.limit, r.value, r.position);
       return fail_at("q_offsets",
                      "expected at most %" PRId64 " queries (the rows of the sequence), got %" PRId64
                      " in sequence %" PRId64,
@@ -103,6 +109,12 @@ void describe(const Context &context, const jdb_report &r) {
     case JDB_FAULT_SUFFIX_LENGTH:
       return fail_at("suffix_lens",
                      "expected 0..%" PRId64 " (the levels of suffix_keys), got %" PRId64 " at position %" PRId64, r.limit,
+                     r.value, r.position);
+    case JDB_FAULT_GLOBALS: return fail_at("global_offsets", longer_text::kGlobals, r.limit, r.value, r.position);
+    case JDB_FAULT_FEW_QUERIES: return fail_at("q_offsets", longer_text::kFewRows, r.limit, r.value, r.position);
+    case JDB_FAULT_MERGED_ROWS:
+      return fail_at("out_offsets",
+                     "expected %" PRId64 " rows (what the sequence's events merge to), got %" PRId64 " in sequence %" PRId64, r.limit,
                      r.value, r.position);
     default:
       fail_operation(context, JD_OUT_OF_BOUNDS, "fault %d at position %" PRId64 ": value %" PRId64 ", limit %" PRId64,

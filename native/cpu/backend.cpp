@@ -158,6 +158,9 @@ jd_status plan_create(void *device, int32_t op, const void *desc, const jdb_allo
     case JDB_OP_BEAM_ATTENTION:
       status = create_beam_attention(d, *static_cast<const jd_beam_attention_desc *>(desc), *allocator, &created, error);
       break;
+    case JDB_OP_LONGER_ATTENTION:
+      status = create_longer_attention(d, *static_cast<const jd_longer_attention_desc *>(desc), *allocator, &created, error);
+      break;
     case JDB_OP_DIN_ATTENTION:
       status = create_din_attention(d, *static_cast<const jd_din_attention_desc *>(desc), *allocator, &created, error);
       break;
@@ -199,6 +202,7 @@ jd_status run(void *stream, void *plan, int32_t op, const void *args, jd_error *
   switch (op) {
     case JDB_OP_MERGE_ATTENTION_STATES:
       return run_merge_attention_states(s, *static_cast<const jdb_merge_attention_states_args *>(args), error);
+    case JDB_OP_MERGE_TOKENS: return run_merge_tokens(s, *static_cast<const jdb_merge_tokens_args *>(args), error);
     case JDB_OP_LSH_SIGNATURES:
       return run_lsh_signatures(s, *static_cast<const jdb_lsh_signatures_args *>(args), error);
     case JDB_OP_LINEAR: return run_linear(s, *static_cast<const jdb_linear_args *>(args), error);

@@ -1,4 +1,5 @@
-// beam_attention on the CPU: how the work is cut into tasks. The kernel is in kernels/beam_attention.h.
+// beam_attention and longer_attention on the CPU: how the work is cut into tasks. The kernel is in kernels/beam_attention.h; to it a user
+// of longer_attention is a request, whose rows are beams and whose history is their prefix (core/longer_as_beams.h).
 //
 // As target_attention's: a request's lanes (beams x query heads of one key head) form tiles; a task is several tiles of one request
 // and key head, as many as stay in the L2 cache beside a block of keys. When there are fewer tiles than threads can share, tasks
@@ -9,6 +10,7 @@
 #include <new>
 
 #include "core/error.h"
+#include "core/longer_as_beams.h"
 #include "cpu/pages.h"
 
 namespace jindou::cpu {
@@ -26,13 +28,17 @@ constexpr int32_t kFirstPage = 0;
 struct Request {
   int64_t number, first_beam, first_key, keys, lanes, tiles, segments, cost;
   int32_t levels;
+  LongerRows rows;
+  int64_t first_global;  // of longer_attention
 };
 
 class BeamAttention final : public Plan {
  public:
-  BeamAttention(Device &d, const jdb_allocator &allocator, const jd_beam_attention_desc &desc)
+  BeamAttention(Device &d, const jdb_allocator &allocator, int32_t op, const jd_beam_attention_desc &desc, const Globals &globals)
       : Plan(d, allocator),
+        op_(op),
         desc_(desc),
+        globals_(globals),
         group_(desc.num_heads / desc.num_kv_heads),
         lanes_(d.kernels.attention_lanes),
         scratch_(d.kernels.beam_attention_scratch(desc.cache_dtype == desc.dtype ? desc.dtype : JD_F32, desc.head_dim_qk,
@@ -60,17 +66,20 @@ class BeamAttention final : public Plan {
   }
 
   void describe(char *text, size_t capacity) const override {
-    snprintf(text, capacity,
-             "beam_attention on cpu (%s): tiles of %d beams x heads, up to %lld tiles a task, keys in blocks of %d and segments of %lld",
-             device.kernels.isa, lanes_, static_cast<long long>(tiles_of_task_), kKeyBlock, static_cast<long long>(kSegment));
+    const bool is_longer = op_ == JDB_OP_LONGER_ATTENTION;
+    snprintf(text, capacity, "%s on cpu (%s): tiles of %d %s x heads, up to %lld tiles a task, keys in blocks of %d and segments of %lld",
+             is_longer ? "longer_attention" : "beam_attention", device.kernels.isa, lanes_, is_longer ? "rows" : "beams",
+             static_cast<long long>(tiles_of_task_), kKeyBlock, static_cast<long long>(kSegment));
   }
 
   jd_status run(Stream &stream, const void *args, jd_error *) override {
-    const auto &a = *static_cast<const jdb_beam_attention_args *>(args);
+    const auto *longer = op_ == JDB_OP_LONGER_ATTENTION ? static_cast<const jdb_longer_attention_args *>(args) : nullptr;
+    const auto &a = longer ? longer->rows : *static_cast<const jdb_beam_attention_args *>(args);
+    const jdb_global_rows *globals = longer ? &longer->globals : nullptr;
     Request *requests = memory.part<Request>(requests_at_);
     int64_t tiles = 0, most_segments = 0, cost = 0, partials = 0;
     for (int64_t b = 0; b < a.batch; ++b) {
-      requests[b] = read(stream, a, b);
+      requests[b] = read(stream, a, globals, b);
       tiles += requests[b].tiles * desc_.num_kv_heads;
       cost += requests[b].cost * desc_.num_kv_heads;
       most_segments = std::max(most_segments, requests[b].segments);
@@ -83,12 +92,12 @@ class BeamAttention final : public Plan {
     const bool split = threads > 1 && tiles < split_below() && most_segments > 1 && cost >= ThreadPool::kWorthSharing &&
                        partials * static_cast<int64_t>(scratch_.partial) <= partial_floats_;
     if (split) {
-      run_round(a, BeamAttentionTask::kSegmentOnly, 1, cost);
-      run_round(a, BeamAttentionTask::kMergeOnly, 1, partials * static_cast<int64_t>(scratch_.partial));
+      run_round(a, globals, BeamAttentionTask::kSegmentOnly, 1, cost);
+      run_round(a, globals, BeamAttentionTask::kMergeOnly, 1, partials * static_cast<int64_t>(scratch_.partial));
     } else {
       const int64_t even = divide(tiles, int64_t{threads} * kTasksOfThread);
       const int64_t tiles_of_task = threads == 1 ? tiles_of_task_ : std::max<int64_t>(1, std::min(tiles_of_task_, even));
-      run_round(a, BeamAttentionTask::kWhole, tiles_of_task, cost);
+      run_round(a, globals, BeamAttentionTask::kWhole, tiles_of_task, cost);
     }
     return JD_OK;
   }
@@ -98,8 +107,8 @@ class BeamAttention final : public Plan {
   int64_t split_below() const { return int64_t{2} * device.pool.size(); }
 
   // A request, and what is wrong with it.
-  Request read(Stream &stream, const jdb_beam_attention_args &a, int64_t b) const {
-    Findings findings(stream, JDB_OP_BEAM_ATTENTION, desc_.bounds);
+  Request read(Stream &stream, const jdb_beam_attention_args &a, const jdb_global_rows *globals, int64_t b) const {
+    Findings findings(stream, op_, desc_.bounds);
     Request x{};
     x.number = b;
     x.first_beam = integer_at(a.beam_offsets, b);
@@ -128,12 +137,30 @@ class BeamAttention final : public Plan {
       good = table.check(findings, b, 0, x.keys);
     }
     for (int64_t level = 0; level < x.levels && beams > 0; ++level) check_ancestors(findings, a, b, level, beams);
+    if (!globals) x.rows = LongerRows::beams(static_cast<int32_t>(beams), static_cast<int32_t>(x.keys));
+    if (globals && good) good = read_user(findings, *globals, b, beams, x);
     if (!good) return x;
     x.lanes = beams * group_;
     x.tiles = divide(x.lanes, lanes_);
     x.segments = divide(x.keys, kSegment);
     x.cost = x.lanes * (x.keys + 16 * (1 + x.levels)) * (desc_.head_dim_qk + desc_.head_dim_v);
     return x;
+  }
+
+  // All but the number of events among the rows of a history in pages was checked before (host_checks.cpp).
+  bool read_user(Findings &findings, const jdb_global_rows &globals, int64_t b, int64_t rows, Request &x) const {
+    LongerUser user = {0, rows, x.keys};
+    if (globals.offsets.dtype) {
+      x.first_global = integer_at(globals.offsets, b);
+      user.globals = integer_at(globals.offsets, b + 1) - x.first_global;
+    }
+    if (user.judge(globals_.shared, globals_.own, globals_.candidates_only) != LongerUser::kGood) {
+      findings.note(JDB_FAULT_QUERIES, b, rows - user.global_rows(globals_.shared, globals_.candidates_only), x.keys);
+      return false;
+    }
+    x.rows = user.read(globals_.shared, globals_.own, globals_.candidates_only);
+    x.levels = user.globals > globals_.shared ? globals_.own : 0;
+    return true;
   }
 
   static void check_ancestors(Findings &findings, const jdb_beam_attention_args &a, int64_t b, int64_t level, int64_t beams) {
@@ -149,7 +176,8 @@ class BeamAttention final : public Plan {
   }
 
   // One task for each (request, chunk of up to `tiles_of_task` tiles, key head) and, in kSegmentOnly, segment.
-  void run_round(const jdb_beam_attention_args &a, BeamAttentionTask::Phase phase, int64_t tiles_of_task, int64_t cost) {
+  void run_round(const jdb_beam_attention_args &a, const jdb_global_rows *globals, BeamAttentionTask::Phase phase, int64_t tiles_of_task,
+                 int64_t cost) {
     const Request *requests = memory.part<Request>(requests_at_);
     int64_t *ends = memory.part<int64_t>(ends_at_);  // tasks of requests 0..r
     int64_t *partial_ends = memory.part<int64_t>(partial_ends_at_);
@@ -170,6 +198,7 @@ class BeamAttention final : public Plan {
       const int64_t chunks = divide(x.tiles, tiles_of_task), chunk = rest % chunks;
       BeamAttentionTask t{};
       fill(a, x, head, &t);
+      if (globals && globals->keys.dtype) fill_globals(*globals, x, head, &t);
       t.first_lane = x.tiles * chunk / chunks * lanes_;
       t.last_lane = std::min(x.lanes, x.tiles * (chunk + 1) / chunks * lanes_);
       t.scratch = memory.part<float>(scratch_at_) + scratch_of_worker_ * static_cast<size_t>(worker);
@@ -203,7 +232,8 @@ class BeamAttention final : public Plan {
       t->prefix_values = paged_rows(a.value_pages, a.value_scales, table, x.number, head);
     }
     t->levels = x.levels;
-    if (x.levels > 0) {
+    t->rows = x.rows;
+    if (a.suffix_keys.dtype && x.levels > 0) {
       t->suffix_keys = suffix_rows(a.suffix_keys, x.number, head);
       t->suffix_values = suffix_rows(a.suffix_values, x.number, head);
       t->suffix_key_level = a.suffix_keys.strides[1];
@@ -221,6 +251,22 @@ class BeamAttention final : public Plan {
     t->lse = static_cast<float *>(a.lse.data) + x.first_beam * t->lse_row + head * group_ * t->lse_head;
   }
 
+  // The shared globals are rows that all see; those of candidate i at level l are row l of its c.
+  void fill_globals(const jdb_global_rows &globals, const Request &x, int64_t head, BeamAttentionTask *t) const {
+    t->num_shared = globals_.shared;
+    t->shared_keys = one_page(globals.keys, x.first_global, head);
+    t->shared_values = one_page(globals.values, x.first_global, head);
+    if (x.levels == 0) return;
+    t->suffix_keys = own_globals(globals.keys, x, head);
+    t->suffix_values = own_globals(globals.values, x, head);
+    t->suffix_key_level = globals.keys.strides[0];
+    t->suffix_value_level = globals.values.strides[0];
+    t->slots = INT32_MAX;
+  }
+  HeadRows own_globals(const jdb_tensor &t, const Request &x, int64_t head) const {
+    return {element(t, (x.first_global + globals_.shared) * t.strides[0] + head * t.strides[1]), globals_.own * t.strides[0], t.dtype};
+  }
+
   // The first of the query heads that read key head `head`.
   void *lane_rows(const jdb_tensor &t, int64_t row, int64_t head) const {
     return element(t, row * t.strides[0] + head * group_ * t.strides[1]);
@@ -233,7 +279,9 @@ class BeamAttention final : public Plan {
     return {element(t, request * t.strides[0] + head * t.strides[3]), t.strides[2], t.dtype};
   }
 
+  const int32_t op_;
   const jd_beam_attention_desc desc_;
+  const Globals globals_;
   const int64_t group_;
   const int lanes_;
   const AttentionScratch scratch_;
@@ -243,11 +291,9 @@ class BeamAttention final : public Plan {
   size_t requests_at_ = 0, ends_at_ = 0, partial_ends_at_ = 0, partial_at_ = 0, scratch_at_ = 0;
 };
 
-}  // namespace
-
-jd_status create_beam_attention(Device &device, const jd_beam_attention_desc &desc, const jdb_allocator &allocator, Plan **plan,
-                                jd_error *error) {
-  auto *created = new (std::nothrow) BeamAttention(device, allocator, desc);
+jd_status create(Device &device, const jdb_allocator &allocator, int32_t op, const jd_beam_attention_desc &desc, const Globals &globals,
+                 Plan **plan, jd_error *error) {
+  auto *created = new (std::nothrow) BeamAttention(device, allocator, op, desc, globals);
   if (!created) return fail(error, JD_OUT_OF_MEMORY, "cpu: no host memory for a plan");
   if (const jd_status status = created->prepare(error)) {
     delete created;
@@ -255,6 +301,18 @@ jd_status create_beam_attention(Device &device, const jd_beam_attention_desc &de
   }
   *plan = created;
   return JD_OK;
+}
+
+}  // namespace
+
+jd_status create_beam_attention(Device &device, const jd_beam_attention_desc &desc, const jdb_allocator &allocator, Plan **plan,
+                                jd_error *error) {
+  return create(device, allocator, JDB_OP_BEAM_ATTENTION, desc, Globals(), plan, error);
+}
+
+jd_status create_longer_attention(Device &device, const jd_longer_attention_desc &desc, const jdb_allocator &allocator, Plan **plan,
+                                  jd_error *error) {
+  return create(device, allocator, JDB_OP_LONGER_ATTENTION, as_beams(desc), Globals(desc), plan, error);
 }
 
 }  // namespace jindou::cpu

@@ -88,6 +88,7 @@ jd_status create_history_search(Device &, const jd_history_search_desc &, const 
 jd_status create_category_search(Device &, const jd_history_search_desc &, const jdb_allocator &, Plan **, jd_error *);
 jd_status create_search_attention(Device &, const jd_search_attention_desc &, const jdb_allocator &, Plan **, jd_error *);
 jd_status create_beam_attention(Device &, const jd_beam_attention_desc &, const jdb_allocator &, Plan **, jd_error *);
+jd_status create_longer_attention(Device &, const jd_longer_attention_desc &, const jdb_allocator &, Plan **, jd_error *);
 jd_status create_din_attention(Device &, const jd_din_attention_desc &, const jdb_allocator &, Plan **, jd_error *);
 jd_status create_stca_attention(Device &, const jd_stca_attention_desc &, const jdb_allocator &, Plan **, jd_error *);
 jd_status create_paged_cache(Device &, int32_t op, const jd_paged_cache_desc &, const jdb_allocator &, Plan **, jd_error *);
@@ -97,6 +98,7 @@ jd_status create_softmax_attention(Device &, const jd_softmax_attention_desc &, 
 
 // Operators without a plan.
 jd_status run_merge_attention_states(Stream &, const jdb_merge_attention_states_args &, jd_error *);
+jd_status run_merge_tokens(Stream &, const jdb_merge_tokens_args &, jd_error *);
 jd_status run_lsh_signatures(Stream &, const jdb_lsh_signatures_args &, jd_error *);
 jd_status run_linear(Stream &, const jdb_linear_args &, jd_error *);
 jd_status run_layer_norm(Stream &, const jdb_layer_norm_args &, jd_error *);

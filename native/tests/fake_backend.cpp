@@ -242,6 +242,8 @@ size_t args_size(int32_t op) {
     case JDB_OP_HSTU_ATTENTION: return sizeof(jdb_hstu_attention_args);
     case JDB_OP_DECODE_ATTENTION: return sizeof(jdb_decode_attention_args);
     case JDB_OP_BEAM_ATTENTION: return sizeof(jdb_beam_attention_args);
+    case JDB_OP_LONGER_ATTENTION: return sizeof(jdb_longer_attention_args);
+    case JDB_OP_MERGE_TOKENS: return sizeof(jdb_merge_tokens_args);
     case JDB_OP_DIN_ATTENTION: return sizeof(jdb_din_attention_args);
     case JDB_OP_STCA_ATTENTION: return sizeof(jdb_stca_attention_args);
     case JDB_OP_PAGED_APPEND:

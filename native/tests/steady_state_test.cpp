@@ -231,6 +231,35 @@ TEST_F(SteadyState, calls_allocate_nothing) {
   network.out = tensor(JD_F32, {8, 8});
   expect_no_allocation("jd_din_attention_run (18 tensors)", [&] { return jd_din_attention_run(din_plan, stream, &network, &error); });
 
+  jd_longer_attention_desc longer = make<jd_longer_attention_desc>();
+  longer.dtype = JD_F32;
+  longer.offset_dtype = JD_I32;
+  longer.num_heads = 2;
+  longer.head_dim_qk = longer.head_dim_v = 64;
+  longer.num_global = 2;
+  longer.num_shared_globals = 1;
+  longer.max_batch = longer.max_candidates = longer.max_recent = longer.max_history = 8;
+  jd_plan longer_plan;
+  ASSERT_EQ(jd_longer_attention_plan(device, &longer, &longer_plan, &error), JD_OK) << error.message;
+  keep(longer_plan);
+  jd_longer_attention_args tokens = make<jd_longer_attention_args>();
+  tokens.queries = tensor(JD_F32, {5, 2, 64});
+  tokens.q_offsets = i32({0, 5});
+  tokens.global_keys = tokens.global_values = tensor(JD_F32, {3, 2, 64});
+  tokens.global_offsets = i32({0, 3});
+  tokens.keys = tokens.values = tensor(JD_F32, {8, 2, 64});
+  tokens.k_offsets = i32({0, 8});
+  tokens.out = tensor(JD_F32, {5, 2, 64});
+  expect_no_allocation("jd_longer_attention_run (9 tensors)",
+                       [&] { return jd_longer_attention_run(longer_plan, stream, &tokens, &error); });
+  jd_merge_tokens_args merged = make<jd_merge_tokens_args>();
+  merged.k = 2;
+  merged.x = tensor(JD_F32, {5, 8});
+  merged.offsets = i32({0, 5});
+  merged.out = tensor(JD_F32, {3, 16});
+  merged.out_offsets = i32({0, 3});
+  expect_no_allocation("jd_merge_tokens", [&] { return jd_merge_tokens(stream, &merged, &error); });
+
   jd_graph graph;
   ASSERT_EQ(jd_stream_begin_capture(stream, &error), JD_OK);
   ASSERT_EQ(jd_target_attention_run(target_plan, stream, &attention, &error), JD_OK);

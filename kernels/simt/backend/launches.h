@@ -32,11 +32,12 @@ extern template jd_status launch_lsh_signatures(simt_backend::Executor &, const 
 extern template jd_status launch_search_attention(simt_backend::Executor &, const SearchAttentionPlan &,
                                                   const jdb_search_attention_args &);
 extern template jd_status launch_beam_attention(simt_backend::Executor &, const BeamAttentionPlan &,
-                                                const jdb_beam_attention_args &);
+                                                const jdb_beam_attention_args &, const jdb_global_rows *);
 extern template jd_status launch_din_attention(simt_backend::Executor &, const DinAttentionPlan &,
                                                const jdb_din_attention_args &);
 extern template jd_status launch_stca_attention(simt_backend::Executor &, const StcaAttentionPlan &,
                                                 const jdb_stca_attention_args &);
+extern template jd_status launch_merge_tokens(simt_backend::Executor &, const jdb_merge_tokens_args &);
 extern template jd_status launch_linear(simt_backend::Executor &, const jdb_linear_args &);
 extern template jd_status launch_layer_norm(simt_backend::Executor &, const jdb_layer_norm_args &);
 extern template jd_status launch_l2_normalize(simt_backend::Executor &, const jdb_l2_normalize_args &);

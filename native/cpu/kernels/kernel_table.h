@@ -9,6 +9,7 @@
 #include <stdint.h>
 
 #include "attention/time_buckets.h"
+#include "core/longer_rows.h"
 #include "core/row_formats.h"
 #include "cpu/kernels/rq_table.h"
 #include "cpu/kernels/sequence_table.h"
@@ -71,12 +72,17 @@ struct TargetAttentionTask {
 
 // Some beams of one request and all query heads that share one key/value head: lane = beam * group + head. The prefix is the
 // history of TargetAttentionTask, in pages (rows one after the other are one page); its keys, values and self_keys are not used.
+// To longer_attention a user's rows are beams, those of `rows`; a candidate's globals are its suffix, level by level, the slot being the
+// candidate's number.
 struct BeamAttentionTask : TargetAttentionTask {
   PagedRows prefix_keys, prefix_values;
   HeadRows suffix_keys, suffix_values;           // of level 0, by slot
   int64_t suffix_key_level, suffix_value_level;  // strides
-  const int32_t *ancestry;                       // of level 0, by beam
+  const int32_t *ancestry;                       // of level 0, by beam; null: the slot of a beam is its candidate in `rows`
   int64_t ancestry_level;                        // stride
+  LongerRows rows;                               // what of the prefix a beam sees
+  PagedRows shared_keys, shared_values;          // rows that all beams see besides
+  int64_t num_shared;                            // kSegment at most
   int32_t levels, slots;
   float *lse;                                    // as out, or null
   int64_t lse_row, lse_head;

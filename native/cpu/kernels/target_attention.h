@@ -45,9 +45,14 @@ struct TargetAttention {
   const int64_t segments;
   const bool is_silu;
   const float query_scale;  // softmax works in powers of two
+  const float no_key;       // the maximum of a lane that has seen none
   float *const s, *const k, *const v;
 
+  // Without a softmax all states have the same maximum, so that merging them adds them.
   explicit TargetAttention(const TargetAttentionTask &task)
+      : TargetAttention(task, task.silu_norm != 0 ? 0.0f : -__builtin_inff()) {}
+
+  TargetAttention(const TargetAttentionTask &task, float maximum_of_none)
       : t(task),
         shape(t.dim_qk, t.dim_v),
         floats(scratch(t.dim_qk, t.dim_v)),
@@ -55,6 +60,7 @@ struct TargetAttention {
         segments((t.num_keys + kSegment - 1) / kSegment),
         is_silu(t.silu_norm != 0),
         query_scale(is_silu ? t.scale : t.scale * kLog2E),
+        no_key(maximum_of_none),
         s(t.scratch),
         k(s + Tile::kScoreFloats),
         v(k + shape.key_floats()) {}
@@ -79,13 +85,13 @@ struct TargetAttention {
         load_queries();
         for (int tile = 0; tile < tiles; ++tile) clear(total(tile), vectors(tile));
         for (int64_t segment = 0; segment < segments; ++segment) {
-          attend_segment(t.keys, t.values, segment, [this](int tile) { return current(tile); });
+          attend_segment(t.keys, t.values, t.num_keys, segment, [this](int tile) { return current(tile); });
           for (int tile = 0; tile < tiles; ++tile) merge(total(tile), current(tile), vectors(tile));
         }
         return finish();
       case TargetAttentionTask::kSegmentOnly:
         load_queries();
-        return attend_segment(t.keys, t.values, t.segment, [this](int tile) { return partial(tile, t.segment); });
+        return attend_segment(t.keys, t.values, t.num_keys, t.segment, [this](int tile) { return partial(tile, t.segment); });
       case TargetAttentionTask::kMergeOnly:
         if (t.self_keys.data) load_queries();
         for (int tile = 0; tile < tiles; ++tile) {
@@ -121,50 +127,65 @@ struct TargetAttention {
     }
   }
 
-  // Without a softmax all states have the same maximum, so that merging them adds them.
-  void clear(const State &state, int vectors) const {
-    Softmax::clear(state, t.dim_v, vectors, is_silu ? 0.0f : -__builtin_inff());
-  }
+  void clear(const State &state, int vectors) const { Softmax::clear(state, t.dim_v, vectors, no_key); }
 
   void merge(const State &all, const State &newer, int vectors) const { Softmax::merge(all, newer, t.dim_v, vectors); }
 
-  // Every tile's softmax over one segment of the history. Rows: HeadRows or PagedRows.
-  template <class Rows, class StateOf>
-  void attend_segment(const Rows &keys, const Rows &values, int64_t segment, const StateOf &state_of) const {
+  // Every row sees every key. Another such rule hides keys from begin..end-1 on from some rows of a tile (`some`) or all (`all`), and
+  // then `hide`s them among `count` scores of which the first is that of key `begin`; top becomes the maximum of each lane.
+  struct AllSeen {
+    static constexpr bool some(int, int64_t) { return false; }
+    static constexpr bool all(int, int64_t) { return false; }
+    static void hide(int, int, int64_t, int, float *, float *) {}
+  };
+
+  // Every tile's softmax over one segment of `total` keys. Rows: HeadRows or PagedRows.
+  template <class Rows, class StateOf, class Seen = AllSeen>
+  void attend_segment(const Rows &keys, const Rows &values, int64_t total, int64_t segment, const StateOf &state_of,
+                      const Seen &seen = {}) const {
     const int64_t begin = segment * kSegment;
-    const int64_t end = begin + kSegment < t.num_keys ? begin + kSegment : t.num_keys;
+    const int64_t end = begin + kSegment < total ? begin + kSegment : total;
     for (int tile = 0; tile < tiles; ++tile) clear(state_of(tile), vectors(tile));
     for (int64_t first = begin; first < end; first += kKeyBlock) {
       const int count = end - first < kKeyBlock ? static_cast<int>(end - first) : kKeyBlock;
       shape.pack_keys(keys, first, count, k);
       shape.pack_values(values, first, count, v);
-      const int64_t left = t.num_keys - first - count;
+      const int64_t left = total - first - count;
       const int next = left < kKeyBlock ? static_cast<int>(left) : kKeyBlock;
       auto ahead = shape.ahead(keys, values, first + count, next);  // so that packing finds them in the cache
       for (int tile = 0; tile < tiles; ++tile) {
+        if (seen.all(tile, first)) continue;
         Tile::share(ahead, next, tile, tiles);
         switch (vectors(tile)) {
-          case 1: attend_block<1>(queries(tile), count, state_of(tile), ahead); break;
-          case 2: attend_block<2>(queries(tile), count, state_of(tile), ahead); break;
-          case 3: attend_block<3>(queries(tile), count, state_of(tile), ahead); break;
+          case 1: attend_block<1>(tile, first, count, state_of(tile), ahead, seen); break;
+          case 2: attend_block<2>(tile, first, count, state_of(tile), ahead, seen); break;
+          case 3: attend_block<3>(tile, first, count, state_of(tile), ahead, seen); break;
         }
       }
     }
   }
   static_assert(Isa::kVectors == 3, "the cases of attend_segment");
 
-  template <int N>
-  void attend_block(const float *q, int count, const State &state, const typename Tile::Ahead &ahead) const {
+  template <int N, class Seen>
+  void attend_block(int tile, int64_t first, int count, const State &state, const typename Tile::Ahead &ahead, const Seen &seen) const {
+    const float *q = queries(tile);
+    const int pairs = kPairs ? (count + 1) / 2 : count;
     if (is_silu) {
       Tile::template scores<N, false>(q, k, shape.steps, 0, count, typename Tile::OneFactor{query_scale}, s, nullptr, ahead);
       silu_block<N>(count);
-      return Tile::template weigh<N, false>(s, v, t.dim_v, 0, kPairs ? (count + 1) / 2 : count, nullptr, state.o);
+      return Tile::template weigh<N, false>(s, v, t.dim_v, 0, pairs, nullptr, state.o);
     }
     float top[N * kWidth], factor[N * kWidth];
     for (int n = 0; n < N; ++n) Isa::store(top + n * kWidth, Isa::load(state.m + n * kWidth));
-    Tile::template scores<N, true>(q, k, shape.steps, 0, count, typename Tile::OneFactor{query_scale}, s, top, ahead);
-    Softmax::template weigh<N, false>(s, 0, count, state, top, factor);
-    Tile::template weigh<N, true>(s, v, t.dim_v, 0, kPairs ? (count + 1) / 2 : count, factor, state.o);
+    if (seen.some(tile, first + count)) {
+      Tile::template scores<N, false>(q, k, shape.steps, 0, count, typename Tile::OneFactor{query_scale}, s, nullptr, ahead);
+      seen.hide(N, tile, first, count, s, top);
+      Softmax::template weigh<N, true>(s, 0, count, state, top, factor);
+    } else {
+      Tile::template scores<N, true>(q, k, shape.steps, 0, count, typename Tile::OneFactor{query_scale}, s, top, ahead);
+      Softmax::template weigh<N, false>(s, 0, count, state, top, factor);
+    }
+    Tile::template weigh<N, true>(s, v, t.dim_v, 0, pairs, factor, state.o);
   }
 
   // Turns scores into SiLU weights.

@@ -31,6 +31,7 @@ void add_hstu_attention(Probes &);
 void add_decode_attention(Probes &);
 void add_softmax_attention(Probes &);
 void add_beam_attention(Probes &);
+void add_longer_attention(Probes &);
 void add_din_attention(Probes &);
 void add_history_search(Probes &);
 void add_search_attention(Probes &);

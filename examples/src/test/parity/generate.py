@@ -862,8 +862,75 @@ def block_cases():
     case("l2_normalize", "l2_normalize", {"eps": 1e-6}, {"x": x}, {"out": wide(x) / np.maximum(norms, 1e-6)}, 1e-6)
 
 
+def longer_cases():
+    """longer_attention and merge_tokens. Two users, the second with as many rows as events."""
+    rng = np.random.default_rng(26)
+
+    def uniform(*shape):
+        return rng.uniform(-1, 1, shape).astype(np.float32)
+
+    def attention(q, gk, gv, k, v, g, s, candidates, recent, n, scale, candidates_only=False):
+        """Users one by one, a mask from what each row and each key is; tokens are (sort, number): 0 shared, 1 of a candidate, 2 event."""
+        heads, out, lse = q.shape[1], [], []
+        row = g_at = k_at = 0
+        for b in range(len(n)):
+            shared, own = [(0, 0)] * s, [(1, i) for i in range(candidates[b]) for _ in range(g - s)]
+            keys = shared + own + [(2, j) for j in range(n[b])]
+            rows = own if candidates_only else shared + own + [(2, j) for j in range(n[b] - recent[b], n[b])]
+            sees = np.array([[kind == 0 or (kind == 1 and (kind, number) == of) or (kind == 2 and (of[0] != 2 or number <= of[1]))
+                              for kind, number in keys] for of in rows])
+            m = len(shared + own)
+            for i in range(len(rows)):
+                for h in range(heads):
+                    kv = h // (heads // k.shape[1])
+                    at = lambda globals_, events: np.concatenate([globals_[g_at:g_at + m, kv], events[k_at:k_at + n[b], kv]]).astype(float)
+                    scores = np.where(sees[i], at(gk, k) @ q[row + i, h].astype(float) * scale, -np.inf)
+                    weights = np.exp(scores - scores.max())
+                    out.append(weights @ at(gv, v) / weights.sum())
+                    lse.append(scores.max() + np.log(weights.sum()))
+            row, g_at, k_at = row + len(rows), g_at + m, k_at + n[b]
+        return {"out": np.array(out).reshape(row, heads, -1), "lse": np.array(lse).reshape(row, heads)}
+
+    heads, kv_heads, dim, dim_v, n, recent, candidates = 4, 2, 64, 96, [41, 5], [6, 5], [3, 1]
+    k, v, k_off = uniform(sum(n), kv_heads, dim), uniform(sum(n), kv_heads, dim_v), offsets(n)
+
+    def tokens(rows, globals_):
+        return {"queries": uniform(sum(rows), heads, dim), "q_offsets": offsets(rows), "global_keys": uniform(sum(globals_), kv_heads, dim),
+                "global_values": uniform(sum(globals_), kv_heads, dim_v), "global_offsets": offsets(globals_)}
+
+    def expected(x, k, v, *others, **named):
+        return attention(x["queries"], x["global_keys"], x["global_values"], k, v, *others, **named)
+
+    x = tokens([4 + 6, 4 + 5], [4, 4])
+    case("longer_attention_globals", "longer_attention", {"scale": 0.2, "num_global": 4},
+         {**x, "keys": k, "values": v, "k_offsets": k_off}, expected(x, k, v, 4, 4, [0, 0], recent, n, 0.2), 1e-5)
+    globals_ = [2 + 3 * c for c in candidates]
+    x = tokens([m + r for m, r in zip(globals_, recent)], globals_)
+    case("longer_attention_candidates", "longer_attention", {"scale": 0.2, "num_global": 5, "num_shared_globals": 2},
+         {**x, "keys": k, "values": v, "k_offsets": k_off}, expected(x, k, v, 5, 2, candidates, recent, n, 0.2), 1e-5)
+    x = tokens([3 * c for c in candidates], globals_)
+    pages = Pages(rng, n, 16)
+    inputs, exact = {**x, "page_table": pages.table, "seq_lens": np.array(n, np.int32)}, []
+    for name, rows in (("key", k), ("value", v)):
+        scale = (np.abs(rows).max(-1) / np.float32(127)).astype(np.float32)
+        codes = np.rint(rows / scale[..., None]).astype(np.int8)
+        inputs[f"{name}_pages"], inputs[f"{name}_scales"] = pages.spread(codes, 127), pages.spread(scale, np.nan)
+        exact.append(codes * scale[..., None].astype(np.float64))
+    case("longer_attention_cached_int8", "longer_attention",
+         {"scale": 0.2, "num_global": 5, "num_shared_globals": 2, "candidates_only": True}, inputs,
+         expected(x, *exact, 5, 2, candidates, recent, n, 0.2, candidates_only=True), 1e-5)
+
+    lengths, dim = [7, 0, 3, 8], 12
+    x, off, merged = uniform(sum(lengths), dim), offsets(lengths), []
+    for b, length in enumerate(lengths):
+        missing = -length % 4
+        merged.append(np.concatenate([np.zeros((missing, dim)), x[off[b]:off[b + 1]]]).reshape(-1, 4 * dim))
+    case("merge_tokens_f32", "merge_tokens", {"k": 4}, {"x": x, "offsets": off}, {"out": np.concatenate(merged)}, 0)
+
+
 if __name__ == "__main__":
     main()
     block_cases()
     beam_cases()
     stca_cases()
+    longer_cases()

@@ -509,6 +509,48 @@ class DocumentationTest {
         history.close();
     }
 
+    /** Rows of one user, zeros: what a model would project. */
+    private JaggedTensor rows(int count) {
+        return new JaggedTensor(Tensor.create(device, DType.F32, count, 4, 64), Tensor.of(stream, JaggedTensor.offsets(count)));
+    }
+
+    @Test
+    void longer_attention() {
+        float[] embeddings = new float[4001 * 64];
+        int[] events = {4001}; // of each user, here one
+        int recent = 100, candidates = 50;
+        // @start region="longer-attention"
+        long[] tokens = MergeTokens.offsets(4, events); // 1001 tokens, of four events each
+        try (JaggedTensor x = new JaggedTensor(
+                        Tensor.of(stream, embeddings, 4001, 64), Tensor.of(stream, JaggedTensor.offsets(events)));
+                JaggedTensor merged = new JaggedTensor(
+                        Tensor.create(device, DType.F32, tokens[1], 4 * 64), Tensor.of(stream, tokens))) {
+            MergeTokens.run(stream, x, 4, Bounds.STRICT, merged);
+        }
+
+        // Two globals: the user's id, which all candidates share, and the candidate itself.
+        LongerAttentionDesc desc = LongerAttentionDesc.of(DType.F32, 4, 4, 64, 2, 1, recent, tokens[1])
+                .withCandidates(1, candidates);
+        try (LongerAttention ofUser = LongerAttention.plan(device, desc);
+                LongerAttention ofCandidates = LongerAttention.plan(device, desc.withCandidatesOnly(true));
+                PagedCache cache = PagedCache.create(device, PagedCacheDesc.of(DType.F32, 100, 4, 64));
+                JaggedTensor history = rows(1001); // keys and values of the tokens, computed once and kept
+                JaggedTensor userRows = rows(1 + recent); // queries, of the user's id and the latest tokens
+                JaggedTensor candidateRows = rows(candidates);
+                JaggedTensor shared = rows(1); // keys and values of the user's id
+                JaggedTensor globals = rows(1 + candidates);
+                Tensor ofRows = Tensor.create(device, DType.F32, 1 + recent, 4, 64);
+                Tensor ofAll = Tensor.create(device, DType.F32, candidates, 4, 64)) {
+            cache.append(stream, 4711, history.values(), history.values());
+            try (PagedKeysValues kept = cache.batch(stream, 4711)) {
+                ofUser.run(stream, userRows, shared, shared.values(), kept, ofRows, null); // once a user
+                ofCandidates.run(stream, candidateRows, globals, globals.values(), kept, ofAll, null); // whenever there are candidates
+            }
+            stream.synchronize();
+        }
+        // @end
+    }
+
     @Test
     void blocks() {
         // @start region="blocks"

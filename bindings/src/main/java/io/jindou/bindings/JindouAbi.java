@@ -2918,6 +2918,188 @@ public class JindouAbi {
         }
     }
 
+    private static class jd_longer_attention_plan {
+        public static final FunctionDescriptor DESC = FunctionDescriptor.of(
+            JindouAbi.C_INT,
+            JindouAbi.C_LONG,
+            JindouAbi.C_POINTER,
+            JindouAbi.C_POINTER,
+            JindouAbi.C_POINTER
+        );
+
+        public static final MemorySegment ADDR = JindouAbi.findOrThrow("jd_longer_attention_plan");
+
+        public static final MethodHandle HANDLE = Linker.nativeLinker().downcallHandle(ADDR, DESC);
+    }
+
+    /**
+     * Function descriptor for:
+     * {@snippet lang=c :
+     * jd_status jd_longer_attention_plan(jd_device device, const jd_longer_attention_desc *desc, jd_plan *plan, jd_error *error)
+     * }
+     */
+    public static FunctionDescriptor jd_longer_attention_plan$descriptor() {
+        return jd_longer_attention_plan.DESC;
+    }
+
+    /**
+     * Downcall method handle for:
+     * {@snippet lang=c :
+     * jd_status jd_longer_attention_plan(jd_device device, const jd_longer_attention_desc *desc, jd_plan *plan, jd_error *error)
+     * }
+     */
+    public static MethodHandle jd_longer_attention_plan$handle() {
+        return jd_longer_attention_plan.HANDLE;
+    }
+
+    /**
+     * Address for:
+     * {@snippet lang=c :
+     * jd_status jd_longer_attention_plan(jd_device device, const jd_longer_attention_desc *desc, jd_plan *plan, jd_error *error)
+     * }
+     */
+    public static MemorySegment jd_longer_attention_plan$address() {
+        return jd_longer_attention_plan.ADDR;
+    }
+
+    /**
+     * {@snippet lang=c :
+     * jd_status jd_longer_attention_plan(jd_device device, const jd_longer_attention_desc *desc, jd_plan *plan, jd_error *error)
+     * }
+     */
+    public static int jd_longer_attention_plan(long device, MemorySegment desc, MemorySegment plan, MemorySegment error) {
+        var mh$ = jd_longer_attention_plan.HANDLE;
+        try {
+            if (TRACE_DOWNCALLS) {
+                traceDowncall("jd_longer_attention_plan", device, desc, plan, error);
+            }
+            return (int)mh$.invokeExact(device, desc, plan, error);
+        } catch (Throwable ex$) {
+           throw new AssertionError("should not reach here", ex$);
+        }
+    }
+
+    private static class jd_longer_attention_run {
+        public static final FunctionDescriptor DESC = FunctionDescriptor.of(
+            JindouAbi.C_INT,
+            JindouAbi.C_LONG,
+            JindouAbi.C_LONG,
+            JindouAbi.C_POINTER,
+            JindouAbi.C_POINTER
+        );
+
+        public static final MemorySegment ADDR = JindouAbi.findOrThrow("jd_longer_attention_run");
+
+        public static final MethodHandle HANDLE = Linker.nativeLinker().downcallHandle(ADDR, DESC);
+    }
+
+    /**
+     * Function descriptor for:
+     * {@snippet lang=c :
+     * jd_status jd_longer_attention_run(jd_plan plan, jd_stream stream, const jd_longer_attention_args *args, jd_error *error)
+     * }
+     */
+    public static FunctionDescriptor jd_longer_attention_run$descriptor() {
+        return jd_longer_attention_run.DESC;
+    }
+
+    /**
+     * Downcall method handle for:
+     * {@snippet lang=c :
+     * jd_status jd_longer_attention_run(jd_plan plan, jd_stream stream, const jd_longer_attention_args *args, jd_error *error)
+     * }
+     */
+    public static MethodHandle jd_longer_attention_run$handle() {
+        return jd_longer_attention_run.HANDLE;
+    }
+
+    /**
+     * Address for:
+     * {@snippet lang=c :
+     * jd_status jd_longer_attention_run(jd_plan plan, jd_stream stream, const jd_longer_attention_args *args, jd_error *error)
+     * }
+     */
+    public static MemorySegment jd_longer_attention_run$address() {
+        return jd_longer_attention_run.ADDR;
+    }
+
+    /**
+     * {@snippet lang=c :
+     * jd_status jd_longer_attention_run(jd_plan plan, jd_stream stream, const jd_longer_attention_args *args, jd_error *error)
+     * }
+     */
+    public static int jd_longer_attention_run(long plan, long stream, MemorySegment args, MemorySegment error) {
+        var mh$ = jd_longer_attention_run.HANDLE;
+        try {
+            if (TRACE_DOWNCALLS) {
+                traceDowncall("jd_longer_attention_run", plan, stream, args, error);
+            }
+            return (int)mh$.invokeExact(plan, stream, args, error);
+        } catch (Throwable ex$) {
+           throw new AssertionError("should not reach here", ex$);
+        }
+    }
+
+    private static class jd_merge_tokens {
+        public static final FunctionDescriptor DESC = FunctionDescriptor.of(
+            JindouAbi.C_INT,
+            JindouAbi.C_LONG,
+            JindouAbi.C_POINTER,
+            JindouAbi.C_POINTER
+        );
+
+        public static final MemorySegment ADDR = JindouAbi.findOrThrow("jd_merge_tokens");
+
+        public static final MethodHandle HANDLE = Linker.nativeLinker().downcallHandle(ADDR, DESC);
+    }
+
+    /**
+     * Function descriptor for:
+     * {@snippet lang=c :
+     * jd_status jd_merge_tokens(jd_stream stream, const jd_merge_tokens_args *args, jd_error *error)
+     * }
+     */
+    public static FunctionDescriptor jd_merge_tokens$descriptor() {
+        return jd_merge_tokens.DESC;
+    }
+
+    /**
+     * Downcall method handle for:
+     * {@snippet lang=c :
+     * jd_status jd_merge_tokens(jd_stream stream, const jd_merge_tokens_args *args, jd_error *error)
+     * }
+     */
+    public static MethodHandle jd_merge_tokens$handle() {
+        return jd_merge_tokens.HANDLE;
+    }
+
+    /**
+     * Address for:
+     * {@snippet lang=c :
+     * jd_status jd_merge_tokens(jd_stream stream, const jd_merge_tokens_args *args, jd_error *error)
+     * }
+     */
+    public static MemorySegment jd_merge_tokens$address() {
+        return jd_merge_tokens.ADDR;
+    }
+
+    /**
+     * {@snippet lang=c :
+     * jd_status jd_merge_tokens(jd_stream stream, const jd_merge_tokens_args *args, jd_error *error)
+     * }
+     */
+    public static int jd_merge_tokens(long stream, MemorySegment args, MemorySegment error) {
+        var mh$ = jd_merge_tokens.HANDLE;
+        try {
+            if (TRACE_DOWNCALLS) {
+                traceDowncall("jd_merge_tokens", stream, args, error);
+            }
+            return (int)mh$.invokeExact(stream, args, error);
+        } catch (Throwable ex$) {
+           throw new AssertionError("should not reach here", ex$);
+        }
+    }
+
     private static class jd_paged_append_plan {
         public static final FunctionDescriptor DESC = FunctionDescriptor.of(
             JindouAbi.C_INT,
