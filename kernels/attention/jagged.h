@@ -76,6 +76,13 @@ struct Sequence {
   int32_t length;
 };
 
+// Tiles of kRows rows that a sequence's rows fill when each stands for `each` (the query heads of a key/value head, say). The product
+// is 64-bit, and of every operator's largest sequence and number of heads the tiles have 31 bits: so has every packed row.
+template <int kRows>
+JD_HOST_DEVICE inline uint32_t packed_tiles(const Sequence &rows, int32_t each) {
+  return static_cast<uint32_t>((int64_t{rows.length} * each + kRows - 1) / kRows);
+}
+
 // Reads sequence b of a batch over a tensor of `rows` rows. A sequence with any fault is refused: its length is 0.
 JD_DEVICE inline Fault read_sequence(const Offsets &offsets, int64_t b, int64_t batch, int64_t rows, int64_t max_length,
                                      Sequence &sequence) {

@@ -99,7 +99,7 @@ JD_DEVICE inline SoftmaxPieces pieces_of(const SoftmaxAttentionSequences &p, con
 
 template <int kRows>
 JD_DEVICE uint32_t row_tiles(const SoftmaxAttentionSequences &p, const SoftmaxSequence &s) {
-  return static_cast<uint32_t>((int64_t{s.queries.length} * p.group + kRows - 1) / kRows);
+  return packed_tiles<kRows>(s.queries, p.group);
 }
 
 // Number of items of sequence b; what is wrong with its offsets is reported once.

@@ -101,7 +101,7 @@ struct TargetAttentionItem {
 // Number of items of a user.
 template <int kRows>
 JD_DEVICE uint32_t num_items(const TargetAttentionUsers &p, const TargetAttentionUser &user) {
-  const uint32_t tiles = static_cast<uint32_t>((user.candidates.length * p.group + kRows - 1) / kRows);
+  const uint32_t tiles = packed_tiles<kRows>(user.candidates, p.group);
   return tiles * p.kv_heads * (p.split ? num_pieces(user.history.length) : 1);
 }
 
@@ -118,7 +118,7 @@ template <int kRows>
 JD_DEVICE TargetAttentionItem read_item(const TargetAttentionUsers &p, int64_t b, uint32_t item) {
   TargetAttentionItem work;
   work.user = read_user(p, b);
-  const uint32_t tiles = static_cast<uint32_t>((work.user.candidates.length * p.group + kRows - 1) / kRows);
+  const uint32_t tiles = packed_tiles<kRows>(work.user.candidates, p.group);
   work.first_row = static_cast<int32_t>(item % tiles) * kRows;
   work.kv_head = static_cast<int32_t>(item / tiles % p.kv_heads);
   work.pieces = num_pieces(work.user.history.length);

@@ -151,7 +151,7 @@ JD_DEVICE inline BeamRequest read_request(const BeamProblem &p, int64_t b) {
 
 template <int kRows>
 JD_DEVICE uint32_t row_tiles(const BeamProblem &p, const BeamRequest &r) {
-  return static_cast<uint32_t>((r.beams.length * p.group + kRows - 1) / kRows);
+  return attention::packed_tiles<kRows>(r.beams, p.group);
 }
 
 // Number of items of request b; what is wrong with its offsets and lengths is reported once.

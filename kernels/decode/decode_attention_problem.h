@@ -91,14 +91,14 @@ JD_DEVICE inline DecodeSequence read_sequence(const DecodeProblem &p, int64_t b)
   return s;
 }
 
-JD_DEVICE inline int32_t row_tiles(const DecodeProblem &p, const DecodeSequence &s) {
-  return (s.queries.length * p.group + 15) / 16;
+JD_DEVICE inline uint32_t row_tiles(const DecodeProblem &p, const DecodeSequence &s) {
+  return attention::packed_tiles<16>(s.queries, p.group);
 }
 
 JD_DEVICE inline uint32_t count_items(const DecodeProblem &p, int64_t b) {
   const DecodeSequence s = read_sequence(p, b);
   if (s.fault.fault != JDB_FAULT_NONE && prim::block_idx().x == 0) report_fault(p.sink, s.fault);
-  return static_cast<uint32_t>(row_tiles(p, s)) * p.kv_heads * (p.split ? num_pieces(s.keys) : 1);
+  return row_tiles(p, s) * p.kv_heads * (p.split ? num_pieces(s.keys) : 1);
 }
 
 struct DecodeItem {
@@ -112,7 +112,7 @@ JD_DEVICE inline DecodeItem read_item(const DecodeProblem &p, int64_t b, uint32_
   DecodeItem work;
   work.sequence = read_sequence(p, b);
   work.pages = p.table.row(b);
-  const uint32_t tiles = static_cast<uint32_t>(row_tiles(p, work.sequence));
+  const uint32_t tiles = row_tiles(p, work.sequence);
   work.first_row = static_cast<int32_t>(item % tiles) * 16;
   work.kv_head = static_cast<int32_t>(item / tiles % p.kv_heads);
   work.pieces = num_pieces(work.sequence.keys);
