@@ -1,7 +1,8 @@
 // target_attention on the CPU: how the work is cut into tasks. The kernel is in kernels/target_attention.h.
 //
 // A user's lanes (candidates x query heads of one key head) form tiles; a task is several tiles of one user and key head, as
-// many as stay in the L2 cache beside a block of keys, so that the history is packed few times. Users with most work go first.
+// many as stay in the L2 cache beside a block of keys, so that the history is packed few times; of tiles so wide that not two do, as many as
+// stay in a share of L3. Users with most work go first.
 // When there are fewer tiles than threads can share, tasks are single segments of a history, and a second round merges them.
 // None of these choices changes a bit of the result.
 #include <algorithm>
@@ -15,6 +16,7 @@ namespace jindou::cpu {
 namespace {
 
 constexpr size_t kTileBytesOfTask = 448 << 10;        // queries and sums of a task; every block of keys touches two thirds
+constexpr size_t kWideTileBytesOfTask = 4 << 20;      // of tiles wider than half of that
 constexpr int64_t kMostPartialBytes = 16 << 20;       // of all segments of a run
 constexpr int kTasksOfThread = 3;                     // wanted, so that no thread waits long for the last one
 
@@ -35,7 +37,8 @@ class TargetAttention final : public Plan {
   jd_status prepare(jd_error *error) {
     const int threads = device.pool.size();
     const int64_t most_tiles = divide(desc_.max_candidates * group_, lanes_);
-    const int64_t fitting = std::max<int64_t>(1, kTileBytesOfTask / (scratch_.tile * sizeof(float)));
+    const size_t tile_bytes = scratch_.tile * sizeof(float);
+    const auto fitting = static_cast<int64_t>((2 * tile_bytes <= kTileBytesOfTask ? kTileBytesOfTask : kWideTileBytesOfTask) / tile_bytes);
     tiles_of_task_ = std::max<int64_t>(1, std::min(fitting, most_tiles));
     if (threads > 1) {
       const int64_t tiles = std::min<int64_t>(split_below(), desc_.max_batch * desc_.num_kv_heads * most_tiles);
