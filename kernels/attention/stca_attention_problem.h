@@ -50,7 +50,7 @@ template <int kRows>
 JD_DEVICE uint32_t count_items(const StcaUsers &p, int64_t b) {
   const TargetAttentionUser user = read_user(p, b);
   if (user.fault.fault != JDB_FAULT_NONE && prim::block_idx().x == 0) report_fault(p.sink, user.fault);
-  const uint32_t tiles = static_cast<uint32_t>((user.candidates.length * p.group + kRows - 1) / kRows);
+  const uint32_t tiles = packed_tiles<kRows>(user.candidates, p.group);
   return tiles * (p.split ? p.num_pieces(user.history.length) : 1);
 }
 
@@ -59,7 +59,7 @@ template <int kRows>
 JD_DEVICE TargetAttentionItem read_item(const StcaUsers &p, int64_t b, uint32_t item) {
   TargetAttentionItem work;
   work.user = read_user(p, b);
-  const uint32_t tiles = static_cast<uint32_t>((work.user.candidates.length * p.group + kRows - 1) / kRows);
+  const uint32_t tiles = packed_tiles<kRows>(work.user.candidates, p.group);
   work.first_row = static_cast<int32_t>(item % tiles) * kRows;
   work.kv_head = 0;
   work.pieces = p.num_pieces(work.user.history.length);

@@ -2,6 +2,7 @@
 // order and its parts, whichever candidates are asked beside each other; and what is computed over parts of the keys adds up to
 // the whole.
 #include <functional>
+#include <map>
 
 #include "operators_support.h"
 
@@ -385,6 +386,52 @@ Results search_attention(Rig &rig, const Problem &p, const Order &users) {
   return results;
 }
 
+// Rows of 384 numbers (wide) or 128: what the keys are, and the queries.
+template <int32_t kPath, bool kWide>
+Results stca_attention(Rig &rig, const Problem &p, const Order &users) {
+  constexpr int64_t kModel = kWide ? 384 : 128, kStcaHeads = 2, kHeadDim = 32, kWidth = kStcaHeads * kHeadDim;
+  auto d = described<jd_stca_attention_desc>(p, users);
+  d.out_dtype = JD_F32;
+  d.model_dim = kModel;
+  d.num_heads = kStcaHeads;
+  d.head_dim = kHeadDim;
+  d.scale = 0.1f;
+  d.path = kPath;
+  d.max_batch = 4;  // the same plan for every batch
+  d.max_candidates = 16;
+  d.max_history = 4096;
+  d.max_total_candidates = 64;
+  d.max_total_events = 8192;
+  const auto side_by_side = [&](std::initializer_list<const Rows *> sides) {
+    std::vector<double> all;
+    std::map<const Rows *, std::vector<double>> joined_sides;
+    for (const Rows *rows : sides) joined_sides[rows] = rows->joined(users);
+    const int64_t count = total(**sides.begin(), users);
+    for (int64_t i = 0; i < count; ++i) {
+      const size_t end = all.size() + kModel;
+      for (const Rows *rows : sides) {
+        const std::vector<double> &from = joined_sides.at(rows);
+        if (all.size() < end) all.insert(all.end(), from.begin() + i * rows->width, from.begin() + (i + 1) * rows->width);
+      }
+      all.resize(end);
+    }
+    return rig.tensor(p.dtype, {count, kModel}, all);
+  };
+  const auto weights = [&](uint64_t seed) { return rig.tensor(JD_F32, {kWidth, kModel}, Random(seed).values(kWidth * kModel, JD_F32, 0.1)); };
+  jd_stca_attention_args a{};
+  a.struct_size = sizeof a;
+  a.candidates = side_by_side({&p.queries, &p.own_keys});
+  a.candidate_offsets = offsets(rig, p.queries, users);
+  a.events = side_by_side({&p.keys, &p.values, &p.keys});
+  a.history_offsets = offsets(rig, p.keys, users);
+  a.query_weight = weights(17);
+  a.key_weight = weights(18);
+  a.value_weight = weights(19);
+  a.out = rig.poisoned(JD_F32, {total(p.queries, users), kWidth});
+  execute(rig, d, a, jd_stca_attention_plan, jd_stca_attention_run);
+  return {{{a.out, kWidth}}};
+}
+
 template <int32_t kMethod>
 Results history_search(Rig &rig, const Problem &p, const Order &users) {
   constexpr int64_t kFound = 9;
@@ -440,6 +487,9 @@ const std::vector<Named> kOperators = {{"target_attention", target_attention},
                                        {"beam_attention", beam_attention},
                                        {"din_attention", din_attention},
                                        {"search_attention", search_attention},
+                                       {"stca_attention, materialised", stca_attention<JD_STCA_MATERIALISED, false>},
+                                       {"stca_attention, reordered", stca_attention<JD_STCA_REORDERED, false>},
+                                       {"stca_attention, reordered and wide", stca_attention<JD_STCA_REORDERED, true>},
                                        {"history_search, hard", history_search<JD_SEARCH_HARD>},
                                        {"history_search, dot", history_search<JD_SEARCH_DOT>},
                                        {"history_search, lsh", history_search<JD_SEARCH_LSH>}};

@@ -509,6 +509,49 @@ TEST_P(WideAttention, din_attention) {
   }
 }
 
+// Reordered, keys and values that would not fit are never stored.
+TEST_P(WideAttention, stca_attention) {
+  for (const int32_t dtype : {JD_F32, JD_F16, JD_BF16}) {
+    for (const auto &[path, dim, strides] : {std::tuple<int32_t, int32_t, bool>{JD_STCA_MATERIALISED, 64, true},
+                                             {JD_STCA_REORDERED, 64, true},
+                                             {JD_STCA_REORDERED, 288, true},
+                                             {JD_STCA_REORDERED, 64, false},
+                                             {JD_STCA_REORDERED, 288, false}}) {
+      const int32_t way = path, model = dim;
+      const int64_t sequences = strides ? 0 : kFar / dim / 131072 + 1, before = sequences * 131072;
+      const bool apart = strides;
+      expect_same_bits(std::string(jd_dtype_name(dtype)) + ", " + std::to_string(model), [&](WideMemory &m) {
+        jd_stca_attention_desc d{};
+        d.struct_size = sizeof d;
+        d.dtype = dtype;
+        d.out_dtype = JD_F32;
+        d.offset_dtype = JD_I64;
+        d.model_dim = model;
+        d.num_heads = 2;
+        d.head_dim = 32;
+        d.scale = 0.01f;
+        d.path = way;
+        d.max_batch = sequences + 2;
+        d.max_candidates = 8;
+        d.max_history = 131072;
+        d.max_total_events = apart ? 79 : int64_t{1} << 31;
+        jd_stca_attention_args a{};
+        a.struct_size = sizeof a;
+        a.candidates = strided(m, 1, dtype, {5, model});
+        a.candidate_offsets = m.offsets(sequences, 0, {3, 2});
+        a.events = apart ? strided(m, 2, dtype, {79, model}) : behind(m, before, 2, dtype, {79, model});
+        a.history_offsets = m.offsets(sequences, 131072, {70, 9});
+        a.query_weight = strided(m, 3, JD_F32, {64, model});
+        a.key_weight = strided(m, 4, JD_F32, {64, model});
+        a.value_weight = strided(m, 5, JD_F32, {64, model});
+        a.out = m.strided_out(JD_F32, {5, 64});
+        run(d, a, jd_stca_attention_plan, jd_stca_attention_run);
+        return std::vector<jd_tensor>{a.out};
+      });
+    }
+  }
+}
+
 // -- paged caches ----------------------------------------------------------------------------------------------------------
 // Two sequences of 40 and 19 rows in five pages of 16. Wide: the pool's last pages, or pages, rows and heads 2^31 elements and more apart.
 struct Pool {

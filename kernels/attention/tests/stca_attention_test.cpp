@@ -18,7 +18,7 @@ using testing::random_values;
 
 struct StcaCase {
   std::vector<int64_t> candidates, history;
-  int32_t dtype = JD_BF16, dim = 288, heads = 2, head_dim = 32, bounds = JD_BOUNDS_STRICT;
+  int32_t dtype = JD_BF16, dim = 288, heads = 2, head_dim = 32, bounds = JD_BOUNDS_STRICT, path = JD_STCA_REORDERED;
   int64_t max_candidates = 3, max_history = 1000;
   std::vector<int64_t> history_offsets;  // by hand, when they are to be wrong
   int64_t split_rows = -1;               // the plan's own
@@ -35,7 +35,7 @@ jd_stca_attention_desc desc_of(const StcaCase &c) {
   desc.num_heads = c.heads;
   desc.head_dim = c.head_dim;
   desc.scale = 0.01f;
-  desc.path = JD_STCA_REORDERED;
+  desc.path = c.path;
   desc.bounds = c.bounds;
   desc.max_batch = static_cast<int64_t>(c.candidates.size());
   desc.max_candidates = c.max_candidates;
@@ -128,6 +128,29 @@ TEST(StcaAttention, a_refused_user_gives_zeros) {
   const size_t width = 64;
   for (size_t i = 0; i < width; ++i) EXPECT_EQ(skipped.out[i], 0.0f);
   expect_same_bits(good.out, skipped.out, width, 3 * width);
+}
+
+// Of tensors that end where their last element does: several tiles of rows and columns, and parts of them.
+TEST(StcaAttention, both_ways_agree_and_read_nothing_outside) {
+  for (const int32_t dtype : {JD_F32, JD_F16, JD_BF16}) {
+    for (const int64_t candidates : {5, 70}) {  // exact products for few, others for many
+      StcaCase c;
+      c.dtype = dtype;
+      c.dim = 352;
+      c.heads = 5;
+      c.candidates = {candidates, 1};
+      c.history = {131, 7};
+      c.max_candidates = candidates;
+      const Outcome reordered = run(c);
+      c.path = JD_STCA_MATERIALISED;
+      const Outcome materialised = run(c);
+      const double rounded = dtype == JD_F32 ? 2e-6 : dtype == JD_F16 ? 0.02 : 0.15;
+      ASSERT_EQ(reordered.out.size(), static_cast<size_t>((candidates + 1) * 160));
+      for (size_t i = 0; i < reordered.out.size(); ++i) {
+        ASSERT_TRUE(std::fabs(reordered.out[i] - materialised.out[i]) <= rounded * 12) << i;  // values are about 6
+      }
+    }
+  }
 }
 
 TEST(StcaPieces, cover_every_history_in_whole_tiles) {
