@@ -14,15 +14,20 @@ namespace jindou::attention {
 
 // Registers decide the tile of keys: a consumer thread has 224 or 232 for outputs (d / 2), scores (kKeys / 2), weights (kKeys / 4). Shared
 // memory decides the slots: queries take kRows * d * 2 bytes, a slot kKeys * d * 2, all together 227 KiB at most.
-template <int kHeadDim, int kTileKeys = (kHeadDim > 128 ? 64 : 128)>
+//
+// kOverlap: the first product of a tile runs together with the second of the tile before (hopper_pipeline.h), whose weights live beside the
+// scores meanwhile. Beside the outputs of d = 256 and the running maxima of a softmax there is no room for both: there the products of a
+// warpgroup follow each other, and the tensor cores have the other warpgroup's while one computes weights.
+template <int kHeadDim, int kTileKeys = (kHeadDim > 128 ? 64 : 128), bool kOverlap = true>
 struct HopperTraits {
   static constexpr int kD = kHeadDim;
   static constexpr int kConsumers = 2;                       // warpgroups of 64 rows
   static constexpr int kRows = 64 * kConsumers;
   static constexpr int kKeys = kTileKeys;
+  static constexpr bool kOverlaps = kOverlap;
   static constexpr int kSlots = kD * kKeys <= 64 * 128 ? 8 : kD <= 128 ? 6 : 4;
-  static constexpr int kProducerRegisters = kD > 128 ? 40 : 56;
-  static constexpr int kConsumerRegisters = kD > 128 ? 232 : 224;
+  static constexpr int kProducerRegisters = kD > 128 && kOverlap ? 40 : 56;
+  static constexpr int kConsumerRegisters = (504 - kProducerRegisters) / kConsumers;  // of 504 that three warpgroups have
 };
 
 template <class Traits>

@@ -187,8 +187,8 @@ class HopperConsumer {
 //
 //   scores = queries . keys^T; weigh; out += weights . values
 //
-// in which the first product of a tile runs on the tensor cores together with the second of the tile before, and while the weights of a
-// tile are computed that second product goes on. skips(tile): nothing of it concerns this warpgroup; the tiles between two such are a run.
+// in which (Core::kOverlaps) the first product of a tile runs on the tensor cores together with the second of the tile before, and while the
+// weights of a tile are computed that second product goes on; else a tile's products follow each other. skips(tile): nothing of it concerns this warpgroup; the tiles between two such are a run.
 // weigh(tile, scores) turns scores into weights; before_values(acc) follows it when no product is on its way. All of them, and `tiles`, must
 // give all lanes of a warp the same, known to the compiler (prim::shfl): products in branches that may diverge are not overlapped.
 template <class Core, class Consumer, class Skips, class Weigh, class BeforeValues>
@@ -216,7 +216,7 @@ JD_DEVICE void hopper_loop(Consumer &consumer, const char *queries, int group, i
     before_values(acc);
     weights.pack(scores);
 
-    for (++tile; tile < tiles && !skips(tile); ++tile) {
+    for (++tile; Core::kOverlaps && tile < tiles && !skips(tile); ++tile) {
       keys = consumer.next();
       slot = consumer.wait(keys);
       prim::keep(acc.sums);

@@ -2,7 +2,7 @@
 //
 //   out_i = sum_j softmax_j(scale * q_i . k_j) v_j      lse_i = log sum_j exp(scale * q_i . k_j)
 //
-// Shapes: queries [sum nq, H, d], keys and values [sum nk, Hkv, d], out [sum nq, H, d] in bf16 or f32, lse [sum nq, H] f32; d = 64, 128;
+// Shapes: queries [sum nq, H, d], keys and values [sum nk, Hkv, d], out [sum nq, H, d] in bf16 or f32, lse [sum nq, H] f32; d = 64, 128, 256;
 // H / Hkv a power of two up to 128, so that the packed rows of a tile are a box of the queries' tensor.
 //
 // One block a multiprocessor: a producer warp and two consumer warpgroups (hopper_pipeline.h) over items of 128 packed query rows of one

@@ -3,7 +3,7 @@
 //   out_i = sum_j softmax_j(scale * q_i . k_j) v_j      j over the user's latest events and, with self_key, i's own row
 //   out_i = sum_j SiLU(scale * q_i . k_j) v_j * norm    with silu_norm
 //
-// Shapes: candidates [sum nc, H, d], keys and values [sum nk, Hkv, d], out [sum nc, H, d] in bf16 or f32; d = 64, 128; H / Hkv a power
+// Shapes: candidates [sum nc, H, d], keys and values [sum nk, Hkv, d], out [sum nc, H, d] in bf16 or f32; d = 64, 128, 256; H / Hkv a power
 // of two up to 128, so that the packed rows of a tile are a box of the candidates' tensor.
 //
 // One block a multiprocessor: a producer warp and two consumer warpgroups (hopper_pipeline.h) over items of 128 packed query rows of one
@@ -11,7 +11,7 @@
 // the same. Own keys are one dot product a row.
 //
 // FLOPs 4 * d * H * sum(nc * nk): 4 d / 4096 clocks a pair on the tensor cores; one exp2 a pair at 16 a clock: 0.0625, as much as the
-// tensor cores need at d = 64 and half of what they need at 128. Bytes: the history once from HBM, ceil(nc * group / 128) times from L2.
+// tensor cores need at d = 64, half of what they need at 128 and a quarter of 256. Bytes: the history once from HBM, ceil(nc * group / 128) times from L2.
 #ifndef JINDOU_KERNELS_ATTENTION_HOPPER_TARGET_ATTENTION_H
 #define JINDOU_KERNELS_ATTENTION_HOPPER_TARGET_ATTENTION_H
 

@@ -40,9 +40,10 @@ using SoftmaxAttentionOptionKernels =
 
 // On a GPU of compute capability 9.0, bf16 without options.
 // Tiles of 64 keys at d = 128, because masks and running maxima besides 128 would spill.
-template <int kHeadDim, int kTileKeys>
-using HopperSoftmaxAttentionBf16 = HopperSoftmaxAttentionKernel<HopperCore<HopperTraits<kHeadDim, kTileKeys>>>;
-using HopperSoftmaxAttentionKernels = KernelList<HopperSoftmaxAttentionBf16<64, 128>, HopperSoftmaxAttentionBf16<128, 64>>;
+template <int kHeadDim, int kTileKeys, bool kOverlap>
+using HopperSoftmaxAttentionBf16 = HopperSoftmaxAttentionKernel<HopperCore<HopperTraits<kHeadDim, kTileKeys, kOverlap>>>;
+using HopperSoftmaxAttentionKernels = KernelList<HopperSoftmaxAttentionBf16<64, 128, true>, HopperSoftmaxAttentionBf16<128, 64, true>,
+                                                 HopperSoftmaxAttentionBf16<256, 64, false>>;
 
 }  // namespace attention
 

@@ -30,11 +30,11 @@ using TargetAttentionKernels =
                TargetAttentionHalf<256, kSmallTile>, TargetAttentionF32<32>, TargetAttentionF32<64>,
                TargetAttentionF32<128>, TargetAttentionF32<256>>;
 
-// On a GPU of compute capability 9.0, bf16. (Not at d = 256: its consumers would spill.)
-template <int kHeadDim>
-using HopperTargetAttentionBf16 = HopperTargetAttentionKernel<HopperCore<HopperTraits<kHeadDim>>>;
-using HopperTargetAttentionKernels =
-    KernelList<HopperTargetAttentionBf16<64>, HopperTargetAttentionBf16<128>>;
+// On a GPU of compute capability 9.0, bf16.
+template <int kHeadDim, int kTileKeys, bool kOverlap>
+using HopperTargetAttentionBf16 = HopperTargetAttentionKernel<HopperCore<HopperTraits<kHeadDim, kTileKeys, kOverlap>>>;
+using HopperTargetAttentionKernels = KernelList<HopperTargetAttentionBf16<64, 128, true>, HopperTargetAttentionBf16<128, 128, true>,
+                                                HopperTargetAttentionBf16<256, 64, false>>;
 
 }  // namespace attention
 

@@ -37,7 +37,7 @@ SoftmaxMaskParams window(int64_t left, int64_t right) {
 }
 
 class HopperSoftmaxAttention : public ::testing::TestWithParam<int32_t> {};
-INSTANTIATE_TEST_SUITE_P(Every, HopperSoftmaxAttention, ::testing::Values(64, 128),
+INSTANTIATE_TEST_SUITE_P(Every, HopperSoftmaxAttention, ::testing::Values(64, 128, 256),
                          [](const ::testing::TestParamInfo<int32_t> &info) { return "d" + std::to_string(info.param); });
 
 TEST_P(HopperSoftmaxAttention, equals_the_reference_around_tile_edges) {

@@ -21,7 +21,7 @@ TargetCase case_of(int32_t d) {
 }
 
 class HopperTargetAttention : public ::testing::TestWithParam<int32_t> {};
-INSTANTIATE_TEST_SUITE_P(Every, HopperTargetAttention, ::testing::Values(64, 128),
+INSTANTIATE_TEST_SUITE_P(Every, HopperTargetAttention, ::testing::Values(64, 128, 256),
                          [](const ::testing::TestParamInfo<int32_t> &info) { return "d" + std::to_string(info.param); });
 
 TEST_P(HopperTargetAttention, equals_the_reference_around_tile_edges) {
