@@ -144,10 +144,11 @@ TEST(StcaAttention, both_ways_agree_and_read_nothing_outside) {
       const Outcome reordered = run(c);
       c.path = JD_STCA_MATERIALISED;
       const Outcome materialised = run(c);
-      const double rounded = dtype == JD_F32 ? 2e-6 : dtype == JD_F16 ? 0.02 : 0.15;
+      const double rounded = dtype == JD_F32 ? 1e-5 : dtype == JD_F16 ? 0.02 : 0.15;
       ASSERT_EQ(reordered.out.size(), static_cast<size_t>((candidates + 1) * 160));
       for (size_t i = 0; i < reordered.out.size(); ++i) {
-        ASSERT_TRUE(std::fabs(reordered.out[i] - materialised.out[i]) <= rounded * 12) << i;  // values are about 6
+        ASSERT_TRUE(std::fabs(reordered.out[i] - materialised.out[i]) <= rounded * 12)  // values are about 10, scores too
+            << i << ": " << reordered.out[i] << ", " << materialised.out[i];
       }
     }
   }
