@@ -8,8 +8,12 @@ import io.jindou.Device;
 import io.jindou.DeviceOptions;
 import io.jindou.EmbeddingBag;
 import io.jindou.EmbeddingBagDesc;
+import io.jindou.EmbeddingTable;
+import io.jindou.HostTensor;
 import io.jindou.JaggedTensor;
 import io.jindou.Pooling;
+import io.jindou.QuantizedRows;
+import io.jindou.RowFormat;
 import io.jindou.Stream;
 import io.jindou.Tensor;
 import io.jindou.bench.peers.OnnxGather;
@@ -18,6 +22,7 @@ import java.lang.foreign.MemorySegment;
 import java.lang.foreign.ValueLayout;
 import java.nio.ByteOrder;
 import java.nio.FloatBuffer;
+import java.util.List;
 import java.util.Map;
 import java.util.SplittableRandom;
 import java.util.concurrent.TimeUnit;
@@ -35,9 +40,11 @@ import org.openjdk.jmh.annotations.TearDown;
 import org.openjdk.jmh.annotations.Warmup;
 
 /**
- * {@code embedding_bag} sum: {@code bags} bags of {@code poolingFactor} rows of a table {@code rows} x {@code dim}, uniform ids,
+ * {@code embedding_bag} sum: {@code bags} bags of {@code poolingFactor} rows of a table {@code rows} x {@code dim}, uniform ids or Zipf's,
  * rotating through {@value #ROTATION} sets of ids so that the caches do not hold the rows. Work: bags * poolingFactor * dim * 4 bytes
- * read at random; the limit reads exactly those rows and does nothing with them.
+ * read at random; the limit reads exactly those rows and does nothing with them. {@code format} is that of Jindou's table: f32, f16, int8
+ * with f16 scale and bias (68 bytes of 64 elements, padded to 80), or int8 as PyTorch packs it; libtorch's own int8 is
+ * {@code quantized::embedding_bag_byte}. Other shapes, for example: {@code -p rows=10000000 -p dim=64 -p distribution=ZIPF}.
  */
 @BenchmarkMode(Mode.SampleTime)
 @OutputTimeUnit(TimeUnit.MICROSECONDS)
@@ -62,6 +69,9 @@ public class EmbeddingBagBenchmark {
         @Param("20")
         public int poolingFactor;
 
+        @Param("UNIFORM")
+        public Ids distribution;
+
         @Param({"1", "2"})
         public int threads;
 
@@ -78,12 +88,7 @@ public class EmbeddingBagBenchmark {
         }
 
         long[] ids(int set) {
-            SplittableRandom random = new SplittableRandom(set);
-            long[] ids = new long[ids()];
-            for (int i = 0; i < ids.length; i++) {
-                ids[i] = random.nextInt(rows);
-            }
-            return ids;
+            return distribution.draw(set, ids(), rows);
         }
 
         long[] offsets(int count) {
@@ -111,9 +116,12 @@ public class EmbeddingBagBenchmark {
         @Param("cpu")
         public String device;
 
+        @Param({"PLAIN_F32", "PLAIN_F16", "INT8", "INT8_FLOAT"})
+        public String format;
+
         private Device opened;
         private Stream stream;
-        private Tensor table;
+        private EmbeddingTable table;
         private EmbeddingBag plan;
         private JaggedTensor[] ids;
         private Tensor out;
@@ -126,19 +134,26 @@ public class EmbeddingBagBenchmark {
         void open(Shape shape, MemorySegment host) {
             opened = Device.open(device, DeviceOptions.DEFAULT.withNumThreads(shape.threads));
             stream = Stream.create(opened);
-            if (opened.info().hostMemory()) {
-                table = Tensor.wrap(opened, host, DType.F32, shape.rows, shape.dim);
-            } else {
-                table = Tensor.create(opened, DType.F32, shape.rows, shape.dim);
-                table.write(stream, host);
-            }
-            plan = EmbeddingBag.plan(opened, EmbeddingBagDesc.of(table, Pooling.SUM, shape.bags, shape.ids()));
+            table = table(host, shape);
+            plan = EmbeddingBag.plan(opened, EmbeddingBagDesc.ofTables(List.of(table), Pooling.SUM, shape.bags, shape.ids()));
             Tensor offsets = Tensor.of(stream, shape.offsets(shape.bags + 1), shape.bags + 1);
             ids = new JaggedTensor[ROTATION];
             for (int set = 0; set < ROTATION; set++) {
                 ids[set] = new JaggedTensor(Tensor.of(stream, shape.ids(set), shape.ids()), offsets);
             }
             out = Tensor.create(opened, DType.F32, shape.bags, shape.dim);
+        }
+
+        private EmbeddingTable table(MemorySegment host, Shape shape) {
+            HostTensor values = new HostTensor(DType.F32, host, shape.rows, shape.dim);
+            if (format.equals("PLAIN_F32") && opened.info().hostMemory()) {
+                return EmbeddingTable.plain(Tensor.wrap(opened, host, DType.F32, shape.rows, shape.dim));
+            }
+            return switch (format) {
+                case "PLAIN_F32" -> EmbeddingTable.plain(Tensor.of(stream, values));
+                case "PLAIN_F16" -> EmbeddingTable.plain(Tensor.of(stream, values.as(DType.F16)));
+                default -> EmbeddingTable.quantize(stream, RowFormat.valueOf(format), values);
+            };
         }
 
         void run(int set) {
@@ -155,6 +170,7 @@ public class EmbeddingBagBenchmark {
     private static float[] expected(Shape shape, MemorySegment table) {
         OnJindou jindou = new OnJindou();
         jindou.device = "cpu";
+        jindou.format = "PLAIN_F32";
         jindou.open(shape, table);
         try {
             jindou.run(0);
@@ -183,6 +199,38 @@ public class EmbeddingBagBenchmark {
             }
             try (NDList out = bag.run(inputs[0])) {
                 Compare.close("libtorch", out.get(0).toFloatArray(), expected(shape, host), 1e-4);
+            }
+        }
+
+        @TearDown
+        public void tearDown() {
+            bag.close();
+        }
+    }
+
+    /** libtorch's embedding_bag over rows of 8-bit codes with f32 scale and bias, the same bytes as Jindou's INT8_FLOAT. */
+    @State(Scope.Benchmark)
+    public static class OnTorchInt8 {
+        private TorchFunction bag;
+        private final NDList[] inputs = new NDList[ROTATION];
+
+        @Setup
+        public void setUp(Shape shape) throws Exception {
+            bag = new TorchFunction(
+                    "w: Tensor, i: Tensor, o: Tensor) -> Tensor:\n    return ops.quantized.embedding_bag_byte_rowwise_offsets("
+                            + "w, i, o, False, 0, False, None, None, False)\n",
+                    shape.threads);
+            MemorySegment host = shape.table();
+            HostTensor rows = QuantizedRows.quantize(
+                    RowFormat.INT8_FLOAT, new HostTensor(DType.F32, host, shape.rows, shape.dim), 1);
+            NDArray table = bag.bytes(rows.data().asByteBuffer(), shape.rows, shape.dim + 8);
+            NDArray offsets = bag.tensor(shape.offsets(shape.bags), shape.bags);
+            for (int set = 0; set < ROTATION; set++) {
+                inputs[set] = new NDList(table, bag.tensor(shape.ids(set), shape.ids()), offsets);
+            }
+            try (NDList out = bag.run(inputs[0])) {
+                double error = 2.0 / 510 * shape.poolingFactor; // of values in -1..1, at most
+                Compare.close("libtorch", out.get(0).toFloatArray(), expected(shape, host), error);
             }
         }
 
@@ -254,6 +302,11 @@ public class EmbeddingBagBenchmark {
 
     @Benchmark
     public void libtorch(OnTorch torch, Shape shape) {
+        torch.bag.run(torch.inputs[shape.next()]).close();
+    }
+
+    @Benchmark
+    public void libtorchInt8(OnTorchInt8 torch, Shape shape) {
         torch.bag.run(torch.inputs[shape.next()]).close();
     }
 

@@ -6,10 +6,12 @@ import ai.djl.inference.Predictor;
 import ai.djl.ndarray.NDArray;
 import ai.djl.ndarray.NDList;
 import ai.djl.ndarray.NDManager;
+import ai.djl.ndarray.types.DataType;
 import ai.djl.ndarray.types.Shape;
 import ai.djl.translate.NoopTranslator;
 import ai.djl.translate.TranslateException;
 import java.io.IOException;
+import java.nio.ByteBuffer;
 
 /** A libtorch function called through DJL, with its inputs held ready. Not thread-safe. */
 public final class TorchFunction implements AutoCloseable {
@@ -44,6 +46,11 @@ public final class TorchFunction implements AutoCloseable {
     /** A tensor of this function's manager. */
     public NDArray tensor(long[] values, long... shape) {
         return manager.create(values, new Shape(shape));
+    }
+
+    /** A tensor of unsigned bytes of this function's manager. */
+    public NDArray bytes(ByteBuffer values, long... shape) {
+        return manager.create(values, new Shape(shape), DataType.UINT8);
     }
 
     /** Runs the function. The caller closes the result. */

@@ -1,0 +1,153 @@
+package io.jindou.bench;
+
+import io.jindou.DType;
+import io.jindou.Device;
+import io.jindou.DeviceOptions;
+import io.jindou.EmbeddingBag;
+import io.jindou.EmbeddingBagDesc;
+import io.jindou.HashTable;
+import io.jindou.HashTableDesc;
+import io.jindou.JaggedTensor;
+import io.jindou.KeyFunction;
+import io.jindou.Pooling;
+import io.jindou.Stream;
+import io.jindou.Tensor;
+import java.util.Arrays;
+import java.util.concurrent.TimeUnit;
+import org.openjdk.jmh.annotations.Benchmark;
+import org.openjdk.jmh.annotations.BenchmarkMode;
+import org.openjdk.jmh.annotations.Fork;
+import org.openjdk.jmh.annotations.Measurement;
+import org.openjdk.jmh.annotations.Mode;
+import org.openjdk.jmh.annotations.OutputTimeUnit;
+import org.openjdk.jmh.annotations.Param;
+import org.openjdk.jmh.annotations.Scope;
+import org.openjdk.jmh.annotations.Setup;
+import org.openjdk.jmh.annotations.State;
+import org.openjdk.jmh.annotations.TearDown;
+import org.openjdk.jmh.annotations.Warmup;
+
+/**
+ * {@code hash_lookup} of {@code batch} of {@code keys} 64-bit keys, in a table at a load factor of 0.9, against rows of a dense table by
+ * their ids ({@code embedding_bag} without pooling), which is its limit: the rows alone. Keys rotate through {@value #ROTATION} sets.
+ */
+@BenchmarkMode(Mode.SampleTime)
+@OutputTimeUnit(TimeUnit.MICROSECONDS)
+@Warmup(iterations = 2, time = 1)
+@Measurement(iterations = 5, time = 1)
+@Fork(1)
+public class HashLookupBenchmark {
+    static final int ROTATION = 32;
+
+    /** The shape, the keys, and a device with both tables. */
+    @State(Scope.Benchmark)
+    public static class Tables {
+        @Param("4000000")
+        public int keys;
+
+        @Param({"32", "64", "128"})
+        public int dim;
+
+        @Param("20000")
+        public int batch;
+
+        @Param("UNIFORM")
+        public Ids distribution;
+
+        @Param({"1", "2"})
+        public int threads;
+
+        @Param("cpu")
+        public String device;
+
+        private int turn;
+        private Device opened;
+        private Stream stream;
+        private HashTable hashed;
+        private EmbeddingBag dense;
+        private final Tensor[] keySets = new Tensor[ROTATION];
+        private final JaggedTensor[] idSets = new JaggedTensor[ROTATION];
+        private Tensor out;
+
+        @Setup
+        public void setUp() {
+            opened = Device.open(device, DeviceOptions.DEFAULT.withNumThreads(threads));
+            stream = Stream.create(opened);
+            Tensor rows = Tensor.create(opened, DType.F32, keys, dim);
+            fill(rows);
+            hashed = HashTable.create(opened, HashTableDesc.of(DType.F32, dim, keys / 90L * 95)); // of 0.95 at capacity
+            try (Tensor all = Tensor.of(stream, keysOf(range()), keys)) {
+                hashed.insert(stream, all, rows);
+                stream.synchronize();
+            }
+            dense = EmbeddingBag.plan(opened, EmbeddingBagDesc.of(rows, Pooling.NONE, 1, batch));
+            Tensor offsets = Tensor.of(stream, new long[] {0, batch}, 2);
+            for (int set = 0; set < ROTATION; set++) {
+                long[] ids = distribution.draw(set, batch, keys);
+                keySets[set] = Tensor.of(stream, keysOf(ids), batch);
+                idSets[set] = new JaggedTensor(Tensor.of(stream, ids, batch), offsets);
+            }
+            out = Tensor.create(opened, DType.F32, batch, dim);
+            dense(0);
+            float[] expected = out.readFloats(stream);
+            hashed(0);
+            Compare.close("hash_lookup", out.readFloats(stream), expected, 0);
+        }
+
+        /** Row r begins with r. */
+        private void fill(Tensor rows) {
+            int step = 1 << 16;
+            for (int first = 0; first < keys; first += step) {
+                int count = Math.min(step, keys - first);
+                float[] values = new float[count * dim];
+                for (int i = 0; i < count; i++) {
+                    values[i * dim] = first + i;
+                }
+                try (Tensor some = rows.slice(0, first, first + count)) {
+                    some.write(stream, values);
+                }
+            }
+        }
+
+        private long[] range() {
+            long[] ids = new long[keys];
+            Arrays.setAll(ids, i -> i);
+            return ids;
+        }
+
+        private static long[] keysOf(long[] ids) {
+            return Arrays.stream(ids).map(KeyFunction::mix).toArray();
+        }
+
+        int next() {
+            turn = (turn + 1) % ROTATION;
+            return turn;
+        }
+
+        void hashed(int set) {
+            hashed.lookup(stream, keySets[set], out);
+            stream.synchronize();
+        }
+
+        void dense(int set) {
+            dense.run(stream, idSets[set], out);
+            stream.synchronize();
+        }
+
+        @TearDown
+        public void tearDown() {
+            hashed.close();
+            opened.close();
+        }
+    }
+
+    @Benchmark
+    public void jindou(Tables tables) {
+        tables.hashed(tables.next());
+    }
+
+    @Benchmark
+    public void limitDenseRows(Tables tables) {
+        tables.dense(tables.next());
+    }
+}

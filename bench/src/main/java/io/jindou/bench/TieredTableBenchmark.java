@@ -1,0 +1,176 @@
+package io.jindou.bench;
+
+import io.jindou.DType;
+import io.jindou.Device;
+import io.jindou.DeviceOptions;
+import io.jindou.HashTable;
+import io.jindou.HashTableDesc;
+import io.jindou.HostTensor;
+import io.jindou.Stream;
+import io.jindou.Tensor;
+import io.jindou.store.Durability;
+import io.jindou.store.TieredTable;
+import io.jindou.store.TieredTableDesc;
+import java.io.IOException;
+import java.nio.file.Files;
+import java.nio.file.Path;
+import java.util.Arrays;
+import java.util.Comparator;
+import java.util.SplittableRandom;
+import java.util.concurrent.CompletableFuture;
+import java.util.concurrent.TimeUnit;
+import org.openjdk.jmh.annotations.Benchmark;
+import org.openjdk.jmh.annotations.BenchmarkMode;
+import org.openjdk.jmh.annotations.Fork;
+import org.openjdk.jmh.annotations.Measurement;
+import org.openjdk.jmh.annotations.Mode;
+import org.openjdk.jmh.annotations.OutputTimeUnit;
+import org.openjdk.jmh.annotations.Param;
+import org.openjdk.jmh.annotations.Scope;
+import org.openjdk.jmh.annotations.Setup;
+import org.openjdk.jmh.annotations.State;
+import org.openjdk.jmh.annotations.TearDown;
+import org.openjdk.jmh.annotations.Warmup;
+
+/**
+ * A lookup in a {@code TieredTable} whose device cache holds a tenth of the rows and {@code hits} percent of the keys asked, against a
+ * {@code HashTable} that holds all rows in memory. {@code prefetched} has each batch brought into the cache while the one before is
+ * looked up, as a service does that knows its next request.
+ */
+@BenchmarkMode(Mode.SampleTime)
+@OutputTimeUnit(TimeUnit.MICROSECONDS)
+@Warmup(iterations = 3, time = 2)
+@Measurement(iterations = 5, time = 2)
+@Fork(1)
+public class TieredTableBenchmark {
+    /** The store, the table in memory, and the keys. */
+    @State(Scope.Benchmark)
+    public static class Tables {
+        @Param("1000000")
+        public int rows;
+
+        @Param("64")
+        public int dim;
+
+        @Param("4096")
+        public int batch;
+
+        @Param("95")
+        public int hits;
+
+        @Param("cpu")
+        public String device;
+
+        @Param("2")
+        public int threads;
+
+        private Path folder;
+        private Device opened;
+        private Stream stream;
+        private TieredTable tiered;
+        private HashTable inMemory;
+        private Tensor keysInMemory;
+        private Tensor out;
+        private SplittableRandom random;
+        private long[] coming;
+        private CompletableFuture<Void> prefetch;
+
+        @Setup
+        public void setUp() throws IOException {
+            folder = Files.createTempDirectory("tiered-benchmark");
+            opened = Device.open(device, DeviceOptions.DEFAULT.withNumThreads(threads));
+            stream = Stream.create(opened);
+            int most = 1 << 16;
+            tiered = TieredTable.open(
+                    opened, folder, TieredTableDesc.of(DType.F32, dim, rows / 10, most).withDurability(Durability.BUFFERED));
+            inMemory = HashTable.create(opened, HashTableDesc.of(DType.F32, dim, rows));
+            for (int first = 0; first < rows; first += most) {
+                int from = first, count = Math.min(most, rows - first);
+                long[] keys = new long[count];
+                Arrays.setAll(keys, i -> from + i);
+                HostTensor values = HostTensor.of(Inputs.gaussian(first, count * dim), count, dim);
+                tiered.update(keys, values);
+                try (Tensor given = Tensor.of(stream, keys, count); Tensor data = Tensor.of(stream, values)) {
+                    inMemory.insert(stream, given, data);
+                    stream.synchronize();
+                }
+            }
+            tiered.compact();
+            keysInMemory = Tensor.create(opened, DType.I64, batch);
+            out = Tensor.create(opened, DType.F32, batch, dim);
+            random = new SplittableRandom(1);
+            for (int i = 0; i < 200; i++) {
+                tieredLookup(draw()); // the hot keys are cached
+            }
+            long[] keys = draw();
+            tieredLookup(keys);
+            float[] got = out.readFloats(stream);
+            memoryLookup(keys);
+            Compare.close("TieredTable", got, out.readFloats(stream), 0);
+            coming = draw();
+        }
+
+        /** Hot keys, half as many as the cache holds, and others. */
+        long[] draw() {
+            long[] keys = new long[batch];
+            for (int i = 0; i < batch; i++) {
+                boolean hot = random.nextInt(100) < hits;
+                keys[i] = hot ? random.nextInt(rows / 20) : rows / 20 + random.nextInt(rows - rows / 20);
+            }
+            return keys;
+        }
+
+        void tieredLookup(long[] keys) throws IOException {
+            tiered.lookup(stream, keys, out);
+            stream.synchronize();
+        }
+
+        void memoryLookup(long[] keys) {
+            keysInMemory.write(stream, keys);
+            inMemory.lookup(stream, keysInMemory, out);
+            stream.synchronize();
+        }
+
+        void prefetchedLookup() throws IOException {
+            long[] now = coming;
+            CompletableFuture<Void> before = prefetch;
+            coming = draw();
+            prefetch = tiered.prefetch(coming);
+            if (before != null) {
+                before.join();
+            }
+            tieredLookup(now);
+        }
+
+        @TearDown
+        public void tearDown() throws IOException {
+            if (prefetch != null) {
+                prefetch.join();
+            }
+            System.out.println(tiered.statistics());
+            tiered.close();
+            inMemory.close();
+            opened.close();
+            try (var all = Files.walk(folder)) {
+                for (Path each : all.sorted(Comparator.reverseOrder()).toList()) {
+                    Files.delete(each);
+                }
+            }
+        }
+    }
+
+    @Benchmark
+    public void jindou(Tables tables) throws IOException {
+        tables.tieredLookup(tables.draw());
+    }
+
+    @Benchmark
+    public void prefetched(Tables tables) throws IOException {
+        tables.prefetchedLookup();
+    }
+
+    @Benchmark
+    public void inMemory(Tables tables) {
+        tables.memoryLookup(tables.draw());
+    }
+}
