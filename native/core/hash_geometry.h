@@ -75,19 +75,26 @@ struct Geometry {
     return static_cast<int64_t>(scaled(mixed(static_cast<uint64_t>(key)), static_cast<uint64_t>(partitions)));
   }
 
-  JD_HASH_FUNCTION Places places(int64_t key) const {
+  // A key's first bucket, and what its second is found by: a lookup seldom needs it.
+  struct First {
+    int64_t partition, bucket;
+    uint64_t hash;
+  };
+  JD_HASH_FUNCTION First first(int64_t key) const {
     const uint64_t h = mixed(static_cast<uint64_t>(key)), g = mixed(h + 0x9e3779b97f4a7c15ull);
-    const auto each = static_cast<uint64_t>(buckets_each);
-    Places p;
-    p.partition = static_cast<int64_t>(scaled(h, static_cast<uint64_t>(partitions)));
-    const int64_t base = p.partition * buckets_each;
-    const int64_t first = static_cast<int64_t>(scaled(g, each));
-    // The second is the first plus 1..each-1, so that it is another one.
-    int64_t second = first + 1 + static_cast<int64_t>(scaled(mixed(g), each - 1));
-    if (second >= buckets_each) second -= buckets_each;
-    p.bucket[0] = base + first;
-    p.bucket[1] = base + second;
-    return p;
+    const int64_t partition = static_cast<int64_t>(scaled(h, static_cast<uint64_t>(partitions)));
+    return {partition, partition * buckets_each + static_cast<int64_t>(scaled(g, static_cast<uint64_t>(buckets_each))), g};
+  }
+  // The first plus 1..buckets_each - 1 within the partition, so that it is another one.
+  JD_HASH_FUNCTION int64_t second(const First &f) const {
+    const int64_t end = (f.partition + 1) * buckets_each;
+    const int64_t bucket = f.bucket + 1 + static_cast<int64_t>(scaled(mixed(f.hash), static_cast<uint64_t>(buckets_each) - 1));
+    return bucket >= end ? bucket - buckets_each : bucket;
+  }
+
+  JD_HASH_FUNCTION Places places(int64_t key) const {
+    const First f = first(key);
+    return {f.partition, {f.bucket, second(f)}};
   }
 
   // Two counters of sights of a key, both in its partition.

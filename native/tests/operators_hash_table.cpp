@@ -307,6 +307,17 @@ TEST_P(HashTable, missing_keys_are_reported_where_asked) {
   std::fill_n(expected.begin() + s.dim, s.dim, 0.0);
   std::fill_n(expected.begin() + 3 * s.dim, s.dim, 0.0);
   EXPECT_EQ(r.rows, expected);
+
+  s.bounds = JD_BOUNDS_ZERO;
+  Table counted(rig, s);
+  counted.insert(keys, counted.rows_of(keys));
+  const Table::Result zeros = counted.lookup({10, 21, 30, 22, -1});
+  EXPECT_EQ(zeros.status, JD_OK) << zeros.message;
+  EXPECT_TRUE(std::equal(expected.begin(), expected.end(), zeros.rows.begin()));
+  int64_t skipped = 0;
+  Error error;
+  rig.check(jd_stream_take_skipped(rig.stream, &skipped, &error), error);
+  EXPECT_EQ(skipped, 2);
 }
 
 TEST_P(HashTable, rows_of_missing_keys_stay_where_asked) {
