@@ -46,6 +46,7 @@
 #include "embedding/embedding_bag_launch.h"
 #include "embedding/hash_table_launch.h"
 #include "embedding/merge_tokens_launch.h"
+#include "embedding/quantize_launch.h"
 #include "embedding/rq_launch.h"
 #include "embedding/sequence_embedding_launch.h"
 #include "plan.h"
@@ -154,6 +155,8 @@ jd_status run(Exec &exec, const KernelPlan *plan, int32_t op, const void *args, 
                                        *static_cast<const jdb_sequence_embedding_args *>(args));
     case JDB_OP_RQ_ENCODE:
       return launch_rq_encode(exec, static_cast<const RqEncodePlan &>(*plan), *static_cast<const jdb_rq_encode_args *>(args));
+    case JDB_OP_QUANTIZE_ROWS: return launch_quantize_rows(exec, *static_cast<const jdb_quantize_rows_args *>(args));
+    case JDB_OP_DEQUANTIZE_ROWS: return launch_dequantize_rows(exec, *static_cast<const jdb_quantize_rows_args *>(args));
     case JDB_OP_RQ_DECODE: return launch_rq_decode(exec, *static_cast<const jdb_rq_decode_args *>(args));
     case JDB_OP_LINEAR: return launch_linear(exec, *static_cast<const jdb_linear_args *>(args));
     case JDB_OP_LAYER_NORM: return launch_layer_norm(exec, *static_cast<const jdb_layer_norm_args *>(args));

@@ -26,6 +26,8 @@ extern template jd_status launch_sequence_embedding(cuda_backend::Executor &, co
                                                     const jdb_sequence_embedding_args &);
 extern template jd_status launch_rq_encode(cuda_backend::Executor &, const RqEncodePlan &, const jdb_rq_encode_args &);
 extern template jd_status launch_rq_decode(cuda_backend::Executor &, const jdb_rq_decode_args &);
+extern template jd_status launch_quantize_rows(cuda_backend::Executor &, const jdb_quantize_rows_args &);
+extern template jd_status launch_dequantize_rows(cuda_backend::Executor &, const jdb_quantize_rows_args &);
 extern template jd_status launch_history_search(cuda_backend::Executor &, const HistorySearchPlan &,
                                                 const jdb_history_search_args &);
 extern template jd_status launch_lsh_signatures(cuda_backend::Executor &, const jdb_lsh_signatures_args &);

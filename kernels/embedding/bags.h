@@ -86,13 +86,14 @@ JD_DEVICE JD_INLINE bool read_bag(const Jagged &in, int64_t bag, int32_t table, 
   return true;
 }
 
-// Whether an id contributes: not the padding id and, unless the caller is trusted, a row of the table.
+// Whether an id contributes: not the padding id and, unless the caller is trusted, one that the table takes.
 JD_DEVICE JD_INLINE bool check_id(const Jagged &in, const TableMeta &table, int64_t id, int64_t position, bool report,
                                   Faults &faults) {
   if (in.has_padding_id && id == in.padding_id) return false;
-  if (in.sink.bounds == JD_BOUNDS_TRUST) return true;
-  if (id >= 0 && id < table.rows) return true;
-  if (report) faults.meet(in, Fault{JDB_FAULT_ID, table.table, position, id, table.rows});
+  if (in.sink.bounds == JD_BOUNDS_TRUST || table.limit == keys::kAnyId) return true;
+  if (id >= 0 && id < table.limit) return true;
+  const int32_t fault = table.num_functions == 0 ? JDB_FAULT_ID : JDB_FAULT_KEY;
+  if (report) faults.meet(in, Fault{fault, table.table, position, id, table.limit});
   return false;
 }
 

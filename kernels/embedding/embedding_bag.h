@@ -12,7 +12,7 @@
 // consecutive in memory, so the group walks them as one stream: it keeps the next `lanes` ids in registers (one a lane,
 // prefetched while rows of the current ones arrive), issues kRowsInFlight row loads before it uses the first, and moves
 // on to the next bag in the middle of such a batch. So bags of one id keep as many loads in flight as long bags do. A
-// thread block is kThreads / lanes groups on one table. The groups of a warp take the same number of steps (the
+// thread block is kThreads / lanes groups on one table. An id with k rows to sum (core/table_keys.h) is k places of the stream. The groups of a warp take the same number of steps (the
 // longest), so that shuffles and votes are always made by whole warps.
 //
 // Order: a bag is summed by one accumulator a column, id after id, with one fused multiply-add each: the bits depend
@@ -49,10 +49,11 @@ struct EmbeddingBagKernel {
   static constexpr int kMaxBags = 8;
   static constexpr int kMaxGroups = kThreads / 8;
 
-  // The stream of every group's run: position s of the run holds ids[s + shift of its bag].
+  // The stream of every group's run: position s of the run holds ids[s + shift of its bag]; with k rows an id, row
+  // (s + shift) mod k of ids[(s + shift) / k].
   struct Arena {
     int64_t start[kMaxGroups][kMaxBags];  // position where bag j begins
-    int64_t shift[kMaxGroups][kMaxBags];  // index in ids minus position
+    int64_t shift[kMaxGroups][kMaxBags];  // index in ids (times k) minus position
     int64_t total[kMaxGroups];            // positions
   };
   static constexpr size_t shared_bytes() { return sizeof(Arena); }
@@ -132,9 +133,10 @@ struct EmbeddingBagKernel {
   // Where a position of the run lies.
   struct Place {
     int64_t index;  // in ids
-    bool head;      // first id of its bag
+    int function;   // which of the id's rows
+    bool head;      // first place of its bag
   };
-  JD_DEVICE JD_INLINE static Place place(const Group &g, int64_t position) {
+  JD_DEVICE JD_INLINE static Place place(const TableMeta &table, const Group &g, int64_t position) {
     int slot = 0;
     int64_t bag_start = 0;
 #pragma unroll 1
@@ -145,12 +147,16 @@ struct EmbeddingBagKernel {
         bag_start = start;
       }
     }
-    return Place{position + g.shift[slot], position == bag_start};
+    const int64_t at = position + g.shift[slot];
+    const int k = table.num_functions;
+    if (k <= 1) return Place{at, 0, position == bag_start};
+    const auto index = static_cast<int64_t>(table.by_functions.quotient(static_cast<uint64_t>(at)));
+    return Place{index, static_cast<int>(at - index * k), position == bag_start};
   }
 
   // This lane's id of the chunk that begins at `first`.
-  JD_DEVICE JD_INLINE static int64_t fetch(const Params &p, const Group &g, int64_t first, int count) {
-    return g.lane < count ? load_id(p.in, place(g, first + g.lane).index) : 0;
+  JD_DEVICE JD_INLINE static int64_t fetch(const Params &p, const TableMeta &table, const Group &g, int64_t first, int count) {
+    return g.lane < count ? load_id(p.in, place(table, g, first + g.lane).index) : 0;
   }
 
   // Votes of the group in the low bits.
@@ -167,7 +173,9 @@ struct EmbeddingBagKernel {
   template <class Row, bool kMax>
   JD_DEVICE JD_INLINE static void pool_run(const Params &p, const TableMeta &table, const Group &g) {
     constexpr int kElements = Row::kElements;
-    const bool reports = g.chunk == 0;  // the chunks of a row meet the same ids: one of them reports
+    // The chunks of a row, and rows side by side, meet the same ids: one of them reports.
+    const bool reports = g.chunk == 0 && table.reports != 0;
+    const int64_t k = table.num_functions > 1 ? table.num_functions : 1;
 
     // Offsets: lane j reads bag j of the run; an exclusive sum of lengths gives the stream.
     int64_t begin = 0, length = 0;
@@ -177,14 +185,14 @@ struct EmbeddingBagKernel {
                begin, length);
     }
     bad_bags.settle(p.in);
-    int64_t end = length;
+    int64_t end = length * k;
     for (int step = 1; step < g.bags_per_group; step *= 2) {
       const int64_t before = prim::shfl_up(end, step, g.lanes);
       if (g.lane >= step) end += before;
     }
     if (g.lane < g.bags_per_group) {
-      g.start[g.lane] = end - length;
-      g.shift[g.lane] = begin - (end - length);
+      g.start[g.lane] = end - length * k;
+      g.shift[g.lane] = begin * k - (end - length * k);
       if (g.lane == g.bags_per_group - 1) *g.total = end;
     }
     prim::sync_warp();
@@ -227,32 +235,35 @@ struct EmbeddingBagKernel {
 
     int64_t first = 0;
     int count_now = chunk_length(g, first);
-    int64_t next = fetch(p, g, first, count_now);
+    int64_t next = fetch(p, table, g, first, count_now);
 #pragma unroll 1
     while (prim::any(count_now > 0)) {
       // The ids of this chunk are here; those of the next are on their way while its rows are read.
       const int64_t id = next;
       const int count_next = chunk_length(g, first + g.lanes);
-      next = fetch(p, g, first + g.lanes, count_next);
+      next = fetch(p, table, g, first + g.lanes, count_next);
 
       // Each lane turns its id into the address of a row; one that does not contribute reads zeros, with weight zero,
       // so that no load depends on a branch.
       bool valid = false, head = false;
+      int function = 0;
       Faults bad_ids;
       float own_weight = 1.0f;
       if (g.lane < count_now) {
-        const Place at = place(g, first + g.lane);
+        const Place at = place(table, g, first + g.lane);
         head = at.head;
+        function = at.function;
         if (p.in.weights) own_weight = p.in.weights[at.index];
-        valid = check_id(p.in, table, id, at.index, reports, bad_ids);
+        valid = check_id(p.in, table, id, at.index, reports && function == 0, bad_ids);
       }
       bad_ids.settle(p.in);
       if (!valid) own_weight = 0.0f;
       uint64_t own_row = reinterpret_cast<uint64_t>(p.zero_row);
-      if (valid) own_row = reinterpret_cast<uint64_t>(table.data) + id * table.row_bytes;
+      if (valid) own_row = table.row(id, function);
       const uint32_t valid_mask = group_mask(g, valid);
       const uint32_t head_mask = group_mask(g, head);
-      const uint32_t count_mask = group_mask(g, p.mean_length ? g.lane < count_now : valid);
+      // An id counts once, whatever rows it has.
+      const uint32_t count_mask = group_mask(g, function == 0 && (p.mean_length ? g.lane < count_now : valid));
 
 #pragma unroll 1
       for (int batch = 0; batch < g.lanes; batch += kRowsInFlight) {
@@ -285,7 +296,7 @@ struct EmbeddingBagKernel {
             weight_sum = 0.0f;
           }
           count += count_bits >> u & 1u;
-          weight_sum += weight;
+          if (count_bits >> u & 1u) weight_sum += weight;
           const bool contributes = valid_bits >> u & 1u;
           float x[kElements];
           Row::widen(rows[u], layout, x);

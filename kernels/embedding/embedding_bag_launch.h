@@ -13,6 +13,7 @@
 #include <vector>
 
 #include "core/dtype.h"
+#include "core/table_keys.h"
 #include "embedding/embedding_bag.h"
 #include "embedding/embedding_rows.h"
 #include "plan.h"
@@ -81,6 +82,36 @@ struct EmbeddingBagPlan : KernelPlan {
            (dim % 8 != 0 || table.strides[0] % 8 != 0 || reinterpret_cast<uintptr_t>(table.data) % 16 != 0);
   }
 
+  // What a plan keeps in device memory: a row of zeros, the tables, their functions.
+  struct TableMemory {
+    TableMemory(int64_t widest, const keys::Parts &parts)
+        : zero_bytes((widest * 4 + 8 + 15) / 16 * 16),  // 8: a row of codes may have a header
+          table_bytes(parts.parts.size() * sizeof(embedding::TableMeta)),
+          function_bytes(parts.functions.size() * sizeof(keys::Function)) {}
+
+    jd_status allocate(KernelPlan &plan, jd_error *error) {
+      void *memory = nullptr;
+      if (const jd_status status = plan.buffers.alloc(zero_bytes + table_bytes + function_bytes, &memory, error)) return status;
+      char *at = static_cast<char *>(memory);
+      zero_row = at;
+      tables = reinterpret_cast<embedding::TableMeta *>(at + zero_bytes);
+      functions = reinterpret_cast<keys::Function *>(at + zero_bytes + table_bytes);
+      return JD_OK;
+    }
+    jd_status upload(const PlanResources &resources, const std::vector<embedding::TableMeta> &from, const keys::Parts &parts,
+                     jd_error *error) {
+      std::vector<char> bytes(zero_bytes + table_bytes + function_bytes, 0);
+      memcpy(bytes.data() + zero_bytes, from.data(), table_bytes);
+      if (function_bytes > 0) memcpy(bytes.data() + zero_bytes + table_bytes, parts.functions.data(), function_bytes);
+      return resources.upload(resources.upload_context, zero_row, bytes.data(), bytes.size(), error);
+    }
+
+    const size_t zero_bytes, table_bytes, function_bytes;
+    void *zero_row = nullptr;
+    embedding::TableMeta *tables = nullptr;
+    keys::Function *functions = nullptr;
+  };
+
   static jd_status create(const PlanResources &resources, const jdb_embedding_bag_desc &desc, KernelPlan **plan,
                           jd_error *error) {
     auto made = std::make_unique<EmbeddingBagPlan>(resources);
@@ -88,6 +119,7 @@ struct EmbeddingBagPlan : KernelPlan {
     made->desc = desc.d;
     made->desc.tables = nullptr;
     made->desc.table_pooling = made->desc.row_formats = made->desc.dims = nullptr;
+    made->desc.table_keys = nullptr;
     made->sum_dims = desc.sum_dims;
     made->unpooled = desc.table_pooling[0] == JD_POOL_NONE;
 
@@ -103,17 +135,29 @@ struct EmbeddingBagPlan : KernelPlan {
       }
     }
 
-    std::vector<embedding::TableMeta> tables(num_tables);
-    int64_t column = 0, widest = 0;
-    for (int32_t t = 0; t < num_tables; ++t) {
+    const keys::Parts parts = keys::Parts::of(desc.table_keys, desc.tables, desc.dims, num_tables);
+    const auto num_parts = static_cast<int32_t>(parts.parts.size());
+    int64_t widest = 0;
+    for (int32_t t = 0; t < num_tables; ++t) widest = std::max<int64_t>(widest, desc.dims[t]);
+    TableMemory metadata(widest, parts);
+    if (const jd_status status = metadata.allocate(*made, error)) return status;
+
+    std::vector<embedding::TableMeta> tables(num_parts);
+    for (int32_t i = 0; i < num_parts; ++i) {
+      const keys::Part &part = parts.parts[i];
+      const int32_t t = part.table;
       const jdb_tensor &tensor = desc.tables[t];
       const int64_t dim = desc.dims[t];
-      embedding::TableMeta &table = tables[t];
+      embedding::TableMeta &table = tables[i];
       table.kind = kind_of(tensor, layouts[t], all_narrow || needs_narrow(tensor, layouts[t], dim, desc.table_pooling[t]));
       table.data = tensor.data;
-      table.rows = tensor.shape[0];
+      table.limit = part.limit;
+      table.functions = metadata.functions + part.first_function;
+      table.num_functions = part.num_functions;
+      table.by_functions = keys::Divisor::of(std::max(1, part.num_functions));
+      table.reports = part.reports;
       table.row_bytes = tensor.strides[0] * core::element_size(tensor.dtype);
-      table.out_column = made->unpooled ? 0 : column;
+      table.out_column = made->unpooled ? 0 : part.column;
       table.vectors = static_cast<int32_t>(dim / elements_of(table.kind));
       table.table = t;
       table.pooling = desc.table_pooling[t];
@@ -121,38 +165,27 @@ struct EmbeddingBagPlan : KernelPlan {
           layouts[t], tensor.dtype == JD_F8_E4M3 || desc.row_formats[t] == JD_ROWS_E4M3, of_words(tensor, layouts[t]));
       table.reserved = 0;
       made->kinds |= 1 << table.kind;
-      column += dim;
-      widest = std::max(widest, dim);
     }
 
     if (made->unpooled) {
-      made->classes.push_back({geometry_of(tables[0].vectors), 0, num_tables});
+      made->classes.push_back({geometry_of(tables[0].vectors), 0, num_parts});
       made->vectors = tables[0].vectors;
     } else {
       // Wide rows first: the blocks that move most bytes do not start last.
       std::stable_sort(tables.begin(), tables.end(),
                        [](const auto &a, const auto &b) { return class_order(a) > class_order(b); });
-      for (int32_t t = 0; t < num_tables; ++t) {
-        const Geometry geometry = geometry_of(tables[t].vectors);
+      for (int32_t i = 0; i < num_parts; ++i) {
+        const Geometry geometry = geometry_of(tables[i].vectors);
         if (made->classes.empty() || !(made->classes.back().geometry == geometry)) {
-          made->classes.push_back({geometry, t, 0});
+          made->classes.push_back({geometry, i, 0});
         }
         ++made->classes.back().tables;
       }
     }
 
-    // A row of zeros, then the tables.
-    const size_t zero_bytes = (widest * 4 + 8 + 15) / 16 * 16;  // 8: a row of codes may have a header
-    std::vector<char> metadata(zero_bytes + tables.size() * sizeof(embedding::TableMeta), 0);
-    memcpy(metadata.data() + zero_bytes, tables.data(), metadata.size() - zero_bytes);
-    void *device = nullptr;
-    jd_status status = made->buffers.alloc(metadata.size(), &device, error);
-    if (status == JD_OK) {
-      status = resources.upload(resources.upload_context, device, metadata.data(), metadata.size(), error);
-    }
-    if (status != JD_OK) return status;
-    made->zero_row = device;
-    made->tables = reinterpret_cast<const embedding::TableMeta *>(static_cast<const char *>(device) + zero_bytes);
+    if (const jd_status status = metadata.upload(resources, tables, parts, error)) return status;
+    made->zero_row = metadata.zero_row;
+    made->tables = metadata.tables;
     *plan = made.release();
     return JD_OK;
   }

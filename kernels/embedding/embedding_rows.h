@@ -89,7 +89,7 @@ struct EmbeddingRowsKernel {
         valid = check_id(p.in, table, id, position, chunk == 0, faults);
         kind = table.kind;
         layout = table.layout;
-        if (valid) row = reinterpret_cast<uint64_t>(table.data) + id * table.row_bytes;
+        if (valid) row = table.row(id, 0);
       }
     }
 

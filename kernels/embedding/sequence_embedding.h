@@ -39,7 +39,7 @@ struct SequenceEmbeddingKernel {
   struct Params {
     Jagged in;            // ids: of the first table; bags = batch
     int64_t ids_stride;   // from one table's ids to the next
-    const TableMeta *tables;  // [T], in the caller's order
+    const TableMeta *tables;  // [num_tables], in the caller's order
     const void *zero_row;     // zero bytes, as many as the widest row has
     PlaceTable positions, times;
     SequencePlaces places;
@@ -50,7 +50,7 @@ struct SequenceEmbeddingKernel {
     int64_t out_stride;  // elements
     float scale;
     int32_t out_dtype;   // JD_F32, JD_F16, JD_BF16
-    int32_t num_tables;  // T
+    int32_t num_tables;  // with rows side by side counted one by one
     int32_t summed;      // 1: all tables have the columns of out
     int32_t lanes_log2;  // 3, 4, 5: lanes of a group
     int32_t chunks;      // groups that share an event
@@ -161,6 +161,8 @@ struct SequenceEmbeddingKernel {
 #pragma unroll 1
     for (; table < end; ++table) {
       const TableMeta &t = p.tables[table];
+      // Of rows side by side in a sum, those with this lane's columns.
+      if (g.vector - static_cast<uint32_t>(t.out_column / 4) >= static_cast<uint32_t>(t.vectors)) continue;
       switch (t.kind) {
         case kRowF32: add_rows<RowF32>(p, t, g, faults, sum); break;
         case kRowF16Narrow: add_rows<Row16Narrow<prim::f16>>(p, t, g, faults, sum); break;
@@ -179,23 +181,28 @@ struct SequenceEmbeddingKernel {
     int64_t id[kRows];
 #pragma unroll
     for (int u = 0; u < kRows; ++u) id[u] = g.events >> u & 1u ? load_id(p.in, ids + u) : 0;
-    typename Row::Vector rows[kRows];
+    const int functions = t.num_functions > 1 ? t.num_functions : 1;
+#pragma unroll 1
+    for (int f = 0; f < functions; ++f) {
+      typename Row::Vector rows[kRows];
 #pragma unroll
-    for (int u = 0; u < kRows; ++u) {
-      const char *row = static_cast<const char *>(p.zero_row);
-      // The lane of a table's first columns reports.
-      if ((g.events >> u & 1u) && check_id(p.in, t, id[u], t.table * p.in.total + g.first + u, column == 0, faults)) {
-        row = static_cast<const char *>(t.data) + id[u] * t.row_bytes;
+      for (int u = 0; u < kRows; ++u) {
+        uint64_t row = reinterpret_cast<uint64_t>(p.zero_row);
+        // The lane of a table's first columns reports.
+        const bool reports = column == 0 && f == 0 && t.reports != 0;
+        if ((g.events >> u & 1u) && check_id(p.in, t, id[u], t.table * p.in.total + g.first + u, reports, faults)) {
+          row = t.row(id[u], f);
+        }
+        rows[u] = Row::load(reinterpret_cast<const char *>(row), column, t.layout);
       }
-      rows[u] = Row::load(row, column, t.layout);
-    }
-    prim::keep(rows);
+      prim::keep(rows);
 #pragma unroll
-    for (int u = 0; u < kRows; ++u) {
-      float x[4];
-      Row::widen(rows[u], t.layout, x);
+      for (int u = 0; u < kRows; ++u) {
+        float x[4];
+        Row::widen(rows[u], t.layout, x);
 #pragma unroll
-      for (int e = 0; e < 4; ++e) sum[u][e] += x[e];
+        for (int e = 0; e < 4; ++e) sum[u][e] += x[e];
+      }
     }
   }
 

@@ -36,35 +36,36 @@ struct SequenceEmbeddingPlan : KernelPlan {
                           jd_error *error) {
     auto made = std::make_unique<SequenceEmbeddingPlan>(resources, desc);
     const int32_t num_tables = desc.d.num_tables;
-    std::vector<embedding::TableMeta> tables(num_tables);
-    int64_t column = 0;
-    for (int32_t i = 0; i < num_tables; ++i) {
-      const jdb_tensor &tensor = desc.tables[i];
-      const RowLayout layout = row_layout(desc.row_formats[i], desc.dims[i]);
+    const keys::Parts parts = keys::Parts::of(desc.table_keys, desc.tables, desc.dims, num_tables);
+    EmbeddingBagPlan::TableMemory metadata(desc.width, parts);
+    if (const jd_status status = metadata.allocate(*made, error)) return status;
+    std::vector<embedding::TableMeta> tables(parts.parts.size());
+    for (size_t i = 0; i < tables.size(); ++i) {
+      const keys::Part &part = parts.parts[i];
+      const int32_t t = part.table;
+      const jdb_tensor &tensor = desc.tables[t];
+      const RowLayout layout = row_layout(desc.row_formats[t], desc.dims[t]);
       embedding::TableMeta &table = tables[i];
       table.kind = EmbeddingBagPlan::kind_of(tensor, layout, true);
       table.data = tensor.data;
-      table.rows = tensor.shape[0];
+      table.limit = part.limit;
+      table.functions = metadata.functions + part.first_function;
+      table.num_functions = part.num_functions;
+      table.by_functions = keys::Divisor::of(std::max(1, part.num_functions));
+      table.reports = part.reports;
       table.row_bytes = tensor.strides[0] * core::element_size(tensor.dtype);
-      table.out_column = column;
-      table.vectors = desc.dims[i] / 4;
-      table.table = i;
+      table.out_column = desc.d.combine == JD_SEQUENCE_CONCAT ? part.column : part.column - part.table_column;
+      table.vectors = desc.dims[t] / 4;
+      table.table = t;
       table.pooling = JD_POOL_NONE;
-      table.layout = embedding::CodeLayout::of(layout, tensor.dtype == JD_F8_E4M3 || desc.row_formats[i] == JD_ROWS_E4M3,
+      table.layout = embedding::CodeLayout::of(layout, tensor.dtype == JD_F8_E4M3 || desc.row_formats[t] == JD_ROWS_E4M3,
                                                EmbeddingBagPlan::of_words(tensor, layout));
       table.reserved = 0;
-      if (desc.d.combine == JD_SEQUENCE_CONCAT) column += desc.dims[i];
     }
-    // A row of zeros, then the tables.
-    const size_t zero_bytes = (desc.width * 4 + 8 + 15) / 16 * 16;  // 8: a row of codes may have a header
-    std::vector<char> metadata(zero_bytes + tables.size() * sizeof(embedding::TableMeta), 0);
-    memcpy(metadata.data() + zero_bytes, tables.data(), metadata.size() - zero_bytes);
-    void *device = nullptr;
-    jd_status status = made->buffers.alloc(metadata.size(), &device, error);
-    if (status == JD_OK) status = resources.upload(resources.upload_context, device, metadata.data(), metadata.size(), error);
-    if (status != JD_OK) return status;
-    made->zero_row = device;
-    made->tables = reinterpret_cast<const embedding::TableMeta *>(static_cast<const char *>(device) + zero_bytes);
+    if (const jd_status status = metadata.upload(resources, tables, parts, error)) return status;
+    made->zero_row = metadata.zero_row;
+    made->tables = metadata.tables;
+    made->num_parts = static_cast<int32_t>(tables.size());
     *plan = made.release();
     return JD_OK;
   }
@@ -80,6 +81,7 @@ struct SequenceEmbeddingPlan : KernelPlan {
   const embedding::PlaceTable positions, times;
   const SequencePlaces places;
   const EmbeddingBagPlan::Geometry geometry;
+  int32_t num_parts = 0;                         // tables, and the rows side by side of those that have some
   const void *zero_row = nullptr;                // device memory
   const embedding::TableMeta *tables = nullptr;  // device memory
 };
@@ -111,7 +113,7 @@ jd_status launch_sequence_embedding(Exec &exec, const SequenceEmbeddingPlan &pla
   p.out_stride = args.out.strides[0];
   p.scale = plan.desc.scale;
   p.out_dtype = plan.desc.out_dtype;
-  p.num_tables = plan.desc.num_tables;
+  p.num_tables = plan.num_parts;
   p.summed = plan.desc.combine == JD_SEQUENCE_SUM;
   p.lanes_log2 = plan.geometry.lanes_log2;
   p.chunks = plan.geometry.chunks;

@@ -11,6 +11,7 @@
 #include <type_traits>
 
 #include "core/row_formats.h"
+#include "core/table_keys.h"
 #include "primitives/float8.h"
 #include "primitives/keep.h"
 #include "primitives/primitives.h"
@@ -48,18 +49,29 @@ struct CodeLayout {
   JD_DEVICE JD_INLINE bool words() const { return (packed >> 27 & 1u) != 0; }  // all parts begin at multiples of 4 bytes
 };
 
-// One table. The array of a plan is sorted by launch geometry; `table` keeps the caller's numbering.
+// One table, or one of the rows side by side that its ids have. The array of a plan is sorted by launch geometry; `table` keeps the
+// caller's numbering.
 struct TableMeta {
   const void *data;    // row 0, 16-byte aligned (narrow kinds: 8; codes: 4 or 1)
-  int64_t rows;
+  int64_t limit;       // ids 0..limit - 1 are good; keys::kAnyId: all are
+  const keys::Function *functions;  // from an id to its rows
   int64_t row_bytes;   // from one row to the next
   int64_t out_column;  // first column of the output
+  keys::Divisor by_functions;  // num_functions, at least 1
   int32_t vectors;     // vectors a row: dim / elements a vector
   int32_t table;       // the caller's number: offsets, reports
   int32_t pooling;     // JD_POOL_*
   int32_t kind;        // RowKind
   CodeLayout layout;   // of codes
+  int32_t num_functions;  // 0: an id is a row
+  int32_t reports;        // 1: of a table's parts the one that tells of bad ids
   int32_t reserved;
+
+  // Of a good id, by one of its functions.
+  JD_DEVICE JD_INLINE uint64_t row(int64_t id, int function) const {
+    const int64_t at = num_functions == 0 ? id : functions[function].row(id);
+    return reinterpret_cast<uint64_t>(data) + at * row_bytes;
+  }
 };
 
 // Each Row reads vector `vector` of the row at `row`, and widens what it read. kMaximum: it can be pooled by maximum.

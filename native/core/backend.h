@@ -52,6 +52,8 @@ enum {
   JDB_FAULT_LENGTH = 5,         // sequence `position` longer than the declared maximum (limit)
   JDB_FAULT_TARGETS = 6,        // num_targets[position] < 0 or > rows of the sequence (limit)
   JDB_FAULT_QUERIES = 7,        // more queries than rows (limit) in sequence `position`
+  JDB_FAULT_KEY = 8,            // id that a table's functions of keys do not take: < 0 or >= limit
+  JDB_FAULT_ROW = 9,            // row `position` of x cannot be held by rows of codes
   JDB_FAULT_PAGE = 11,          // page number `value` at `position` of page_table (row-major); limit = pages
   JDB_FAULT_CACHE_LENGTH = 12,  // sequence `position` has a length below 0 or above limit
   JDB_FAULT_CACHE_ROWS = 13,    // more rows asked of sequence `position` than it has (limit)
@@ -89,6 +91,8 @@ enum {
   JDB_OP_SEQUENCE_EMBEDDING = 40,
   JDB_OP_RQ_ENCODE = 42,
   JDB_OP_RQ_DECODE = 43,
+  JDB_OP_QUANTIZE_ROWS = 46,
+  JDB_OP_DEQUANTIZE_ROWS = 47,
   JDB_OP_LSH_SIGNATURES = 231,
   JDB_OP_SEARCH_ATTENTION = 232
 };
@@ -96,11 +100,12 @@ enum {
 // Descriptions as a plan gets them: the public desc with defaults filled in (out_dtype, num_kv_heads, num_latest =
 // INT64_MAX for "all"), embedding tables resolved.
 typedef struct jdb_embedding_bag_desc {
-  jd_embedding_bag_desc d;      // d.tables, d.table_pooling, d.row_formats and d.dims are replaced by:
+  jd_embedding_bag_desc d;      // d.tables, d.table_pooling, d.row_formats, d.dims and d.table_keys are replaced by:
   const jdb_tensor *tables;     // [T] valid as long as the plan lives (core keeps the tensors)
   const int32_t *table_pooling; // [T], valid during plan_create only, as:
   const int32_t *row_formats;   // [T]
   const int32_t *dims;          // [T]
+  const jd_table_keys *table_keys;  // [T] with num_rows filled in, or null
   int64_t sum_dims;             // columns of out
 } jdb_embedding_bag_desc;
 
@@ -214,10 +219,12 @@ typedef struct jdb_l2_normalize_args {
 } jdb_l2_normalize_args;
 
 typedef struct jdb_sequence_embedding_desc {
-  jd_sequence_embedding_desc d;      // d.tables, d.row_formats, d.dims, d.position_table and d.time_table are replaced by:
+  // d.tables, d.row_formats, d.dims, d.table_keys, d.position_table and d.time_table are replaced by:
+  jd_sequence_embedding_desc d;
   const jdb_tensor *tables;          // [T] valid as long as the plan lives
   const int32_t *row_formats;        // [T], valid during plan_create only, as:
   const int32_t *dims;               // [T]
+  const jd_table_keys *table_keys;   // [T] with num_rows filled in, or null
   jdb_tensor position_table, time_table;  // absent where dtype = 0; max_time_bucket is a row of time_table
   int64_t width;                     // columns of out
 } jdb_sequence_embedding_desc;
@@ -235,6 +242,11 @@ typedef struct jdb_rq_decode_args {
   int32_t bounds;
   jdb_tensor codes, codebooks, out;
 } jdb_rq_decode_args;
+
+typedef struct jdb_quantize_rows_args {  // quantize_rows: numbers to rows; dequantize_rows: rows to numbers
+  int32_t format, bounds;
+  jdb_tensor numbers, rows;
+} jdb_quantize_rows_args;
 
 // Allocation that a plan makes for itself goes through core, so that it is counted against the device's limit.
 typedef struct jdb_allocator {
@@ -288,7 +300,8 @@ typedef struct jd_backend {
 
   // Operators. `desc` is the jdb_/jd_ description of `op`: jdb_embedding_bag_desc, jd_target_attention_desc,
   // jd_hstu_attention_desc... `describe` writes one line. `run` gets the jdb_*_args of `op`; plan is null for the operators without one
-  // (linear, layer_norm, l2_normalize, merge_attention_states, rq_decode, lsh_signatures, merge_tokens).
+  // (linear, layer_norm, l2_normalize, merge_attention_states, rq_decode, quantize_rows, dequantize_rows,
+  // lsh_signatures, merge_tokens).
   jd_status (*plan_create)(void *device, int32_t op, const void *desc, const jdb_allocator *allocator, void **plan,
                            jd_error *error);
   void (*plan_destroy)(void *plan);

@@ -24,6 +24,8 @@ const char *operator_name(int32_t op) {
     case JDB_OP_SEQUENCE_EMBEDDING: return "sequence_embedding";
     case JDB_OP_RQ_ENCODE: return "rq_encode";
     case JDB_OP_RQ_DECODE: return "rq_decode";
+    case JDB_OP_QUANTIZE_ROWS: return "quantize_rows";
+    case JDB_OP_DEQUANTIZE_ROWS: return "dequantize_rows";
     case JDB_OP_HISTORY_SEARCH: return "history_search";
     case JDB_OP_LSH_SIGNATURES: return "lsh_signatures";
     case JDB_OP_SEARCH_ATTENTION: return "search_attention";

@@ -46,6 +46,10 @@ void describe(const Context &context, const jdb_report &r) {
                      "expected an id in 0..%" PRId64 " (table %d has %" PRId64 " rows), got %" PRId64
                      " at position %" PRId64,
                      r.limit - 1, r.table, r.limit, r.value, r.position);
+    case JDB_FAULT_KEY:
+      return fail_at("ids",
+                     "expected an id in 0..%" PRId64 " (what the key functions of table %d take), got %" PRId64 " at position %" PRId64,
+                     r.limit - 1, r.table, r.value, r.position);
     case JDB_FAULT_OFFSET_START:
       return fail_at(offsets_name(r), "expected the first offset to be 0, got %" PRId64, r.value);
     case JDB_FAULT_OFFSET_ORDER:
@@ -78,6 +82,8 @@ void describe(const Context &context, const jdb_report &r) {
                      "expected at most %" PRId64 " queries (the rows of the sequence), got %" PRId64
                      " in sequence %" PRId64,
                      r.limit, r.value, r.position);
+    case JDB_FAULT_ROW:
+      return fail_at("x", "expected finite numbers whose scale and bias the format can hold, got others in row %" PRId64, r.position);
     case JDB_FAULT_PAGE:
       return fail_at("page_table",
                      "expected a page in 0..%" PRId64 " (num_pages - 1), got %" PRId64 " at position %" PRId64

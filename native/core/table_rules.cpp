@@ -76,6 +76,60 @@ void add_table(Rules &rules, const Context &context, Plan &plan, int32_t i, jd_t
   plan.tables.push_back(std::move(table));
 }
 
+void check_table_keys(Rules &rules, const Plan &plan, const jd_table_keys *given, TableKeys *keys) {
+  if (rules.broken() || !given) return;
+  char name[64];
+  size_t count = 0;
+  for (size_t t = 0; t < plan.resolved_tables.size(); ++t) {
+    const jd_table_keys &k = given[t];
+    snprintf(name, sizeof name, "table_keys[%zu].num_functions", t);
+    rules.integer(name, k.num_functions, 0, JD_MAX_KEY_FUNCTIONS);
+    if (rules.broken()) return;
+    count += static_cast<size_t>(k.num_functions);
+  }
+  keys->functions.reserve(count);  // pointers into it stay good
+  for (size_t t = 0; t < plan.resolved_tables.size(); ++t) {
+    jd_table_keys k = given[t];
+    const int64_t rows = plan.resolved_tables[t].shape[0];
+    const jd_key_function *functions = k.functions;
+    k.functions = keys->functions.data() + keys->functions.size();
+    if (k.num_functions == 0) {
+      k.combine = JD_KEYS_SUM;
+    } else {
+      snprintf(name, sizeof name, "table_keys[%zu].combine", t);
+      rules.integer(name, k.combine, JD_KEYS_SUM, JD_KEYS_CONCAT);
+      snprintf(name, sizeof name, "table_keys[%zu].functions", t);
+      if (!functions) rules.fail(JD_INVALID_ARGUMENT, name, "expected a pointer, got NULL");
+    }
+    for (int32_t i = 0; i < k.num_functions && !rules.broken(); ++i) {
+      jd_key_function f = functions[i];
+      const auto field = [&](const char *of) {
+        snprintf(name, sizeof name, "table_keys[%zu].functions[%d].%s", t, i, of);
+        return name;
+      };
+      rules.integer(field("kind"), f.kind, JD_KEY_ROW, JD_KEY_HASH);
+      rules.zero(field("reserved"), f.reserved);
+      rules.integer(field("first_row"), f.first_row, 0, rows);
+      if (rules.broken()) return;
+      rules.integer(field("num_rows"), f.num_rows, 0, rows - f.first_row);
+      if (f.num_rows == 0) f.num_rows = rows - f.first_row;
+      if ((f.kind == JD_KEY_MODULO || f.kind == JD_KEY_HASH) && f.num_rows == 0) {
+        rules.fail(JD_INVALID_ARGUMENT, field("num_rows"), "expected at least one row to choose from, the table has %" PRId64
+                   " and first_row is %" PRId64, rows, f.first_row);
+      }
+      if (f.kind == JD_KEY_QUOTIENT) {
+        rules.integer(field("divisor"), f.divisor, 1, INT64_MAX);
+      } else {
+        rules.zero(field("divisor"), f.divisor);
+      }
+      if (f.kind != JD_KEY_HASH) rules.zero(field("seed"), static_cast<int64_t>(f.seed));
+      keys->functions.push_back(f);
+    }
+    if (rules.broken()) return;
+    keys->tables.push_back(k);
+  }
+}
+
 void check_apart_from_tables(Rules &rules, const Plan &plan, const char *name, const jdb_tensor &out) {
   if (rules.broken()) return;
   // One comparison with the range of all tables nearly always settles it.

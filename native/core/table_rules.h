@@ -3,6 +3,7 @@
 #define JINDOU_CORE_TABLE_RULES_H
 
 #include <cinttypes>
+#include <vector>
 
 #include "core/plan.h"
 #include "core/rules.h"
@@ -19,6 +20,23 @@ void check_rows_of_numbers(Rules &rules, const char *name, const jdb_tensor &t, 
 // are the description's arrays and may be null.
 void add_table(Rules &rules, const Context &context, Plan &plan, int32_t i, jd_tensor handle, const int32_t *row_formats,
                const int32_t *dims, int32_t *format, int32_t *dim);
+
+// Functions from ids to rows, with defaults filled in: what a plan passes to its backend.
+struct TableKeys {
+  std::vector<jd_table_keys> tables;  // empty: ids are rows
+  std::vector<jd_key_function> functions;
+
+  bool sums(size_t table) const { return !tables.empty() && tables[table].combine == JD_KEYS_SUM && tables[table].num_functions > 1; }
+  // Rows side by side that an id has.
+  int32_t rows_of(size_t table) const {
+    const bool several = !tables.empty() && tables[table].combine == JD_KEYS_CONCAT && tables[table].num_functions > 1;
+    return several ? tables[table].num_functions : 1;
+  }
+  const jd_table_keys *data() const { return tables.empty() ? nullptr : tables.data(); }
+};
+
+// Checks table_keys [num_tables] (or null) of a plan whose tables have been added. Messages name "table_keys[3].functions[0]".
+void check_table_keys(Rules &rules, const Plan &plan, const jd_table_keys *given, TableKeys *keys);
 
 // An output shares no element with the tables of the plan.
 void check_apart_from_tables(Rules &rules, const Plan &plan, const char *name, const jdb_tensor &out);

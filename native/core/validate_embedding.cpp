@@ -31,6 +31,7 @@ void check_description(Rules &rules, const jd_embedding_bag_desc &d) {
 // What a plan knows of its tables one by one.
 struct TableFields {
   std::vector<int32_t> pooling, formats, dims;
+  TableKeys keys;
   int64_t sum_dims = 0;
 };
 
@@ -59,7 +60,23 @@ void check_tables(Rules &rules, const Context &context, const jd_embedding_bag_d
                  fields->dims[i]);
     }
     if (rules.broken()) return;
-    fields->sum_dims += fields->dims[i];
+  }
+  check_table_keys(rules, plan, d.table_keys, &fields->keys);
+  if (rules.broken()) return;
+  for (int32_t i = 0; i < d.num_tables; ++i) {
+    const int32_t pooling = fields->pooling[i], rows = fields->keys.rows_of(i);
+    if (fields->keys.sums(i) && pooling != JD_POOL_SUM && pooling != JD_POOL_MEAN) {
+      char name[48];
+      snprintf(name, sizeof name, "table_keys[%d].num_functions", i);
+      rules.fail(JD_INVALID_ARGUMENT, name, "expected at most 1 (JD_KEYS_SUM needs pooling sum or mean), got %d",
+                 fields->keys.tables[i].num_functions);
+    }
+    if (rows > 1 && pooling == JD_POOL_NONE) {
+      char name[48];
+      snprintf(name, sizeof name, "table_keys[%d].num_functions", i);
+      rules.fail(JD_INVALID_ARGUMENT, name, "expected at most 1 (pooling none; sequence_embedding takes more), got %d", rows);
+    }
+    fields->sum_dims += static_cast<int64_t>(rows) * fields->dims[i];
   }
 }
 
@@ -125,6 +142,7 @@ jd_status make_plan(const Context &context, jd_device handle, const jd_embedding
   d.pooling = fields.pooling[0];
   d.tables = nullptr;
   d.table_pooling = d.row_formats = d.dims = nullptr;
+  d.table_keys = nullptr;
   jdb_embedding_bag_desc &desc = plan->desc.embedding_bag;
   desc.d = d;
   desc.tables = plan->resolved_tables.data();
@@ -133,6 +151,7 @@ jd_status make_plan(const Context &context, jd_device handle, const jd_embedding
   passed.table_pooling = fields.pooling.data();
   passed.row_formats = fields.formats.data();
   passed.dims = fields.dims.data();
+  passed.table_keys = fields.keys.data();
   return finish_plan(context, std::move(plan), &passed, plan_handle);
 }
 

@@ -42,26 +42,32 @@ void check_description(Rules &rules, const jd_sequence_embedding_desc &d) {
 
 struct TableFields {
   std::vector<int32_t> formats, dims;
+  TableKeys keys;
 };
 
 void check_tables(Rules &rules, const Context &context, const jd_sequence_embedding_desc &d, Plan &plan, TableFields *fields,
                   int64_t *width) {
   plan.tables.reserve(d.num_tables + 2);
   plan.resolved_tables.reserve(d.num_tables);
-  *width = 0;
   for (int32_t i = 0; i < d.num_tables; ++i) {
     int32_t format = 0, dim = 0;
     add_table(rules, context, plan, i, d.tables[i], d.row_formats, d.dims, &format, &dim);
     if (rules.broken()) return;
     fields->formats.push_back(format);
     fields->dims.push_back(dim);
-    if (d.combine == JD_SEQUENCE_SUM && dim != fields->dims[0]) {
+  }
+  check_table_keys(rules, plan, d.table_keys, &fields->keys);
+  if (rules.broken()) return;
+  *width = 0;
+  for (int32_t i = 0; i < d.num_tables; ++i) {
+    const int64_t columns = static_cast<int64_t>(fields->keys.rows_of(i)) * fields->dims[i];  // all its rows side by side
+    if (d.combine == JD_SEQUENCE_SUM && i > 0 && columns != *width) {
       char name[32];
       snprintf(name, sizeof name, "tables[%d]", i);
-      return rules.fail(JD_INVALID_ARGUMENT, name, "expected dimension %d as tables[0] (JD_SEQUENCE_SUM), got %d",
-                        fields->dims[0], dim);
+      return rules.fail(JD_INVALID_ARGUMENT, name, "expected dimension %" PRId64 " as tables[0] (JD_SEQUENCE_SUM), got %" PRId64,
+                        *width, columns);
     }
-    *width = d.combine == JD_SEQUENCE_SUM ? dim : *width + dim;
+    *width = d.combine == JD_SEQUENCE_SUM ? columns : *width + columns;
   }
   if (*width > kMaxWidth) {
     rules.fail(JD_INVALID_ARGUMENT, "tables", "expected at most %" PRId64 " columns together, got %" PRId64, kMaxWidth, *width);
@@ -159,11 +165,13 @@ jd_status make_plan(const Context &context, jd_device handle, const jd_sequence_
 
   d.tables = nullptr;
   d.row_formats = d.dims = nullptr;
+  d.table_keys = nullptr;
   desc.d = d;
   desc.tables = plan->resolved_tables.data();
   jdb_sequence_embedding_desc passed = desc;  // with what lives for this call only
   passed.row_formats = fields.formats.data();
   passed.dims = fields.dims.data();
+  passed.table_keys = fields.keys.data();
   return finish_plan(context, std::move(plan), &passed, plan_handle);
 }
 

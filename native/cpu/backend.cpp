@@ -208,6 +208,8 @@ jd_status run(void *stream, void *plan, int32_t op, const void *args, jd_error *
     case JDB_OP_LINEAR: return run_linear(s, *static_cast<const jdb_linear_args *>(args), error);
     case JDB_OP_LAYER_NORM: return run_layer_norm(s, *static_cast<const jdb_layer_norm_args *>(args), error);
     case JDB_OP_L2_NORMALIZE: return run_l2_normalize(s, *static_cast<const jdb_l2_normalize_args *>(args), error);
+    case JDB_OP_QUANTIZE_ROWS: return run_quantize_rows(s, *static_cast<const jdb_quantize_rows_args *>(args), error);
+    case JDB_OP_DEQUANTIZE_ROWS: return run_dequantize_rows(s, *static_cast<const jdb_quantize_rows_args *>(args), error);
     case JDB_OP_RQ_DECODE: return run_rq_decode(s, *static_cast<const jdb_rq_decode_args *>(args), error);
     default: return fail(error, JD_UNSUPPORTED, "operator %d is not in the cpu backend", op);
   }

@@ -1,6 +1,6 @@
 // embedding_bag on the CPU: how the work is cut into tasks. The kernel is in kernels/embedding_bag.h.
 //
-// A task is a run of bags of one table (pooling none: of ids). Each worker notes the lowest bad id it met; the least of them all
+// A task is a run of bags of one table (pooling none: of ids); where an id has several rows side by side, of one of them. Each worker notes the lowest bad id it met; the least of them all
 // is the one reported, whichever thread met it.
 #include <algorithm>
 #include <cstdio>
@@ -8,6 +8,7 @@
 
 #include "core/dtype.h"
 #include "core/error.h"
+#include "core/table_keys.h"
 #include "cpu/plan.h"
 #include "cpu/table_rows.h"
 
@@ -20,9 +21,13 @@ constexpr int64_t kOperationsAnElement = 16;
 
 struct Table {
   const char *rows;
-  int64_t num_rows, row_bytes;
+  int64_t limit, row_bytes;
   int64_t column;  // of the output
+  int32_t number;  // the caller's
   int32_t dim, pooling;
+  int32_t num_functions;
+  const keys::Function *functions;
+  bool reports;
   RowElements elements;
   RowLayout layout;
 };
@@ -39,18 +44,33 @@ class EmbeddingBag final : public Plan {
       : Plan(d, allocator), desc_(desc.d), sum_dims_(desc.sum_dims) {}
 
   jd_status prepare(const jdb_embedding_bag_desc &desc, jd_error *error) {
+    const keys::Parts parts = keys::Parts::of(desc.table_keys, desc.tables, desc.dims, desc_.num_tables);
+    num_parts_ = static_cast<int64_t>(parts.parts.size());
     Layout layout;
-    tables_at_ = layout.add<Table>(desc_.num_tables);
+    tables_at_ = layout.add<Table>(num_parts_);
+    functions_at_ = layout.add<keys::Function>(static_cast<int64_t>(parts.functions.size()));
     findings_at_ = layout.add<WorkerFindings>(device.pool.size());
     if (const jd_status status = memory.reserve(layout.bytes(), error)) return status;
     Table *tables = memory.part<Table>(tables_at_);
-    int64_t column = 0;
-    for (int32_t t = 0; t < desc_.num_tables; ++t) {
+    keys::Function *functions = memory.part<keys::Function>(functions_at_);
+    std::copy(parts.functions.begin(), parts.functions.end(), functions);
+    for (int64_t i = 0; i < num_parts_; ++i) {
+      const keys::Part &part = parts.parts[static_cast<size_t>(i)];
+      const int32_t t = part.table;
       const jdb_tensor &rows = desc.tables[t];
       const RowLayout row = row_layout(desc.row_formats[t], desc.dims[t]);
-      tables[t] = {static_cast<const char *>(rows.data), rows.shape[0], rows.strides[0] * core::element_size(rows.dtype), column,
-                   desc.dims[t], desc.table_pooling[t], elements_of(rows.dtype, row, desc.row_formats[t]), row};
-      column += desc.dims[t];
+      tables[i] = {static_cast<const char *>(rows.data),
+                   part.limit,
+                   rows.strides[0] * core::element_size(rows.dtype),
+                   part.column,
+                   t,
+                   desc.dims[t],
+                   desc.table_pooling[t],
+                   part.num_functions,
+                   functions + part.first_function,
+                   part.reports,
+                   elements_of(rows.dtype, row, desc.row_formats[t]),
+                   row};
     }
     pooled_ = tables[0].pooling != JD_POOL_NONE;
     return JD_OK;
@@ -69,15 +89,16 @@ class EmbeddingBag final : public Plan {
     for (int worker = 0; worker < threads; ++worker) findings[worker] = {0, 0, 0, 0};
 
     const int64_t ids = a.ids.shape[0];
-    const int64_t pieces = threads == 1 ? 1 : (threads * kTasksOfThread + desc_.num_tables - 1) / desc_.num_tables;
+    const int64_t pieces = threads == 1 ? 1 : (threads * kTasksOfThread + num_parts_ - 1) / num_parts_;
     const int64_t operations = ids * (sum_dims_ / desc_.num_tables) * kOperationsAnElement;
-    device.pool.run(desc_.num_tables * pieces, operations, [&](int64_t index, int worker) {
+    device.pool.run(num_parts_ * pieces, operations, [&](int64_t index, int worker) {
       const int64_t piece = index % pieces;
       EmbeddingTask task;
       if (!fill(a, tables, index / pieces, piece, pieces, &task)) return;
       EmbeddingFindings found = {0, 0, 0};
       device.kernels.embedding_bag(task, found);
-      if (found.bad_ids > 0) note(findings[worker], found, static_cast<int32_t>(index / pieces));
+      const Table &table = tables[index / pieces];
+      if (found.bad_ids > 0 && table.reports) note(findings[worker], found, static_cast<int32_t>(index / pieces));
     });
 
     for (int worker = 1; worker < threads; ++worker) {
@@ -93,10 +114,14 @@ class EmbeddingBag final : public Plan {
   bool fill(const jdb_embedding_bag_args &a, const Table *tables, int64_t table, int64_t piece, int64_t pieces,
             EmbeddingTask *task) const {
     const Table &x = tables[table];
-    const int64_t first_bag = table * a.batch;
+    const int64_t first_bag = x.number * a.batch;
     task->rows = x.rows;
     task->row_bytes = x.row_bytes;
-    task->num_rows = x.num_rows;
+    task->limit = x.limit;
+    task->functions = x.functions;
+    task->num_functions = x.num_functions;
+    task->table = x.number;
+    task->reports = x.reports;
     task->dim = x.dim;
     task->elements = x.elements;
     task->layout = x.layout;
@@ -142,19 +167,20 @@ class EmbeddingBag final : public Plan {
       report.skipped += found.bad_ids;
     } else if (!report.has_error) {  // an earlier launch comes first
       report.has_error = 1;
-      report.fault = JDB_FAULT_ID;
+      report.fault = tables[found.table].num_functions == 0 ? JDB_FAULT_ID : JDB_FAULT_KEY;
       report.op = JDB_OP_EMBEDDING_BAG;
-      report.table = found.table;
+      report.table = tables[found.table].number;
       report.position = found.position;
       report.value = found.id;
-      report.limit = tables[found.table].num_rows;
+      report.limit = tables[found.table].limit;
     }
   }
 
   const jd_embedding_bag_desc desc_;
   const int64_t sum_dims_;
   bool pooled_ = true;
-  size_t tables_at_ = 0, findings_at_ = 0;
+  int64_t num_parts_ = 0;  // tables, and the rows side by side of those that have some
+  size_t tables_at_ = 0, functions_at_ = 0, findings_at_ = 0;
 };
 
 }  // namespace

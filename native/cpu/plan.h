@@ -103,6 +103,8 @@ jd_status run_lsh_signatures(Stream &, const jdb_lsh_signatures_args &, jd_error
 jd_status run_linear(Stream &, const jdb_linear_args &, jd_error *);
 jd_status run_layer_norm(Stream &, const jdb_layer_norm_args &, jd_error *);
 jd_status run_l2_normalize(Stream &, const jdb_l2_normalize_args &, jd_error *);
+jd_status run_quantize_rows(Stream &, const jdb_quantize_rows_args &, jd_error *);
+jd_status run_dequantize_rows(Stream &, const jdb_quantize_rows_args &, jd_error *);
 jd_status run_rq_decode(Stream &, const jdb_rq_decode_args &, jd_error *);
 
 }  // namespace jindou::cpu

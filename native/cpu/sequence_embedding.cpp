@@ -8,6 +8,7 @@
 
 #include "core/dtype.h"
 #include "core/error.h"
+#include "core/table_keys.h"
 #include "cpu/plan.h"
 #include "cpu/table_rows.h"
 
@@ -33,31 +34,40 @@ class SequenceEmbeddingPlan final : public Plan {
         block_(static_cast<int32_t>(std::clamp<int64_t>(kBlockBytes / (4 * desc.width), 4, kMostEvents))) {}
 
   jd_status prepare(const jdb_sequence_embedding_desc &desc, jd_error *error) {
-    const int32_t tables = desc_.d.num_tables;
+    const keys::Parts parts = keys::Parts::of(desc.table_keys, desc.tables, desc.dims, desc_.d.num_tables);
+    num_parts_ = static_cast<int32_t>(parts.parts.size());
     Layout layout;
-    tables_at_ = layout.add<EmbeddingTask>(tables);
-    columns_at_ = layout.add<int32_t>(tables);
+    tables_at_ = layout.add<EmbeddingTask>(num_parts_);
+    columns_at_ = layout.add<int32_t>(num_parts_);
+    functions_at_ = layout.add<keys::Function>(static_cast<int64_t>(parts.functions.size()));
     findings_at_ = layout.add<WorkerFindings>(device.pool.size());
     scratch_ = (block_ * desc_.width + 15) / 16 * 16;
     scratch_at_ = layout.add<float>(scratch_ * device.pool.size());
     if (const jd_status status = memory.reserve(layout.bytes(), error)) return status;
-    int32_t column = 0;
-    for (int32_t i = 0; i < tables; ++i) {
-      const jdb_tensor &rows = desc.tables[i];
+    keys::Function *functions = memory.part<keys::Function>(functions_at_);
+    std::copy(parts.functions.begin(), parts.functions.end(), functions);
+    for (int32_t i = 0; i < num_parts_; ++i) {
+      const keys::Part &part = parts.parts[static_cast<size_t>(i)];
+      const int32_t t = part.table;
+      const jdb_tensor &rows = desc.tables[t];
       EmbeddingTask task{};
       task.rows = static_cast<const char *>(rows.data);
       task.row_bytes = rows.strides[0] * core::element_size(rows.dtype);
-      task.num_rows = rows.shape[0];
-      task.dim = desc.dims[i];
-      task.layout = row_layout(desc.row_formats[i], desc.dims[i]);
-      task.elements = elements_of(rows.dtype, task.layout, desc.row_formats[i]);
+      task.limit = part.limit;
+      task.functions = functions + part.first_function;
+      task.num_functions = part.num_functions;
+      task.table = t;
+      task.reports = part.reports;
+      task.dim = desc.dims[t];
+      task.layout = row_layout(desc.row_formats[t], desc.dims[t]);
+      task.elements = elements_of(rows.dtype, task.layout, desc.row_formats[t]);
       task.bounds = desc_.d.bounds;
       task.index_dtype = desc_.d.index_dtype;
       task.has_padding_id = desc_.d.has_padding_id != 0;
       task.padding_id = desc_.d.padding_id;
       memory.part<EmbeddingTask>(tables_at_)[i] = task;
-      memory.part<int32_t>(columns_at_)[i] = column;
-      if (desc_.d.combine == JD_SEQUENCE_CONCAT) column += desc.dims[i];
+      const bool joined = desc_.d.combine == JD_SEQUENCE_CONCAT;
+      memory.part<int32_t>(columns_at_)[i] = static_cast<int32_t>(joined ? part.column : part.column - part.table_column);
     }
     return JD_OK;
   }
@@ -73,8 +83,8 @@ class SequenceEmbeddingPlan final : public Plan {
     const int64_t total = a.ids.shape[1];
     if (total == 0) return JD_OK;
     EmbeddingTask *tables = memory.part<EmbeddingTask>(tables_at_);
-    for (int32_t i = 0; i < desc_.d.num_tables; ++i) {
-      tables[i].ids = static_cast<const char *>(a.ids.data) + i * a.ids.strides[0] * core::element_size(a.ids.dtype);
+    for (int32_t i = 0; i < num_parts_; ++i) {
+      tables[i].ids = static_cast<const char *>(a.ids.data) + tables[i].table * a.ids.strides[0] * core::element_size(a.ids.dtype);
     }
     WorkerFindings *findings = memory.part<WorkerFindings>(findings_at_);
     for (int worker = 0; worker < device.pool.size(); ++worker) findings[worker].found = {};
@@ -86,7 +96,7 @@ class SequenceEmbeddingPlan final : public Plan {
       SequenceTask t;
       t.tables = tables;
       t.columns = memory.part<int32_t>(columns_at_);
-      t.num_tables = desc_.d.num_tables;
+      t.num_tables = num_parts_;
       t.width = static_cast<int32_t>(desc_.width);
       t.offset_dtype = desc_.d.offset_dtype;
       t.out_dtype = desc_.d.out_dtype;
@@ -133,13 +143,14 @@ class SequenceEmbeddingPlan final : public Plan {
     if (desc_.d.bounds == JD_BOUNDS_ZERO) {
       report.skipped += found.bad_ids;
     } else if (!report.has_error) {  // an earlier launch comes first
+      const EmbeddingTask &table = memory.part<EmbeddingTask>(tables_at_)[found.table];
       report.has_error = 1;
-      report.fault = JDB_FAULT_ID;
+      report.fault = table.num_functions == 0 ? JDB_FAULT_ID : JDB_FAULT_KEY;
       report.op = JDB_OP_SEQUENCE_EMBEDDING;
-      report.table = found.table;
+      report.table = table.table;
       report.position = found.position;
       report.value = found.id;
-      report.limit = memory.part<EmbeddingTask>(tables_at_)[found.table].num_rows;
+      report.limit = table.limit;
     }
   }
 
@@ -147,7 +158,8 @@ class SequenceEmbeddingPlan final : public Plan {
   const SequencePlaces places_;
   const int32_t block_;
   int64_t scratch_ = 0;
-  size_t tables_at_ = 0, columns_at_ = 0, findings_at_ = 0, scratch_at_ = 0;
+  int32_t num_parts_ = 0;  // tables, and the rows side by side of those that have some
+  size_t tables_at_ = 0, columns_at_ = 0, functions_at_ = 0, findings_at_ = 0, scratch_at_ = 0;
 };
 
 }  // namespace

@@ -127,7 +127,14 @@ static void structs(void) {
   FIELD(jd_embedding_bag_desc, weighted); FIELD(jd_embedding_bag_desc, has_padding_id);
   FIELD(jd_embedding_bag_desc, padding_id); FIELD(jd_embedding_bag_desc, max_batch);
   FIELD(jd_embedding_bag_desc, max_ids); FIELD(jd_embedding_bag_desc, row_formats);
-  FIELD(jd_embedding_bag_desc, dims);
+  FIELD(jd_embedding_bag_desc, dims); FIELD(jd_embedding_bag_desc, table_keys);
+  end_struct();
+  begin_struct("jd_key_function", sizeof(jd_key_function), _Alignof(jd_key_function));
+  FIELD(jd_key_function, kind); FIELD(jd_key_function, reserved); FIELD(jd_key_function, first_row);
+  FIELD(jd_key_function, num_rows); FIELD(jd_key_function, divisor); FIELD(jd_key_function, seed);
+  end_struct();
+  begin_struct("jd_table_keys", sizeof(jd_table_keys), _Alignof(jd_table_keys));
+  FIELD(jd_table_keys, num_functions); FIELD(jd_table_keys, combine); FIELD(jd_table_keys, functions);
   end_struct();
   begin_struct("jd_embedding_bag_args", sizeof(jd_embedding_bag_args), _Alignof(jd_embedding_bag_args));
   FIELD(jd_embedding_bag_args, struct_size); FIELD(jd_embedding_bag_args, reserved);
@@ -486,7 +493,7 @@ static void structs(void) {
   FIELD(jd_sequence_embedding_desc, max_time_bucket); FIELD(jd_sequence_embedding_desc, has_num_targets);
   FIELD(jd_sequence_embedding_desc, time_unit); FIELD(jd_sequence_embedding_desc, has_query_times);
   FIELD(jd_sequence_embedding_desc, reserved); FIELD(jd_sequence_embedding_desc, max_batch);
-  FIELD(jd_sequence_embedding_desc, max_events);
+  FIELD(jd_sequence_embedding_desc, max_events); FIELD(jd_sequence_embedding_desc, table_keys);
   end_struct();
   begin_struct("jd_sequence_embedding_args", sizeof(jd_sequence_embedding_args), _Alignof(jd_sequence_embedding_args));
   FIELD(jd_sequence_embedding_args, struct_size); FIELD(jd_sequence_embedding_args, reserved);
@@ -501,6 +508,14 @@ static void structs(void) {
   begin_struct("jd_rq_encode_args", sizeof(jd_rq_encode_args), _Alignof(jd_rq_encode_args));
   FIELD(jd_rq_encode_args, struct_size); FIELD(jd_rq_encode_args, reserved); FIELD(jd_rq_encode_args, x);
   FIELD(jd_rq_encode_args, codebooks); FIELD(jd_rq_encode_args, codes); FIELD(jd_rq_encode_args, residual_norm);
+  end_struct();
+  begin_struct("jd_quantize_rows_args", sizeof(jd_quantize_rows_args), _Alignof(jd_quantize_rows_args));
+  FIELD(jd_quantize_rows_args, struct_size); FIELD(jd_quantize_rows_args, format); FIELD(jd_quantize_rows_args, bounds);
+  FIELD(jd_quantize_rows_args, reserved); FIELD(jd_quantize_rows_args, x); FIELD(jd_quantize_rows_args, rows);
+  end_struct();
+  begin_struct("jd_dequantize_rows_args", sizeof(jd_dequantize_rows_args), _Alignof(jd_dequantize_rows_args));
+  FIELD(jd_dequantize_rows_args, struct_size); FIELD(jd_dequantize_rows_args, format); FIELD(jd_dequantize_rows_args, rows);
+  FIELD(jd_dequantize_rows_args, out);
   end_struct();
   begin_struct("jd_rq_decode_args", sizeof(jd_rq_decode_args), _Alignof(jd_rq_decode_args));
   FIELD(jd_rq_decode_args, struct_size); FIELD(jd_rq_decode_args, bounds); FIELD(jd_rq_decode_args, codes);
@@ -601,6 +616,8 @@ static void constants(void) {
   CONSTANT(JD_SEQUENCE_CONCAT); CONSTANT(JD_SEQUENCE_SUM); CONSTANT(JD_POSITION_FROM_START); CONSTANT(JD_POSITION_FROM_END);
   CONSTANT(JD_TIME_SQRT); CONSTANT(JD_TIME_LOG);
   CONSTANT(JD_MEAN_VALID); CONSTANT(JD_MEAN_LENGTH);
+  CONSTANT(JD_KEY_ROW); CONSTANT(JD_KEY_MODULO); CONSTANT(JD_KEY_QUOTIENT); CONSTANT(JD_KEY_HASH);
+  CONSTANT(JD_KEYS_SUM); CONSTANT(JD_KEYS_CONCAT); CONSTANT(JD_MAX_KEY_FUNCTIONS);
   CONSTANT(JD_ROWS_PLAIN); CONSTANT(JD_ROWS_INT8); CONSTANT(JD_ROWS_INT4); CONSTANT(JD_ROWS_INT2);
   CONSTANT(JD_ROWS_INT8_FLOAT); CONSTANT(JD_ROWS_INT4_LAST); CONSTANT(JD_ROWS_INT2_LAST); CONSTANT(JD_ROWS_E4M3);
   CONSTANT(JD_ACTIVATION_SOFTMAX); CONSTANT(JD_ACTIVATION_SILU);
@@ -687,6 +704,8 @@ static void functions(void) {
   FUNCTION(jd_status, jd_sequence_embedding_run, jd_plan, jd_stream, const jd_sequence_embedding_args *, jd_error *);
   FUNCTION(jd_status, jd_rq_encode_plan, jd_device, const jd_rq_encode_desc *, jd_plan *, jd_error *);
   FUNCTION(jd_status, jd_rq_encode_run, jd_plan, jd_stream, const jd_rq_encode_args *, jd_error *);
+  FUNCTION(jd_status, jd_quantize_rows, jd_stream, const jd_quantize_rows_args *, jd_error *);
+  FUNCTION(jd_status, jd_dequantize_rows, jd_stream, const jd_dequantize_rows_args *, jd_error *);
   FUNCTION(jd_status, jd_rq_decode, jd_stream, const jd_rq_decode_args *, jd_error *);
   FUNCTION(jd_status, jd_history_search_plan, jd_device, const jd_history_search_desc *, jd_plan *, jd_error *);
   FUNCTION(jd_status, jd_history_search_run, jd_plan, jd_stream, const jd_history_search_args *, jd_error *);

@@ -55,7 +55,7 @@ const std::string &dump() {
 
 // The members of the top-level object `name` of the dump, four spaces in.
 std::set<std::string> dumped(const std::string &name) {
-  const size_t begin = dump().find("\"" + name + "\": {");
+  const size_t begin = dump().find("\n  \"" + name + "\": {");
   return matches(dump().substr(begin, dump().find("\n  }", begin) - begin), "\n    \"(\\w+)\"");
 }
 
@@ -90,6 +90,8 @@ TEST(Abi, dump_lists_every_struct_and_field) {
     begin = dump().find("\"" + name + "\": {\"size\"");
     const std::string fields = dump().substr(begin, dump().find("}}", begin) - begin);
     EXPECT_EQ(matches(fields, "\n      \"(\\w+)\""), matches(body, "(\\w+)(?:\\[\\w+\\])?;")) << name;
+    // An element of an array has its array's size of elements.
+    if (name == "jd_key_function" || name == "jd_table_keys") continue;
     EXPECT_NE(fields.find("\"struct_size\": {\"offset\": 0, \"size\": 4}"), std::string::npos) << name;
   }
 }

@@ -206,6 +206,52 @@ TEST_F(EmbeddingErrors, row_formats_and_dims) {
       {"argument 'tables[1]'", "dimension 8", "got 12"});
 }
 
+TEST_F(EmbeddingErrors, functions_from_ids_to_rows) {
+  using D = jd_embedding_bag_desc;
+  std::vector<jd_table_keys> keys;
+  std::vector<jd_key_function> functions;
+  // The second table, of 50 rows, with these functions.
+  const auto with = [&](std::vector<jd_key_function> given, int32_t combine = JD_KEYS_SUM, int32_t pooling = JD_POOL_SUM) {
+    return [&, given, combine, pooling](D &d) {
+      functions = given;
+      keys = {{0, 77, nullptr}, {static_cast<int32_t>(functions.size()), combine, functions.data()}};
+      d.table_keys = keys.data();
+      d.pooling = pooling;
+      if (pooling != JD_POOL_NONE) return;
+      changed = {tables[0], tensor(JD_F32, {50, 8})};
+      d.tables = changed.data();
+    };
+  };
+  const jd_key_function hash{JD_KEY_HASH, 0, 0, 0, 0, 1}, row{JD_KEY_ROW, 0, 0, 0, 0, 0};
+  desc = good_desc();
+  with({hash, row, {JD_KEY_QUOTIENT, 0, 10, 40, 7, 0}, {JD_KEY_MODULO, 0, 49, 1, 0, 0}})(desc);
+  good_plan();
+  desc = good_desc();
+  with({hash, row}, JD_KEYS_CONCAT, JD_POOL_MAX)(desc);
+  out = tensor(JD_F32, {kBatch, 8 + 2 * 16});
+  const jd_embedding_bag_args wider = good_args();
+  EXPECT_EQ(jd_embedding_bag_run(good_plan(), stream, &wider, &error), JD_OK) << error.message;
+  refused_plan(with(std::vector<jd_key_function>(9, hash)), {"argument 'table_keys[1].num_functions'", "0..8", "got 9"});
+  refused_plan(with({hash, hash}, 2), {"argument 'table_keys[1].combine'", "0..1", "got 2"});
+  refused_plan([&](D &d) { with({hash})(d), keys[1].functions = nullptr; }, {"argument 'table_keys[1].functions'", "NULL"});
+  refused_plan(with({hash, {4, 0, 0, 0, 0, 0}}), {"argument 'table_keys[1].functions[1].kind'", "0..3", "got 4"});
+  refused_plan(with({{JD_KEY_ROW, 1, 0, 0, 0, 0}}), {"argument 'table_keys[1].functions[0].reserved'"});
+  refused_plan(with({{JD_KEY_ROW, 0, 51, 0, 0, 0}}), {"functions[0].first_row'", "0..50", "got 51"});
+  refused_plan(with({{JD_KEY_ROW, 0, -1, 0, 0, 0}}), {"functions[0].first_row'", "got -1"});
+  refused_plan(with({{JD_KEY_HASH, 0, 20, 31, 0, 0}}), {"functions[0].num_rows'", "0..30", "got 31"});
+  refused_plan(with({{JD_KEY_HASH, 0, 50, 0, 0, 0}}), {"functions[0].num_rows'", "at least one row", "has 50"});
+  refused_plan(with({{JD_KEY_MODULO, 0, 50, 0, 0, 0}}), {"functions[0].num_rows'", "at least one row"});
+  refused_plan(with({{JD_KEY_QUOTIENT, 0, 0, 0, 0, 0}}), {"functions[0].divisor'", "got 0"});
+  refused_plan(with({{JD_KEY_MODULO, 0, 0, 0, 3, 0}}), {"functions[0].divisor'", "expected 0"});
+  refused_plan(with({{JD_KEY_MODULO, 0, 0, 0, 0, 3}}), {"functions[0].seed'", "expected 0"});
+  refused_plan(with({hash, hash}, JD_KEYS_SUM, JD_POOL_MAX), {"argument 'table_keys[1].num_functions'", "sum or mean", "got 2"});
+  refused_plan(with({hash, hash}, JD_KEYS_SUM, JD_POOL_NONE), {"argument 'table_keys[1].num_functions'", "got 2"});
+  refused_plan(with({hash, hash, hash}, JD_KEYS_CONCAT, JD_POOL_NONE), {"table_keys[1].num_functions'", "sequence_embedding", "got 3"});
+  desc = good_desc();
+  with({hash}, JD_KEYS_SUM, JD_POOL_NONE)(desc);
+  good_plan();
+}
+
 TEST_F(EmbeddingErrors, pooling_of_each_table) {
   using D = jd_embedding_bag_desc;
   const auto pooling = [&](int32_t first, int32_t second) {

@@ -256,6 +256,8 @@ size_t args_size(int32_t op) {
     case JDB_OP_SEQUENCE_EMBEDDING: return sizeof(jdb_sequence_embedding_args);
     case JDB_OP_RQ_ENCODE: return sizeof(jdb_rq_encode_args);
     case JDB_OP_RQ_DECODE: return sizeof(jdb_rq_decode_args);
+    case JDB_OP_QUANTIZE_ROWS:
+    case JDB_OP_DEQUANTIZE_ROWS: return sizeof(jdb_quantize_rows_args);
     case JDB_OP_HISTORY_SEARCH: return sizeof(jdb_history_search_args);
     case JDB_OP_LSH_SIGNATURES: return sizeof(jdb_lsh_signatures_args);
     case JDB_OP_SEARCH_ATTENTION: return sizeof(jdb_search_attention_args);

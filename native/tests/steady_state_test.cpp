@@ -126,6 +126,17 @@ TEST_F(SteadyState, calls_allocate_nothing) {
   decode.out = encode.x;
   expect_no_allocation("jd_rq_decode", [&] { return jd_rq_decode(stream, &decode, &error); });
 
+  jd_quantize_rows_args quantize = make<jd_quantize_rows_args>();
+  quantize.format = JD_ROWS_INT8;
+  quantize.x = tensor(JD_F32, {3, 8});
+  quantize.rows = tensor(JD_U8, {3, 12});
+  expect_no_allocation("jd_quantize_rows", [&] { return jd_quantize_rows(stream, &quantize, &error); });
+  jd_dequantize_rows_args dequantize = make<jd_dequantize_rows_args>();
+  dequantize.format = JD_ROWS_INT8;
+  dequantize.rows = quantize.rows;
+  dequantize.out = tensor(JD_F32, {3, 8});
+  expect_no_allocation("jd_dequantize_rows", [&] { return jd_dequantize_rows(stream, &dequantize, &error); });
+
   jd_target_attention_desc target = make<jd_target_attention_desc>();
   target.dtype = JD_F32;
   target.offset_dtype = JD_I32;

@@ -16,12 +16,23 @@ void embedding_bag(const EmbeddingTask &task, EmbeddingFindings &findings) {
   }
 }
 
+// Of codes only: the others are numbers already.
+void widen_rows(const EmbeddingTask &task) {
+  EmbeddingFindings none{};
+  switch (task.elements) {
+    case RowElements::e4m3: return EmbeddingBag<Isa, RowElements::e4m3>(task, none).widen_rows();
+    case RowElements::u8: return EmbeddingBag<Isa, RowElements::u8>(task, none).widen_rows();
+    case RowElements::u4: return EmbeddingBag<Isa, RowElements::u4>(task, none).widen_rows();
+    default: return EmbeddingBag<Isa, RowElements::u2>(task, none).widen_rows();
+  }
+}
+
 }  // namespace
 
 namespace JINDOU_ISA_NAMESPACE {
 
 extern const EmbeddingKernels kEmbeddingKernels;
-const EmbeddingKernels kEmbeddingKernels = {embedding_bag};
+const EmbeddingKernels kEmbeddingKernels = {embedding_bag, widen_rows};
 
 }  // namespace JINDOU_ISA_NAMESPACE
 }  // namespace jindou::cpu

@@ -9,7 +9,8 @@
 // enough rows are on their way at any moment: while a row is added, the one kAheadBytes further in the list of ids (across the
 // ends of bags) is prefetched, all its lines.
 //
-// A bag's ids are first turned into rows and weights, up to kBatch at a time: bounds and padding are looked at once an id.
+// A bag's ids are first turned into rows and weights, up to kBatch at a time: bounds and padding are looked at once an id. An id
+// of a table with key functions (core/table_keys.h) has a row for each, one after the other.
 // Then the columns are summed in chunks of up to 8 vectors kept in registers, in the order of the ids: a bag's bits depend on
 // the bag alone. A task owns the bags first_bag..last_bag-1 of one table (pooling none: the ids first_id..last_id-1).
 #ifndef JINDOU_CPU_KERNELS_EMBEDDING_BAG_H
@@ -38,21 +39,23 @@ struct EmbeddingBag {
   const EmbeddingTask &t;
   EmbeddingFindings &findings;
   const int bytes;             // read of a row
-  const int64_t ahead, batch;  // rows
+  const int functions;         // rows an id
+  const int64_t ahead, batch;  // ids
 
   EmbeddingBag(const EmbeddingTask &task, EmbeddingFindings &f)
       : t(task),
         findings(f),
         bytes(kCodes ? static_cast<int>(task.layout.row_bytes) : task.dim * kBits / 8),
-        ahead(rows_in(kAheadBytes, 64)),
-        batch(rows_in(32768, kBatch)) {}
+        functions(task.num_functions > 1 ? task.num_functions : 1),
+        ahead(ids_in(kAheadBytes, 64)),
+        batch(ids_in(32768, kBatch)) {}
 
-  int64_t rows_in(int64_t all, int64_t most) const {
-    const int64_t rows = all / bytes;
-    return rows < 4 ? 4 : rows < most ? rows : most;
+  int64_t ids_in(int64_t all, int64_t most) const {
+    const int64_t rows = all / bytes, ids = (rows < 4 ? 4 : rows < most ? rows : most) / functions;
+    return ids > 1 ? ids : 1;
   }
 
-  // The rows of one batch of ids that count.
+  // The rows of one batch of ids that count, `functions` an id.
   struct Rows {
     int count = 0;
     const char *row[kBatch];
@@ -69,8 +72,13 @@ struct EmbeddingBag {
     return t.offset_dtype == JD_I32 ? static_cast<const int32_t *>(t.offsets)[bag]
                                     : static_cast<const int64_t *>(t.offsets)[bag];
   }
-  bool in_range(int64_t id) const { return static_cast<uint64_t>(id) < static_cast<uint64_t>(t.num_rows); }
-  const char *row(int64_t id) const { return t.rows + id * t.row_bytes; }
+  bool in_range(int64_t id) const {
+    return static_cast<uint64_t>(id) < static_cast<uint64_t>(t.limit) || t.limit == keys::kAnyId;
+  }
+  // Of a good id, by one of its functions.
+  const char *row(int64_t id, int function) const {
+    return t.rows + (t.num_functions == 0 ? id : t.functions[function].row(id)) * t.row_bytes;
+  }
 
   // A row need not begin with a cache line: its last byte may lie in one more.
   static inline __attribute__((always_inline)) void prefetch(const char *row, int bytes) {
@@ -103,15 +111,13 @@ struct EmbeddingBag {
   void resolve(int64_t begin, int64_t end, int64_t last_id, Rows &rows) const {
     rows.count = 0;
     for (int64_t i = begin; i < end; ++i) {
-      const char *coming = nullptr;
-      if (i + ahead < last_id) {
-        const int64_t id = id_at(i + ahead);
-        if (in_range(id)) coming = row(id);
-      }
+      const bool more = i + ahead < last_id;
+      const int64_t coming = more ? id_at(i + ahead) : 0;
+      const bool prefetches = more && in_range(coming);
       const int64_t id = id_at(i);
       const bool padding = t.has_padding_id && id == t.padding_id;
       if (padding || (t.bounds != JD_BOUNDS_TRUST && __builtin_expect(!in_range(id), 0))) {
-        if (coming) prefetch(coming, bytes);
+        for (int f = 0; prefetches && f < functions; ++f) prefetch(row(coming, f), bytes);
         if (padding) continue;
         if (findings.bad_ids++ == 0) {  // ids come in rising order: the first is the lowest
           findings.position = i;
@@ -119,13 +125,15 @@ struct EmbeddingBag {
         }
         continue;
       }
-      const char *const found = row(id);
-      if constexpr (kCodes) read_header(found, rows.scale[rows.count], rows.bias[rows.count]);
-      rows.row[rows.count] = kCodes ? found + t.layout.codes_at : found;
-      rows.prefetch[rows.count] = coming;
-      rows.weight[rows.count] = t.weights ? t.weights[i] : 1.0f;
-      rows.position[rows.count] = i;
-      ++rows.count;
+      for (int f = 0; f < functions; ++f) {
+        const char *const found = row(id, f);
+        if constexpr (kCodes) read_header(found, rows.scale[rows.count], rows.bias[rows.count]);
+        rows.row[rows.count] = kCodes ? found + t.layout.codes_at : found;
+        rows.prefetch[rows.count] = prefetches ? row(coming, f) : nullptr;
+        rows.weight[rows.count] = t.weights ? t.weights[i] : 1.0f;
+        rows.position[rows.count] = i;
+        ++rows.count;
+      }
     }
   }
 
@@ -134,7 +142,7 @@ struct EmbeddingBag {
     const int64_t end = first_id + ahead < last_id ? first_id + ahead : last_id;
     for (int64_t i = first_id; i < end; ++i) {
       const int64_t id = id_at(i);
-      if (in_range(id)) prefetch(row(id), bytes);
+      for (int f = 0; in_range(id) && f < functions; ++f) prefetch(row(id, f), bytes);
     }
   }
 
@@ -227,7 +235,7 @@ struct EmbeddingBag {
       for (int64_t i = begin; i < end; i += batch) {
         resolve(i, i + batch < end ? i + batch : end, last_id, rows);
         if (rows.count == 0) continue;
-        for (int j = 0; j < rows.count; ++j) weights += rows.weight[j];
+        for (int j = 0; j < rows.count; j += functions) weights += rows.weight[j];
         if (t.pooling == JD_POOL_MAX) {
           pool_all<true>(rows, empty, pooled);
         } else {
@@ -249,6 +257,21 @@ struct EmbeddingBag {
       F x = zero ? Isa::zero() : Isa::load(pooled + at);
       if (mean && !zero) x = Isa::div(x, Isa::set(denominator));
       store(out, at, lanes, x);
+    }
+  }
+
+  // Rows first_id..last_id - 1 in order.
+  void widen_rows() const {
+    Rows rows;
+    rows.count = 1;
+    for (int64_t r = t.first_id; r < t.last_id; ++r) {
+      const char *const found = t.rows + r * t.row_bytes;
+      if constexpr (kCodes) read_header(found, rows.scale[0], rows.bias[0]);
+      rows.row[0] = kCodes ? found + t.layout.codes_at : found;
+      for (int at = 0; at < t.dim; at += kWidth) {
+        const int lanes = t.dim - at < kWidth ? t.dim - at : kWidth;
+        store(t.out + r * t.out_row_bytes, at, lanes, load(rows, 0, at, lanes));
+      }
     }
   }
 

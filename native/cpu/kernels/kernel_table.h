@@ -11,6 +11,7 @@
 #include "attention/time_buckets.h"
 #include "core/longer_rows.h"
 #include "core/row_formats.h"
+#include "core/table_keys.h"
 #include "cpu/kernels/rq_table.h"
 #include "cpu/kernels/sequence_table.h"
 
@@ -285,7 +286,12 @@ enum class RowElements : int32_t { f32, f16, bf16, e4m3, u8, u4, u2 };
 
 struct EmbeddingTask {
   const char *rows;
-  int64_t row_bytes, num_rows;
+  int64_t row_bytes;
+  int64_t limit;                // ids 0..limit - 1 are good; keys::kAnyId: all are
+  const keys::Function *functions;  // from an id to its rows
+  int32_t num_functions;        // 0: an id is a row
+  int32_t table;                // the caller's number
+  bool reports;                 // bad ids are told of
   RowElements elements;
   RowLayout layout;             // of codes
   int32_t dim, pooling, bounds, mean_denominator, index_dtype, offset_dtype, out_dtype;
@@ -411,6 +417,7 @@ struct DinKernels {
 
 struct EmbeddingKernels {
   void (*embedding_bag)(const EmbeddingTask &, EmbeddingFindings &);
+  void (*widen_rows)(const EmbeddingTask &);  // rows first_id..last_id - 1, in order: codes to numbers
 };
 
 struct HashKernels {

@@ -55,19 +55,23 @@ struct SequenceEmbedding {
   void gather(int table, int64_t first, int64_t end) const {
     EmbeddingFindings found{};
     with_reader(t.tables[table], found, [&](const auto &reader) {
-      typename std::decay_t<decltype(reader)>::Rows rows;
-      reader.resolve(first, end, t.last, rows);
-      for (int i = 0; i < rows.count; ++i) {
-        if (rows.prefetch[i]) reader.prefetch(rows.prefetch[i], reader.bytes);
-        float *sum = t.scratch + (rows.position[i] - first) * t.width + t.columns[table];
-        for_vectors<Isa>(reader.t.dim, [&](int64_t at, int lanes) {
-          const F x = reader.load(rows, i, static_cast<int>(at), lanes);
-          store_lanes<Isa>(sum + at, Isa::add(load_lanes<Isa>(sum + at, lanes), x), lanes);
-        });
+      using Reader = std::decay_t<decltype(reader)>;
+      typename Reader::Rows rows;
+      const int64_t step = Reader::kBatch / reader.functions;
+      for (int64_t from = first; from < end; from += step) {
+        reader.resolve(from, from + step < end ? from + step : end, t.last, rows);
+        for (int i = 0; i < rows.count; ++i) {
+          if (rows.prefetch[i]) reader.prefetch(rows.prefetch[i], reader.bytes);
+          float *sum = t.scratch + (rows.position[i] - first) * t.width + t.columns[table];
+          for_vectors<Isa>(reader.t.dim, [&](int64_t at, int lanes) {
+            const F x = reader.load(rows, i, static_cast<int>(at), lanes);
+            store_lanes<Isa>(sum + at, Isa::add(load_lanes<Isa>(sum + at, lanes), x), lanes);
+          });
+        }
       }
     });
-    if (found.bad_ids == 0) return;
-    const int64_t position = table * t.total + found.position;
+    if (found.bad_ids == 0 || !t.tables[table].reports) return;
+    const int64_t position = t.tables[table].table * t.total + found.position;
     if (findings.bad_ids == 0 || position < findings.position) {
       findings.position = position;
       findings.id = found.id;

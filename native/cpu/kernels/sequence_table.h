@@ -37,7 +37,8 @@ struct SequenceTask {
   float *scratch;  // [block][width]
 };
 
-// The bad id at the lowest position of a task (table * total + event) and how many there were.
+// The bad id at the lowest position of a task (the caller's table * total + event), and how many there were; `table` is one of the
+// task's.
 struct SequenceFindings {
   int64_t bad_ids, position, id;
   int32_t table;

@@ -48,6 +48,43 @@ enum {
   JD_ROWS_E4M3 = 7
 };
 
+/* From ids to rows. Without table_keys an id is a row of its table. With them every id chooses one row by each of its table's k
+ * functions, so that ids of any number share a table of few rows:
+ *
+ *   JD_KEYS_SUM     the id's row is the sum of the k rows: the table has the columns of one
+ *   JD_KEYS_CONCAT  the k rows side by side: k * dim columns
+ *
+ *   JD_KEY_ROW       row = id                     ids of 0..num_rows - 1
+ *   JD_KEY_MODULO    row = id mod num_rows        of any id, never negative
+ *   JD_KEY_QUOTIENT  row = floor(id / divisor)    ids of 0..divisor * num_rows - 1
+ *   JD_KEY_HASH      row = h mod num_rows         of any id; h = mix(id xor mix(seed)) as unsigned 64-bit numbers, mix being
+ *                    MurmurHash3's finaliser: x ^= x >> 33; x *= 0xff51afd7ed558ccd; x ^= x >> 33; x *= 0xc4ceb9fe1a85ec53; x ^= x >> 33
+ *
+ * each counted from first_row. An id that one of the functions does not take is out of range: it follows `bounds` and contributes
+ * nothing at all. An id counts once in means, and has one weight, whatever k is. JD_I32 ids are widened with their sign.
+ *
+ * The hashing trick (Weinberger et al. 2009) is one HASH or MODULO; hash embeddings (Svenstrup et al. 2017) are several HASH;
+ * quotient-remainder (Shi et al. 2020, arXiv 1909.02107) is a QUOTIENT and a MODULO of as many rows as the divisor, over the two parts
+ * of one table. */
+enum { JD_KEY_ROW = 0, JD_KEY_MODULO = 1, JD_KEY_QUOTIENT = 2, JD_KEY_HASH = 3 };
+enum { JD_KEYS_SUM = 0, JD_KEYS_CONCAT = 1 };
+enum { JD_MAX_KEY_FUNCTIONS = 8 };
+
+typedef struct jd_key_function {
+  int32_t kind;      /* JD_KEY_* */
+  int32_t reserved;  /* 0 */
+  int64_t first_row; /* it chooses among rows first_row..first_row + num_rows - 1 of the table */
+  int64_t num_rows;  /* 0: to the last row of the table. At least one for MODULO and HASH */
+  int64_t divisor;   /* JD_KEY_QUOTIENT: >= 1; else 0 */
+  uint64_t seed;     /* JD_KEY_HASH: any; else 0 */
+} jd_key_function;
+
+typedef struct jd_table_keys {
+  int32_t num_functions;            /* k, 0..JD_MAX_KEY_FUNCTIONS; 0: an id is a row, the rest is not read */
+  int32_t combine;                  /* JD_KEYS_* */
+  const jd_key_function *functions; /* [k] */
+} jd_table_keys;
+
 typedef struct jd_embedding_bag_desc {
   uint32_t struct_size;
   int32_t num_tables;            /* T, 1..4096 */
@@ -66,6 +103,7 @@ typedef struct jd_embedding_bag_desc {
   int64_t max_ids;               /* largest number of ids of a run, >= 0; < 2^31 with JD_I32 offsets */
   const int32_t *row_formats;    /* [T] JD_ROWS_*, or NULL: plain for all */
   const int32_t *dims;           /* [T] elements a row, for formats that are not plain (else not read); NULL where all are */
+  const jd_table_keys *table_keys; /* [T], or NULL: ids are rows. Several functions need pooling sum or mean; side by side also max */
 } jd_embedding_bag_desc;
 
 typedef struct jd_embedding_bag_args {

@@ -16,6 +16,7 @@
 #include <jindou/merge_tokens.h>
 #include <jindou/paged_cache.h>
 #include <jindou/plan.h>
+#include <jindou/quantize.h>
 #include <jindou/rq.h>
 #include <jindou/search_attention.h>
 #include <jindou/sequence_embedding.h>

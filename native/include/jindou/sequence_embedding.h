@@ -4,8 +4,8 @@
  *         = scale * (the sum of those rows)                                                   JD_SEQUENCE_SUM
  *           + position_table[position(i)] + time_table[bucket(i)]                             where there are such tables
  *
- * Tables are those of embedding_bag (jindou/embedding.h): dtypes, row formats, dims, alignment; for sums of one dim. D is the width
- * of out: the sum of the dims, or the dim. Sequence b holds the events offsets[b]..offsets[b+1]-1 of every table. For event i of a
+ * Tables are those of embedding_bag (jindou/embedding.h): dtypes, row formats, dims, alignment, keys; for sums of one dim (k * dim of
+ * k rows side by side). D is the width of out: the sum of the dims, or the dim. Sequence b holds the events offsets[b]..offsets[b+1]-1 of every table. For event i of a
  * sequence of n events, counted from its first, the last t = num_targets[b] of them targets (none: t = 0), the first
  * c = contextual_len of them contexts:
  *
@@ -24,7 +24,7 @@
 #ifndef JINDOU_SEQUENCE_EMBEDDING_H
 #define JINDOU_SEQUENCE_EMBEDDING_H
 
-#include <jindou/base.h>
+#include <jindou/embedding.h>
 
 #ifdef __cplusplus
 extern "C" {
@@ -60,6 +60,7 @@ typedef struct jd_sequence_embedding_desc {
   int32_t reserved;
   int64_t max_batch;           /* largest B of a run, >= 0 */
   int64_t max_events;          /* largest number of events of a run, >= 0; < 2^31 with JD_I32 offsets */
+  const jd_table_keys *table_keys; /* [T] from ids to rows (jindou/embedding.h), or NULL: ids are rows */
 } jd_sequence_embedding_desc;
 
 typedef struct jd_sequence_embedding_args {

@@ -9,6 +9,8 @@
 #include <optional>
 #include <vector>
 
+#include "reference/table_keys.h"
+
 namespace jindou::reference {
 
 struct EmbeddingTable {
@@ -16,6 +18,9 @@ struct EmbeddingTable {
   int64_t dim = 0;
   std::vector<double> values;  // [rows, dim], already rounded to the table's dtype
   int32_t pooling = JD_POOL_SUM;
+  TableKeys keys{};
+
+  int64_t columns() const { return dim * keys.rows_side_by_side(); }
 };
 
 struct EmbeddingBagCase {
@@ -39,7 +44,7 @@ inline EmbeddingBagResult embedding_bag(const EmbeddingBagCase &c) {
   const int64_t tables = static_cast<int64_t>(c.tables.size());
   const bool none = tables > 0 && c.tables[0].pooling == JD_POOL_NONE;
   int64_t columns = 0;
-  for (const EmbeddingTable &t : c.tables) columns += t.dim;
+  for (const EmbeddingTable &t : c.tables) columns += t.columns();
   if (none) columns = c.tables[0].dim;
   const int64_t rows = none ? static_cast<int64_t>(c.ids.size()) : c.batch;
 
@@ -57,7 +62,8 @@ inline EmbeddingBagResult embedding_bag(const EmbeddingBagCase &c) {
       for (int64_t i = begin; i < end; ++i) {
         const int64_t id = c.ids[i];
         if (c.padding_id && id == *c.padding_id) continue;
-        if (id < 0 || id >= table.rows) {
+        const std::vector<int64_t> rows_of_id = table.keys.rows(id, table.rows);
+        if (rows_of_id.empty()) {
           ++r.skipped;
           if (r.first_position < 0 || i < r.first_position) r.first_position = i;
           continue;
@@ -65,28 +71,31 @@ inline EmbeddingBagResult embedding_bag(const EmbeddingBagCase &c) {
         const double w = c.weights.empty() ? 1.0 : c.weights[i];
         denominator += w;
         const int64_t base = none ? i * columns : b * columns + column;
-        for (int64_t d = 0; d < table.dim; ++d) {
-          const double x = w * table.values[id * table.dim + d];
-          double &out = r.out[base + d];
-          r.terms[base + d] += x < 0 ? -x : x;
-          if (table.pooling == JD_POOL_MAX) {
-            out = first ? x : std::max(out, x);
-          } else {
-            out += x;
+        for (size_t f = 0; f < rows_of_id.size(); ++f) {
+          const int64_t part = base + (table.keys.combine == JD_KEYS_CONCAT ? static_cast<int64_t>(f) * table.dim : 0);
+          for (int64_t d = 0; d < table.dim; ++d) {
+            const double x = w * table.values[rows_of_id[f] * table.dim + d];
+            double &out = r.out[part + d];
+            r.terms[part + d] += x < 0 ? -x : x;
+            if (table.pooling == JD_POOL_MAX) {
+              out = first ? x : std::max(out, x);
+            } else {
+              out += x;
+            }
           }
         }
         first = false;
       }
       if (table.pooling == JD_POOL_MEAN) {
         if (c.mean_denominator == JD_MEAN_LENGTH) denominator = static_cast<double>(end - begin);
-        for (int64_t d = 0; d < table.dim; ++d) {
+        for (int64_t d = 0; d < table.columns(); ++d) {
           const int64_t at = b * columns + column + d;
           r.out[at] = denominator == 0 ? 0.0 : r.out[at] / denominator;
           r.terms[at] = denominator == 0 ? 0.0 : r.terms[at] / (denominator < 0 ? -denominator : denominator);
         }
       }
     }
-    if (!none) column += table.dim;
+    if (!none) column += table.columns();
   }
   return r;
 }

@@ -15,10 +15,10 @@ import java.util.List;
  * {@snippet file="io/jindou/DocumentationTest.java" region="embedding-bag"}
  *
  * <p>With T tables of dimensions d_t and B bags a table, bag b of table t holds the ids from {@code offsets[t*B + b]} to
- * {@code offsets[t*B + b + 1]}; the result has the shape {@code [B, sum of d_t]}. Accumulation is f32, in the order of the ids, so
+ * {@code offsets[t*B + b + 1]}; the result has the shape {@code [B, sum of d_t]} ({@link EmbeddingTable#columns()}). Accumulation is f32, in the order of the ids, so
  * that a bag's bits do not depend on the other bags. {@link Pooling#NONE} gives one row an id, {@code [total ids, dim]}, and all
  * tables must then use it and have one dimension. Tables may hold numbers or codes, see {@link EmbeddingTable} and {@link RowFormat}; one launch
- * takes any mixture.
+ * takes any mixture. Ids of any number are hashed to rows in the kernel, see {@link TableKeys}.
  *
  * <p>After FBGEMM's table-batched embeddings (Khudia et al., "FBGEMM", arXiv 2101.05615).
  */
@@ -84,6 +84,7 @@ public final class EmbeddingBag extends NativePlan implements Plan {
             jd_embedding_bag_desc.max_ids(given, desc.maxIds());
             jd_embedding_bag_desc.row_formats(given, formats);
             jd_embedding_bag_desc.dims(given, dims);
+            jd_embedding_bag_desc.table_keys(given, TableKeys.of(arena, tables));
             call.check(JindouAbi.jd_embedding_bag_plan(handle(device, "device"), given, call.result, call.error));
             return new EmbeddingBag(device, desc, call.resultLong());
         } finally {

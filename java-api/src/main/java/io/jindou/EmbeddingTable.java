@@ -10,8 +10,9 @@ import java.util.Objects;
  * @param rows {@code [rows, dim]} numbers, or {@code [rows, bytes]} {@link DType#U8}
  * @param format what a row holds
  * @param dim elements a row, a multiple of 4 up to 2048
+ * @param keys from ids to rows
  */
-public record EmbeddingTable(Tensor rows, RowFormat format, int dim) implements AutoCloseable {
+public record EmbeddingTable(Tensor rows, RowFormat format, int dim, TableKeys keys) implements AutoCloseable {
     /**
      * Checks for null.
      *
@@ -22,6 +23,18 @@ public record EmbeddingTable(Tensor rows, RowFormat format, int dim) implements 
             throw NativeObject.missing("rows");
         }
         Objects.requireNonNull(format, "format");
+        Objects.requireNonNull(keys, "keys");
+    }
+
+    /**
+     * A table whose ids are rows.
+     *
+     * @param rows {@code [rows, dim]} numbers, or {@code [rows, bytes]} {@link DType#U8}
+     * @param format what a row holds
+     * @param dim elements a row, a multiple of 4 up to 2048
+     */
+    public EmbeddingTable(Tensor rows, RowFormat format, int dim) {
+        this(rows, format, dim, TableKeys.ROWS);
     }
 
     /**
@@ -63,6 +76,53 @@ public record EmbeddingTable(Tensor rows, RowFormat format, int dim) implements 
     public static EmbeddingTable quantize(Stream stream, RowFormat format, HostTensor values) {
         HostTensor rows = QuantizedRows.quantize(format, values, 16);
         return of(stream, format, rows, Math.toIntExact(values.shape()[1]));
+    }
+
+    /**
+     * Quantises numbers that are on a device, rows aligned to 16 bytes; a row that the format cannot hold is reported at the next
+     * synchronisation.
+     *
+     * @param stream orders the work
+     * @param format what the rows shall hold
+     * @param values {@code [rows, dim]} {@link DType#F32}, {@link DType#F16} or {@link DType#BF16}
+     * @return the table, to be closed
+     */
+    public static EmbeddingTable quantize(Stream stream, RowFormat format, Tensor values) {
+        Objects.requireNonNull(format, "format");
+        if (values == null) {
+            throw NativeObject.missing("values");
+        }
+        if (values.rank() != 2) {
+            throw new InvalidArgumentException("argument 'values': expected rank 2, got rank " + values.rank());
+        }
+        int dim = Math.toIntExact(values.dim(1));
+        Tensor rows = Tensor.create(values.device(), DType.U8, values.dim(0), Math.ceilDiv(format.rowBytes(dim), 16) * 16L);
+        try {
+            QuantizedRows.quantize(stream, format, values, Bounds.STRICT, rows);
+        } catch (RuntimeException | Error e) {
+            rows.close();
+            throw e;
+        }
+        return new EmbeddingTable(rows, format, dim);
+    }
+
+    /**
+     * The same rows under ids of any number. Both tables are over one tensor: close one of them.
+     *
+     * @param value from ids to rows
+     * @return the table
+     */
+    public EmbeddingTable withKeys(TableKeys value) {
+        return new EmbeddingTable(rows, format, dim, value);
+    }
+
+    /**
+     * The columns that the table has in a result.
+     *
+     * @return dim, or as many times that as an id has rows side by side
+     */
+    public int columns() {
+        return Math.multiplyExact(dim, keys.rows());
     }
 
     /** Closes the tensor. */

@@ -1,14 +1,18 @@
 package io.jindou;
 
+import io.jindou.bindings.JindouAbi;
+import io.jindou.bindings.jd_dequantize_rows_args;
+import io.jindou.bindings.jd_quantize_rows_args;
 import java.lang.foreign.Arena;
 import java.lang.foreign.MemorySegment;
 import java.lang.foreign.ValueLayout;
+import java.lang.ref.Reference;
 import java.nio.ByteOrder;
 import java.util.Arrays;
 import java.util.Objects;
 
 /**
- * Row-wise quantisation of embedding tables in host memory, to and from the formats of {@link RowFormat}.
+ * Row-wise quantisation of embedding tables to and from the formats of {@link RowFormat}, in host memory or on a device: the same bytes.
  *
  * <p>Each row is stretched over its codes from its least to its largest element: {@code scale = (max - min) / (2^bits - 1)},
  * {@code bias = min}, {@code code = (x - bias) / scale} rounded to nearest even. An element is then off by at most
@@ -19,6 +23,9 @@ import java.util.Objects;
 public final class QuantizedRows {
     private static final ValueLayout.OfShort SHORT = ValueLayout.JAVA_SHORT_UNALIGNED.withOrder(ByteOrder.LITTLE_ENDIAN);
     private static final ValueLayout.OfFloat FLOAT = ValueLayout.JAVA_FLOAT_UNALIGNED.withOrder(ByteOrder.LITTLE_ENDIAN);
+
+    private static final int QUANTIZE_SIZE = (int) jd_quantize_rows_args.sizeof();
+    private static final int DEQUANTIZE_SIZE = (int) jd_dequantize_rows_args.sizeof();
 
     private QuantizedRows() {}
 
@@ -58,6 +65,7 @@ public final class QuantizedRows {
             min = Math.min(min, value);
             max = Math.max(max, value);
         }
+        min += 0.0f; // -0 becomes 0
         int headerAt = format.headerAt(x.length);
         if (format == RowFormat.E4M3) {
             float scale = (float) (Math.max(-(double) min, max) / 448);
@@ -138,6 +146,64 @@ public final class QuantizedRows {
             }
         }
         return new HostTensor(DType.F32, out, shape[0], dim);
+    }
+
+    /**
+     * Enqueues the quantisation of numbers that are on a device.
+     *
+     * @param stream orders the work
+     * @param format of the rows; not {@link RowFormat#PLAIN}
+     * @param values {@code [n, dim]} {@link DType#F32}, {@link DType#F16} or {@link DType#BF16}, dim a multiple of 4 up to 2048; rows aligned
+     *     to 16 bytes
+     * @param bounds what to do with a row that the format cannot hold (a number that is not finite, a scale or bias past F16): it is
+     *     reported or counted, and becomes a row of zeros
+     * @param rows {@code [n, bytes]} {@link DType#U8}, written; bytes after a row's own become 0
+     */
+    public static void quantize(Stream stream, RowFormat format, Tensor values, Bounds bounds, Tensor rows) {
+        Objects.requireNonNull(format, "format");
+        Objects.requireNonNull(bounds, "bounds");
+        Call call = Call.begin();
+        try {
+            MemorySegment args = call.params;
+            jd_quantize_rows_args.struct_size(args, QUANTIZE_SIZE);
+            jd_quantize_rows_args.format(args, format.code);
+            jd_quantize_rows_args.bounds(args, bounds.code);
+            jd_quantize_rows_args.reserved(args, 0);
+            jd_quantize_rows_args.x(args, NativeObject.handle(values, "values"));
+            jd_quantize_rows_args.rows(args, Tensor.output(rows, "rows"));
+            call.check(JindouAbi.jd_quantize_rows(NativeObject.handle(stream, "stream"), args, call.error));
+        } finally {
+            call.end();
+            Reference.reachabilityFence(stream);
+            Reference.reachabilityFence(values);
+            Reference.reachabilityFence(rows);
+        }
+    }
+
+    /**
+     * Enqueues the way back on a device: {@code code * scale + bias}, rounded once to the result's dtype.
+     *
+     * @param stream orders the work
+     * @param format of the rows; not {@link RowFormat#PLAIN}
+     * @param rows {@code [n, bytes]} {@link DType#U8}
+     * @param out {@code [n, dim]} {@link DType#F32}, {@link DType#F16} or {@link DType#BF16}, written; rows aligned to 16 bytes
+     */
+    public static void dequantize(Stream stream, RowFormat format, Tensor rows, Tensor out) {
+        Objects.requireNonNull(format, "format");
+        Call call = Call.begin();
+        try {
+            MemorySegment args = call.params;
+            jd_dequantize_rows_args.struct_size(args, DEQUANTIZE_SIZE);
+            jd_dequantize_rows_args.format(args, format.code);
+            jd_dequantize_rows_args.rows(args, NativeObject.handle(rows, "rows"));
+            jd_dequantize_rows_args.out(args, Tensor.output(out, "out"));
+            call.check(JindouAbi.jd_dequantize_rows(NativeObject.handle(stream, "stream"), args, call.error));
+        } finally {
+            call.end();
+            Reference.reachabilityFence(stream);
+            Reference.reachabilityFence(rows);
+            Reference.reachabilityFence(out);
+        }
     }
 
     private static long[] matrix(String name, HostTensor tensor) {

@@ -60,6 +60,7 @@ public final class SequenceEmbedding extends NativePlan implements Plan {
             jd_sequence_embedding_desc.tables(given, handles);
             jd_sequence_embedding_desc.row_formats(given, formats);
             jd_sequence_embedding_desc.dims(given, dims);
+            jd_sequence_embedding_desc.table_keys(given, TableKeys.of(arena, tables));
             jd_sequence_embedding_desc.combine(
                     given, desc.summed() ? JindouAbi.JD_SEQUENCE_SUM() : JindouAbi.JD_SEQUENCE_CONCAT());
             jd_sequence_embedding_desc.bounds(given, desc.bounds().code);

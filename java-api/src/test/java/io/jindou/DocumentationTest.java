@@ -125,6 +125,25 @@ class DocumentationTest {
     }
 
     @Test
+    void tableKeys() {
+        // @start region="table-keys"
+        try (Tensor rows = Tensor.create(device, DType.F32, 100_000, 32);
+                Tensor pairs = Tensor.create(device, DType.F32, 1_000 + 1_000, 32)) {
+            EmbeddingTable users = EmbeddingTable.plain(rows).withKeys(TableKeys.hashed(1, 2)); // the sum of two hashed rows
+            EmbeddingTable items = EmbeddingTable.plain(pairs) // a million items, a pair of rows each, side by side
+                    .withKeys(TableKeys.quotientRemainder(1_000, 1_000).withSideBySide(true));
+            EmbeddingBagDesc desc = EmbeddingBagDesc.ofTables(List.of(users, items), Pooling.SUM, 256, 10_000);
+            try (EmbeddingBag bag = EmbeddingBag.plan(device, desc);
+                    JaggedTensor ids = JaggedTensor.of(stream, new long[] {-7_000_000_000L, 42}, new long[] {999_999});
+                    Tensor out = Tensor.create(device, DType.F32, 1, 32 + 2 * 32)) {
+                bag.run(stream, ids, out);
+                stream.synchronize();
+            }
+        }
+        // @end
+    }
+
+    @Test
     void shardPlan() {
         long[] ids = {5, 9, 2};
         long[] offsets = {0, 2, 3};

@@ -155,6 +155,44 @@ class EmbeddingTableTest {
         }
     }
 
+    @ParameterizedTest
+    @MethodSource("io.jindou.TestDevices#names")
+    void a_device_writes_the_bytes_that_the_host_writes(String name) throws Exception {
+        try (Rig rig = new Rig(name)) {
+            float[] values = Rig.random(new Random(4), 30, 36);
+            for (int i = 0; i < 36; i++) {
+                values[i] = i % 2 == 0 ? -0.0f : 0.0f;
+                values[36 + i] *= 1e-4f;
+                values[72 + i] += 30;
+            }
+            HostTensor onHost = HostTensor.of(values, 30, 36);
+            Tensor onDevice = rig.floats(values, 30, 36);
+            for (RowFormat format : ROWS.keySet()) {
+                EmbeddingTable table = rig.keep(EmbeddingTable.quantize(rig.stream, format, onDevice));
+                HostTensor expected = QuantizedRows.quantize(format, onHost, 16);
+                byte[] got = table.rows().readHost(rig.stream).data().toArray(java.lang.foreign.ValueLayout.JAVA_BYTE);
+                assertArrayEquals(expected.data().toArray(java.lang.foreign.ValueLayout.JAVA_BYTE), got, format.name());
+                Tensor back = rig.poisoned(DType.F32, 30, 36);
+                QuantizedRows.dequantize(rig.stream, format, table.rows(), back);
+                assertArrayEquals(QuantizedRows.dequantize(format, expected, 36).toFloats(), back.readFloats(rig.stream), format.name());
+            }
+            Tensor bad = rig.floats(new float[] {1, 2, 3, 4, 5, Float.NaN, 7, 8}, 2, 4);
+            Tensor rows = rig.poisoned(DType.U8, 2, 8);
+            QuantizedRows.quantize(rig.stream, RowFormat.INT8, bad, Bounds.STRICT, rows);
+            refused(OutOfBoundsException.class, rig.stream::synchronize, "'x'", "finite", "row 1");
+            QuantizedRows.quantize(rig.stream, RowFormat.INT8, bad, Bounds.ZERO, rows);
+            assertEquals(1, rig.stream.takeSkipped());
+            refused(
+                    InvalidArgumentException.class,
+                    () -> QuantizedRows.quantize(rig.stream, RowFormat.INT8_FLOAT, bad, Bounds.ZERO, rows),
+                    "'rows'", "at least 12 bytes");
+            refused(
+                    InvalidArgumentException.class,
+                    () -> QuantizedRows.dequantize(rig.stream, RowFormat.PLAIN, rows, bad),
+                    "'format'", "1..7");
+        }
+    }
+
     @Test
     void every_fp8_code_survives_the_way_to_float_and_back() {
         for (int code = 0; code < 256; code++) {

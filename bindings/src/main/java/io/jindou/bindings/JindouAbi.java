@@ -2036,6 +2036,69 @@ public class JindouAbi {
     public static int JD_ROWS_E4M3() {
         return JD_ROWS_E4M3;
     }
+    private static final int JD_KEY_ROW = (int)0L;
+    /**
+     * {@snippet lang=c :
+     * enum <anonymous>.JD_KEY_ROW = 0
+     * }
+     */
+    public static int JD_KEY_ROW() {
+        return JD_KEY_ROW;
+    }
+    private static final int JD_KEY_MODULO = (int)1L;
+    /**
+     * {@snippet lang=c :
+     * enum <anonymous>.JD_KEY_MODULO = 1
+     * }
+     */
+    public static int JD_KEY_MODULO() {
+        return JD_KEY_MODULO;
+    }
+    private static final int JD_KEY_QUOTIENT = (int)2L;
+    /**
+     * {@snippet lang=c :
+     * enum <anonymous>.JD_KEY_QUOTIENT = 2
+     * }
+     */
+    public static int JD_KEY_QUOTIENT() {
+        return JD_KEY_QUOTIENT;
+    }
+    private static final int JD_KEY_HASH = (int)3L;
+    /**
+     * {@snippet lang=c :
+     * enum <anonymous>.JD_KEY_HASH = 3
+     * }
+     */
+    public static int JD_KEY_HASH() {
+        return JD_KEY_HASH;
+    }
+    private static final int JD_KEYS_SUM = (int)0L;
+    /**
+     * {@snippet lang=c :
+     * enum <anonymous>.JD_KEYS_SUM = 0
+     * }
+     */
+    public static int JD_KEYS_SUM() {
+        return JD_KEYS_SUM;
+    }
+    private static final int JD_KEYS_CONCAT = (int)1L;
+    /**
+     * {@snippet lang=c :
+     * enum <anonymous>.JD_KEYS_CONCAT = 1
+     * }
+     */
+    public static int JD_KEYS_CONCAT() {
+        return JD_KEYS_CONCAT;
+    }
+    private static final int JD_MAX_KEY_FUNCTIONS = (int)8L;
+    /**
+     * {@snippet lang=c :
+     * enum <anonymous>.JD_MAX_KEY_FUNCTIONS = 8
+     * }
+     */
+    public static int JD_MAX_KEY_FUNCTIONS() {
+        return JD_MAX_KEY_FUNCTIONS;
+    }
 
     private static class jd_embedding_bag_plan {
         public static final FunctionDescriptor DESC = FunctionDescriptor.of(
@@ -3519,6 +3582,126 @@ public class JindouAbi {
                 traceDowncall("jd_plan_describe", plan, text, capacity, error);
             }
             return (int)mh$.invokeExact(plan, text, capacity, error);
+        } catch (Throwable ex$) {
+           throw new AssertionError("should not reach here", ex$);
+        }
+    }
+
+    private static class jd_quantize_rows {
+        public static final FunctionDescriptor DESC = FunctionDescriptor.of(
+            JindouAbi.C_INT,
+            JindouAbi.C_LONG,
+            JindouAbi.C_POINTER,
+            JindouAbi.C_POINTER
+        );
+
+        public static final MemorySegment ADDR = JindouAbi.findOrThrow("jd_quantize_rows");
+
+        public static final MethodHandle HANDLE = Linker.nativeLinker().downcallHandle(ADDR, DESC);
+    }
+
+    /**
+     * Function descriptor for:
+     * {@snippet lang=c :
+     * jd_status jd_quantize_rows(jd_stream stream, const jd_quantize_rows_args *args, jd_error *error)
+     * }
+     */
+    public static FunctionDescriptor jd_quantize_rows$descriptor() {
+        return jd_quantize_rows.DESC;
+    }
+
+    /**
+     * Downcall method handle for:
+     * {@snippet lang=c :
+     * jd_status jd_quantize_rows(jd_stream stream, const jd_quantize_rows_args *args, jd_error *error)
+     * }
+     */
+    public static MethodHandle jd_quantize_rows$handle() {
+        return jd_quantize_rows.HANDLE;
+    }
+
+    /**
+     * Address for:
+     * {@snippet lang=c :
+     * jd_status jd_quantize_rows(jd_stream stream, const jd_quantize_rows_args *args, jd_error *error)
+     * }
+     */
+    public static MemorySegment jd_quantize_rows$address() {
+        return jd_quantize_rows.ADDR;
+    }
+
+    /**
+     * {@snippet lang=c :
+     * jd_status jd_quantize_rows(jd_stream stream, const jd_quantize_rows_args *args, jd_error *error)
+     * }
+     */
+    public static int jd_quantize_rows(long stream, MemorySegment args, MemorySegment error) {
+        var mh$ = jd_quantize_rows.HANDLE;
+        try {
+            if (TRACE_DOWNCALLS) {
+                traceDowncall("jd_quantize_rows", stream, args, error);
+            }
+            return (int)mh$.invokeExact(stream, args, error);
+        } catch (Throwable ex$) {
+           throw new AssertionError("should not reach here", ex$);
+        }
+    }
+
+    private static class jd_dequantize_rows {
+        public static final FunctionDescriptor DESC = FunctionDescriptor.of(
+            JindouAbi.C_INT,
+            JindouAbi.C_LONG,
+            JindouAbi.C_POINTER,
+            JindouAbi.C_POINTER
+        );
+
+        public static final MemorySegment ADDR = JindouAbi.findOrThrow("jd_dequantize_rows");
+
+        public static final MethodHandle HANDLE = Linker.nativeLinker().downcallHandle(ADDR, DESC);
+    }
+
+    /**
+     * Function descriptor for:
+     * {@snippet lang=c :
+     * jd_status jd_dequantize_rows(jd_stream stream, const jd_dequantize_rows_args *args, jd_error *error)
+     * }
+     */
+    public static FunctionDescriptor jd_dequantize_rows$descriptor() {
+        return jd_dequantize_rows.DESC;
+    }
+
+    /**
+     * Downcall method handle for:
+     * {@snippet lang=c :
+     * jd_status jd_dequantize_rows(jd_stream stream, const jd_dequantize_rows_args *args, jd_error *error)
+     * }
+     */
+    public static MethodHandle jd_dequantize_rows$handle() {
+        return jd_dequantize_rows.HANDLE;
+    }
+
+    /**
+     * Address for:
+     * {@snippet lang=c :
+     * jd_status jd_dequantize_rows(jd_stream stream, const jd_dequantize_rows_args *args, jd_error *error)
+     * }
+     */
+    public static MemorySegment jd_dequantize_rows$address() {
+        return jd_dequantize_rows.ADDR;
+    }
+
+    /**
+     * {@snippet lang=c :
+     * jd_status jd_dequantize_rows(jd_stream stream, const jd_dequantize_rows_args *args, jd_error *error)
+     * }
+     */
+    public static int jd_dequantize_rows(long stream, MemorySegment args, MemorySegment error) {
+        var mh$ = jd_dequantize_rows.HANDLE;
+        try {
+            if (TRACE_DOWNCALLS) {
+                traceDowncall("jd_dequantize_rows", stream, args, error);
+            }
+            return (int)mh$.invokeExact(stream, args, error);
         } catch (Throwable ex$) {
            throw new AssertionError("should not reach here", ex$);
         }

@@ -32,6 +32,7 @@ import static java.lang.foreign.MemoryLayout.PathElement.*;
  *     int64_t max_ids;
  *     const int32_t *row_formats;
  *     const int32_t *dims;
+ *     const jd_table_keys *table_keys;
  * }
  * }
  */
@@ -58,7 +59,8 @@ public class jd_embedding_bag_desc {
         JindouAbi.C_LONG.withName("max_batch"),
         JindouAbi.C_LONG.withName("max_ids"),
         JindouAbi.C_POINTER.withName("row_formats"),
-        JindouAbi.C_POINTER.withName("dims")
+        JindouAbi.C_POINTER.withName("dims"),
+        JindouAbi.C_POINTER.withName("table_keys")
     ).withName("jd_embedding_bag_desc");
 
     /**
@@ -814,6 +816,50 @@ public class jd_embedding_bag_desc {
      */
     public static void dims(MemorySegment struct, MemorySegment fieldValue) {
         struct.set(dims$LAYOUT, dims$OFFSET, fieldValue);
+    }
+
+    private static final AddressLayout table_keys$LAYOUT = (AddressLayout)$LAYOUT.select(groupElement("table_keys"));
+
+    /**
+     * Layout for field:
+     * {@snippet lang=c :
+     * const jd_table_keys *table_keys
+     * }
+     */
+    public static final AddressLayout table_keys$layout() {
+        return table_keys$LAYOUT;
+    }
+
+    private static final long table_keys$OFFSET = $LAYOUT.byteOffset(groupElement("table_keys"));
+
+    /**
+     * Offset for field:
+     * {@snippet lang=c :
+     * const jd_table_keys *table_keys
+     * }
+     */
+    public static final long table_keys$offset() {
+        return table_keys$OFFSET;
+    }
+
+    /**
+     * Getter for field:
+     * {@snippet lang=c :
+     * const jd_table_keys *table_keys
+     * }
+     */
+    public static MemorySegment table_keys(MemorySegment struct) {
+        return struct.get(table_keys$LAYOUT, table_keys$OFFSET);
+    }
+
+    /**
+     * Setter for field:
+     * {@snippet lang=c :
+     * const jd_table_keys *table_keys
+     * }
+     */
+    public static void table_keys(MemorySegment struct, MemorySegment fieldValue) {
+        struct.set(table_keys$LAYOUT, table_keys$OFFSET, fieldValue);
     }
 
     /**

@@ -40,6 +40,7 @@ import static java.lang.foreign.MemoryLayout.PathElement.*;
  *     int32_t reserved;
  *     int64_t max_batch;
  *     int64_t max_events;
+ *     const jd_table_keys *table_keys;
  * }
  * }
  */
@@ -74,7 +75,8 @@ public class jd_sequence_embedding_desc {
         JindouAbi.C_INT.withName("has_query_times"),
         JindouAbi.C_INT.withName("reserved"),
         JindouAbi.C_LONG.withName("max_batch"),
-        JindouAbi.C_LONG.withName("max_events")
+        JindouAbi.C_LONG.withName("max_events"),
+        JindouAbi.C_POINTER.withName("table_keys")
     ).withName("jd_sequence_embedding_desc");
 
     /**
@@ -1182,6 +1184,50 @@ public class jd_sequence_embedding_desc {
      */
     public static void max_events(MemorySegment struct, long fieldValue) {
         struct.set(max_events$LAYOUT, max_events$OFFSET, fieldValue);
+    }
+
+    private static final AddressLayout table_keys$LAYOUT = (AddressLayout)$LAYOUT.select(groupElement("table_keys"));
+
+    /**
+     * Layout for field:
+     * {@snippet lang=c :
+     * const jd_table_keys *table_keys
+     * }
+     */
+    public static final AddressLayout table_keys$layout() {
+        return table_keys$LAYOUT;
+    }
+
+    private static final long table_keys$OFFSET = $LAYOUT.byteOffset(groupElement("table_keys"));
+
+    /**
+     * Offset for field:
+     * {@snippet lang=c :
+     * const jd_table_keys *table_keys
+     * }
+     */
+    public static final long table_keys$offset() {
+        return table_keys$OFFSET;
+    }
+
+    /**
+     * Getter for field:
+     * {@snippet lang=c :
+     * const jd_table_keys *table_keys
+     * }
+     */
+    public static MemorySegment table_keys(MemorySegment struct) {
+        return struct.get(table_keys$LAYOUT, table_keys$OFFSET);
+    }
+
+    /**
+     * Setter for field:
+     * {@snippet lang=c :
+     * const jd_table_keys *table_keys
+     * }
+     */
+    public static void table_keys(MemorySegment struct, MemorySegment fieldValue) {
+        struct.set(table_keys$LAYOUT, table_keys$OFFSET, fieldValue);
     }
 
     /**
