@@ -4,7 +4,7 @@
 #   make test                                          C++, emulator, Java, ABI and kernel budget tests
 #   make embed-log EVENTS=<file> OUT=<file> [WORKERS=n] embed a whole event log on a local Apache Flink cluster
 #   make bench [BENCH=<regex>] [JMH="<options>"]       JMH benchmarks -> bench/results/
-#   make parity CASE=<folder> [DEVICE=cpu|cuda|simt]   compare with another implementation's results
+#   make parity CASE=<folder> [DEVICE=cpu|cuda|simt] [STORE=tiered:<dir>]   compare with another implementation's results
 #   make bindings JEXTRACT=<path>                      regenerate the Panama bindings
 #   make operator-table                                write what works into docs/operators.md
 #   make javadoc                                       API documentation, warnings are errors
@@ -59,10 +59,10 @@ embed-log: native
 	  io.jindou.examples.EventLogEmbedding "$(EVENTS)" "$(OUT)" $(WORKERS)
 
 parity: native
-	@test -n "$(CASE)" || { echo "usage: make parity CASE=<folder of a case, or of cases> [DEVICE=cpu|cuda|simt]" >&2; exit 2; }
+	@test -n "$(CASE)" || { echo "usage: make parity CASE=<folder of a case, or of cases> [DEVICE=cpu|cuda|simt] [STORE=tiered:<dir>]" >&2; exit 2; }
 	@$(MVN) -DskipTests -pl examples -am package
 	@$(JAVA) $(JAVA_FLAGS) -cp "$$(cat examples/target/dependencies.txt):examples/target/classes" io.jindou.examples.Parity \
-	  $(if $(DEVICE),--device=$(DEVICE)) "$(CASE)"
+	  $(if $(DEVICE),--device=$(DEVICE)) $(if $(STORE),--embedding-store=$(STORE)) "$(CASE)"
 
 # -- tests -------------------------------------------------------------------------------------------------------------
 test: test-native test-sanitized test-java

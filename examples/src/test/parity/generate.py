@@ -260,6 +260,7 @@ def main():
     din_cases(np.random.default_rng(24))
     sequence_cases(np.random.default_rng(40))
     search_cases(np.random.default_rng(23))
+    key_cases(np.random.default_rng(50))
 
 
 def e4m3(x):
@@ -728,6 +729,71 @@ def sequence_cases(rng):
           "query_times": asked},
          {"out": sequence_embedding(tables, ids, off, False, 1.0, wide[0], False, 0, wide[1], True, None, timestamps, asked, None,
                                     5)}, 1e-5, 1e-5)
+
+
+def rows_of(keys, key, table_rows):
+    """The rows that an id chooses, with Python's integers; none when a function does not take it."""
+    def mix(x):
+        x ^= x >> 33
+        x = x * 0xff51afd7ed558ccd % 2**64
+        x ^= x >> 33
+        x = x * 0xc4ceb9fe1a85ec53 % 2**64
+        return x ^ x >> 33
+
+    rows = []
+    for f in keys["functions"]:
+        n = f.get("num_rows", 0) or table_rows - f.get("first_row", 0)
+        row = {"row": lambda: key, "modulo": lambda: key % n, "quotient": lambda: key // f["divisor"],
+               "hash": lambda: mix(key % 2**64 ^ mix(f["seed"] % 2**64)) % n}[f["kind"]]()
+        if not 0 <= row < n:
+            return []
+        rows.append(f.get("first_row", 0) + row)
+    return rows
+
+
+def key_cases(rng):
+    """Ids of 64 bits that functions turn into rows: sums, rows side by side, quotient and remainder, ids out of range."""
+    plain = {"functions": [{"kind": "row"}]}
+    keys = [{"combine": "sum", "functions": [{"kind": "hash", "seed": 7}, {"kind": "hash", "seed": -9, "first_row": 10, "num_rows": 25}]},
+            {"combine": "concat", "functions": [{"kind": "quotient", "divisor": 8, "num_rows": 12},
+                                                {"kind": "modulo", "first_row": 12, "num_rows": 8}]},
+            {"functions": [{"kind": "modulo"}]}, None]
+    tables = [rng.standard_normal((rows, dim)).astype(np.float32) for rows, dim in [(40, 16), (20, 8), (13, 12), (9, 16)]]
+    batch = 5
+    off = offsets(rng.integers(0, 7, len(tables) * batch), np.int64)
+    ids = rng.integers(-2**63, 2**63 - 1, off[-1], dtype=np.int64)
+    of_table = lambda t: slice(off[t * batch], off[(t + 1) * batch])
+    ids[of_table(1)] = rng.integers(-1, 98, len(ids[of_table(1)]))  # 96 pairs
+    ids[of_table(3)] = rng.integers(0, 9, len(ids[of_table(3)]))
+    weights = rng.uniform(0.5, 2, len(ids)).astype(np.float32)
+    pools = ["mean", "max", "sum", "sum"]
+    blocks = []
+    for t, table in enumerate(tables):
+        k = keys[t] or plain
+        copies = len(k["functions"]) if k.get("combine") == "concat" else 1
+        out = np.zeros((batch, copies * table.shape[1]))
+        for b in range(batch):
+            rows, used = [], []
+            for i in range(off[t * batch + b], off[t * batch + b + 1]):
+                chosen = table[rows_of(k, int(ids[i]), len(table))].astype(np.float64)
+                if len(chosen):
+                    rows.append(weights[i] * (chosen.reshape(-1) if copies > 1 else chosen.sum(0)))
+                    used.append(weights[i])
+            if rows:
+                out[b] = np.max(rows, 0) if pools[t] == "max" else np.sum(rows, 0) / (sum(used) if pools[t] == "mean" else 1)
+        blocks.append(out)
+    named = {f"table_{t}": table for t, table in enumerate(tables)}
+    case("embedding_bag_keys", "embedding_bag", {"pooling": pools, "batch": batch, "bounds": "zero", "keys": keys},
+         {**named, "ids": ids, "offsets": off, "weights": weights}, {"out": np.concatenate(blocks, 1)}, 1e-5, 1e-5)
+
+    total = 21
+    history = np.stack([rng.integers(-2**63, 2**63 - 1, total, dtype=np.int64), rng.integers(0, 96, total)]).astype(np.int64)
+    rows = [[table[rows_of(k, int(key), len(table))] for key in column] for k, table, column in zip(keys, tables, history)]
+    out = np.concatenate([np.array([r.astype(np.float64).sum(0) for r in rows[0]]),
+                          np.array([r.astype(np.float64).reshape(-1) for r in rows[1]])], 1)
+    case("sequence_embedding_keys", "sequence_embedding", {"combine": "concat", "scale": 2.0, "keys": keys[:2]},
+         {"table_0": tables[0], "table_1": tables[1], "ids": history, "offsets": offsets([13, 0, 8], np.int64)},
+         {"out": 2.0 * out}, 1e-5, 1e-5)
 
 
 def search_cases(rng):

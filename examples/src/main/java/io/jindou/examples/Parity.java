@@ -32,6 +32,12 @@ public final class Parity implements Callable<Integer> {
     @Option(names = "--device", paramLabel = "NAME", description = "cpu, cuda, cuda:n or simt; default: the best present")
     private String deviceName;
 
+    @Option(
+            names = "--embedding-store",
+            paramLabel = "tiered:DIR",
+            description = "embedding tables are looked up in tiers over RocksDB in DIR; a table that is not there is written first")
+    private String embeddingStore;
+
     @Parameters(paramLabel = "CASE", description = "folder of a case, or folder of such folders")
     private Path root;
 
@@ -50,7 +56,8 @@ public final class Parity implements Callable<Integer> {
     public Integer call() throws IOException {
         try (Device device = deviceName == null ? Device.best() : Device.open(deviceName);
                 Stream stream = Stream.create(device)) {
-            return run(root, device, stream, System.out, System.err);
+            ParityStore store = embeddingStore == null ? null : ParityStore.of(embeddingStore);
+            return run(root, device, stream, store, System.out, System.err);
         }
     }
 
@@ -65,9 +72,16 @@ public final class Parity implements Callable<Integer> {
      * @return 0, 1 or 2, see above
      */
     public static int run(Path root, Device device, Stream stream, PrintStream out, PrintStream problems) throws IOException {
+        return run(root, device, stream, null, out, problems);
+    }
+
+    /** The same with embedding tables out of a store; null: out of the cases themselves. */
+    static int run(Path root, Device device, Stream stream, ParityStore store, PrintStream out, PrintStream problems)
+            throws IOException {
         int status = PASSED;
         for (Path folder : cases(root)) {
             try (ParityCase given = ParityCase.open(folder)) {
+                given.useStore(store);
                 if (!compare(given, device, stream, out) && status == PASSED) {
                     status = FAILED;
                 }

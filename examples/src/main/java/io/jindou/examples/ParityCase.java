@@ -8,6 +8,8 @@ import io.jindou.Device;
 import io.jindou.HostTensor;
 import io.jindou.Safetensors;
 import io.jindou.SafetensorsException;
+import io.jindou.Stream;
+import io.jindou.Tensor;
 import java.io.IOException;
 import java.lang.foreign.MemorySegment;
 import java.nio.file.Files;
@@ -50,6 +52,7 @@ final class ParityCase implements AutoCloseable {
     private final Safetensors expected;
     private final Set<String> unusedInputs;
     private final Set<String> unusedParams = new TreeSet<>();
+    private ParityStore store;
 
     private ParityCase(Path folder) throws IOException {
         this.folder = folder;
@@ -114,6 +117,17 @@ final class ParityCase implements AutoCloseable {
         if (tolerances.isEmpty()) {
             throw new BadCase(folder.resolve("expected.safetensors"), "tensors", "expected at least one output, got none");
         }
+    }
+
+    /** Embedding tables come out of this store; null: out of the case. */
+    void useStore(ParityStore value) {
+        store = value;
+    }
+
+    /** An embedding table on the stream's device: the rows of the case, or those that the store has in their place. */
+    Tensor tableOn(Stream stream, String name, boolean codes) throws IOException {
+        HostTensor rows = table(name, codes);
+        return store == null || !ParityStore.holds(rows) ? Tensor.of(stream, rows) : store.rows(stream, name(), name, rows);
     }
 
     String name() {
@@ -332,6 +346,16 @@ final class ParityCase implements AutoCloseable {
             throw new BadCase(file, "params." + name, "expected one of " + new TreeSet<>(allowed) + ", got " + value);
         }
         return value.asText();
+    }
+
+    /** A parameter of a shape of its own, as it stands in the file; missing where there is none. */
+    JsonNode json(String name) {
+        return param(name);
+    }
+
+    /** Something wrong with a parameter. */
+    BadCase wrongParam(String name, String problem) {
+        return new BadCase(file, "params." + name, problem);
     }
 
     boolean hasParam(String name) {

@@ -59,7 +59,7 @@ final class ParityIds {
             desc = desc.withPaddingId(given.integer("padding_id", 0));
         }
         given.checkAllUsed();
-        long width = summed ? tables.getFirst().dim() : tables.stream().mapToLong(EmbeddingTable::dim).sum();
+        long width = summed ? tables.getFirst().columns() : tables.stream().mapToLong(EmbeddingTable::columns).sum();
         Tensor out = ParityOperators.output(device, stream, scope, ids.dim(1), width);
         scope.keep(SequenceEmbedding.plan(device, desc)).run(stream, events, out);
         return Map.of("out", out.readHost(stream));

@@ -18,6 +18,7 @@ import io.jindou.RowFormat;
 import io.jindou.Stream;
 import io.jindou.TargetAttention;
 import io.jindou.TargetAttentionDesc;
+import io.jindou.TableKeys;
 import io.jindou.Tensor;
 import java.io.IOException;
 import java.util.ArrayList;
@@ -91,7 +92,7 @@ final class ParityOperators {
     private static Map<String, HostTensor> embeddingBag(ParityCase given, Device device, Stream stream, Scope scope)
             throws IOException {
         List<EmbeddingTable> tables = tables(given, stream, scope);
-        long columns = tables.stream().mapToLong(EmbeddingTable::dim).sum();
+        long columns = tables.stream().mapToLong(EmbeddingTable::columns).sum();
         HostTensor ids = given.integers("ids");
         HostTensor offsets = given.integers("offsets");
         HostTensor weights = given.hasInput("weights") ? given.floats32("weights", 1) : null;
@@ -133,12 +134,13 @@ final class ParityOperators {
         String[] formats = given.words("row_format", "plain", ROW_FORMATS.keySet(), count);
         boolean plain = Arrays.stream(formats).allMatch("plain"::equals);
         long[] dims = plain ? null : given.integers("dims", count);
+        List<TableKeys> keys = ParityKeys.of(given, count);
         List<EmbeddingTable> tables = new ArrayList<>();
         for (int t = 0; t < count; t++) {
             RowFormat format = ROW_FORMATS.get(formats[t]);
-            HostTensor rows = given.table("table_" + t, format != RowFormat.PLAIN);
-            int dim = Math.toIntExact(format == RowFormat.PLAIN ? rows.shape()[1] : dims[t]);
-            tables.add(scope.keep(EmbeddingTable.of(stream, format, rows, dim)));
+            Tensor rows = scope.keep(given.tableOn(stream, "table_" + t, format != RowFormat.PLAIN));
+            int dim = Math.toIntExact(format == RowFormat.PLAIN ? rows.dim(1) : dims[t]);
+            tables.add(new EmbeddingTable(rows, format, dim, keys.get(t)));
         }
         return tables;
     }
