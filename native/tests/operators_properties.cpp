@@ -319,6 +319,30 @@ Results beam_attention_of(Rig &rig, const Problem &p, const Order &users, bool w
 }
 Results beam_attention(Rig &rig, const Problem &p, const Order &users) { return beam_attention_of(rig, p, users, true, true); }
 
+// Candidates: the asking rows; each has one global token of its own, there is no shared one, and no event asks.
+Results longer_attention(Rig &rig, const Problem &p, const Order &users) {
+  auto d = described<jd_longer_attention_desc>(p, users);
+  with_heads(d, p);
+  d.num_global = 1;
+  d.candidates_only = 1;
+  d.max_candidates = 4096;
+  d.max_history = 131072;
+  jd_longer_attention_args a{};
+  a.struct_size = sizeof a;
+  a.queries = joined(rig, p, p.queries, users, kHeads);
+  a.q_offsets = offsets(rig, p.queries, users);
+  a.global_keys = joined(rig, p, p.own_keys, users, kKvHeads);
+  a.global_values = joined(rig, p, p.own_values, users, kKvHeads);
+  a.global_offsets = offsets(rig, p.own_keys, users);
+  a.keys = joined(rig, p, p.keys, users, kKvHeads);
+  a.values = joined(rig, p, p.values, users, kKvHeads);
+  a.k_offsets = offsets(rig, p.keys, users);
+  a.out = rig.poisoned(JD_F32, {total(p.queries, users), kHeads, kDim});
+  a.lse = rig.poisoned(JD_F32, {total(p.queries, users), kHeads});
+  execute(rig, d, a, jd_longer_attention_plan, jd_longer_attention_run);
+  return {{{a.out, kHeads * kDim}, {a.lse, kHeads}}};
+}
+
 // Rows of 16 numbers: the first of each key, and of each query.
 Results din_attention(Rig &rig, const Problem &p, const Order &users) {
   constexpr int64_t kWidth = 16, kUnits = 8;
@@ -485,6 +509,7 @@ const std::vector<Named> kOperators = {{"target_attention", target_attention},
                                        {"softmax_attention", softmax_attention},
                                        {"decode_attention", decode_attention},
                                        {"beam_attention", beam_attention},
+                                       {"longer_attention", longer_attention},
                                        {"din_attention", din_attention},
                                        {"search_attention", search_attention},
                                        {"stca_attention, materialised", stca_attention<JD_STCA_MATERIALISED, false>},
@@ -617,6 +642,11 @@ TEST_P(Properties, softmaxes_over_parts_of_the_keys_merge_into_the_whole) {
       const Results whole = softmax_attention(rig, p, {0});
       const Results both = merged(rig, softmax_attention(rig, first, {0}), softmax_attention(rig, second, {0}));
       expect_equal_softmax(rig, both, whole, dtype, "softmax_attention, " + what);
+
+      // A candidate's global token is a key of its own.
+      p.self_key = true;
+      expect_equal_softmax(rig, Results{{longer_attention(rig, p, {0}).tensors[0]}}, target_attention(rig, p, {0}), dtype,
+                           "longer_attention, " + what);
 
       // target_attention has no lse, and without own keys is the same function.
       p.self_key = false;

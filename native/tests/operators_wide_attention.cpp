@@ -729,6 +729,61 @@ TEST_P(WidePages, beam_attention_with_suffixes) {
   });
 }
 
+// The pool's two users as users of longer_attention: a shared global, candidates of two more each, the latest events.
+TEST_P(WidePages, longer_attention_with_globals_far_apart) {
+  over_pools([&](WideMemory &m, Pool &pool, int32_t dtype, int32_t cache_dtype) {
+    jd_longer_attention_desc d{};
+    d.struct_size = sizeof d;
+    d.dtype = dtype;
+    d.out_dtype = JD_F32;
+    d.cache_dtype = cache_dtype;
+    d.offset_dtype = JD_I64;
+    d.num_heads = kHeads;
+    d.num_kv_heads = kKvHeads;
+    d.head_dim_qk = d.head_dim_v = Pool::kDim;
+    d.scale = 0.2f;
+    d.num_global = 3;
+    d.num_shared_globals = 1;
+    d.max_batch = 2;
+    d.max_candidates = 2;
+    d.max_recent = 4;
+    d.max_history = 48;
+    jd_longer_attention_args a{};
+    a.struct_size = sizeof a;
+    a.queries = strided(m, 3, dtype, {15, kHeads, Pool::kDim});
+    a.q_offsets = m.offsets(0, 0, {5 + 4, 3 + 3});
+    a.global_keys = strided(m, 4, dtype, {8, kKvHeads, Pool::kDim});
+    a.global_values = strided(m, 5, dtype, {8, kKvHeads, Pool::kDim});
+    a.global_offsets = m.offsets(0, 0, {5, 3});
+    a.key_pages = pool.args.key_pages;
+    a.value_pages = pool.args.value_pages;
+    a.page_table = pool.args.page_table;
+    a.seq_lens = pool.args.seq_lens;
+    a.key_scales = pool.args.key_scales;
+    a.value_scales = pool.args.value_scales;
+    a.out = m.strided_out(JD_F32, {15, kHeads, Pool::kDim});
+    a.lse = m.strided_out(JD_F32, {15, kHeads});
+    run(d, a, jd_longer_attention_plan, jd_longer_attention_run);
+    return std::vector<jd_tensor>{a.out, a.lse};
+  });
+}
+
+TEST_P(WideAttention, merge_tokens_of_rows_far_apart) {
+  for (const int32_t dtype : {JD_F32, JD_BF16}) {
+    expect_same_bits(jd_dtype_name(dtype), [&](WideMemory &m) {
+      jd_merge_tokens_args a{};
+      a.struct_size = sizeof a;
+      a.k = 3;
+      a.x = strided(m, 1, dtype, {7, 16});
+      a.offsets = m.offsets(0, 0, {5, 0, 2});
+      a.out = m.strided_out(dtype, {3, 48});
+      a.out_offsets = m.offsets(0, 0, {2, 0, 1});
+      run(a, jd_merge_tokens);
+      return std::vector<jd_tensor>{a.out};
+    });
+  }
+}
+
 TEST_P(WideAttention, beam_attention_prefixes_behind_2_31_rows) {
   const int64_t before = sequences_before(131072);
   for (const int32_t dtype : {JD_F32, JD_BF16}) {
