@@ -15,6 +15,7 @@
 #include "core/hash_geometry.h"
 #include "core/paged_rules.h"
 #include "core/search_rules.h"
+#include "core/longer_as_beams.h"
 #include "decode/beam_attention_problem.h"
 #include "decode/decode_attention_problem.h"
 #include "decode/pages.h"
@@ -240,6 +241,40 @@ TEST(WideIndex, decode_and_beam_attention_items) {
   EXPECT_TRUE(equal(decode::partial_row(b, 31, beam.token, beam.head), (Wide{31} * b.beam_rows + beam.token) * kHeads + beam.head));
 }
 
+// A user of the most rows: 4,096 candidates with 256 globals each and 131,072 events, all heads on one of keys and values.
+TEST(WideIndex, longer_attention_rows) {
+  jd_longer_attention_desc d{};
+  d.num_global = 256;
+  d.max_candidates = kCandidates;
+  d.max_recent = d.max_history = kLength;
+  const int32_t most = as_beams(d).max_beams, globals = 256 * kCandidates;
+  EXPECT_EQ(most, globals + kLength);
+  const Behind rows(kFar, most), of_globals(2 * kFar, globals), history(9 * kFar, kLength);
+  decode::BeamProblem p{};
+  p.beam_offsets = rows.offsets();
+  p.prefix_offsets = history.offsets();
+  p.batch = 2;
+  p.beam_rows = rows.rows();
+  p.prefix_rows = history.rows();
+  p.max_beams = most;
+  p.max_prefix = kLength;
+  p.kv_heads = 1;
+  p.group = kHeads;
+  p.is_longer = 1;
+  p.globals.offsets = of_globals.offsets();
+  p.globals.rows = of_globals.rows();
+  p.globals.most = globals;
+  p.globals.own = 256;
+  const uint32_t items = decode::count_items<32>(p, 1);
+  EXPECT_TRUE(equal(items, static_cast<Wide>(most) * kHeads / 32));
+  const decode::BeamItem last = decode::read_item<32>(p, 1, items - 1);
+  const decode::BeamRow event = decode::read_row(p, last, 31);
+  EXPECT_EQ(event.token, rows.rows() - 1);
+  EXPECT_EQ(last.request.rows.seen(event.beam), kLength);
+  EXPECT_EQ(last.request.rows.candidate(globals - 1), kCandidates - 1);
+  EXPECT_EQ(last.suffix, 2 * kFar);
+}
+
 TEST(WideIndex, searches_and_their_lists) {
   constexpr int64_t kEvents = core::kMaxSearchHistory;
   const Behind candidates(kFar, core::kMaxSearchCandidates), history(9 * kFar, kEvents);
@@ -298,6 +333,7 @@ TEST(WideIndex, din_attention_items) {
 TEST(WideIndex, lists_of_work_have_32_bits) {
   const Wide room = (Wide{1} << 32) - (int64_t{1} << 20);
   EXPECT_LT(Wide{128} * (kCandidates * kHeads / 32) * attention::kMaxPieces, room);            // target_attention, beam_attention
+  EXPECT_LT(Wide{128} * (Wide{256 * kCandidates + kLength} * kHeads / 32), room);               // longer_attention: so many are not split
   EXPECT_LT(Wide{128} * (static_cast<Wide>(kSoftmaxLength) * kHeads / 32), room);               // softmax_attention
   EXPECT_LT(Wide{128} * (static_cast<Wide>(kLength) / 32 * kHeads), room);                      // hstu_attention
   EXPECT_LT(Wide{128} * kCandidates * din::kMaxPieces, room);                                   // din_attention
