@@ -119,7 +119,7 @@ public final class Parity implements Callable<Integer> {
                 throw new IOException(given.name() + ": expected.safetensors: " + name + ": " + given.op()
                         + " has no such output; it has " + results.keySet());
             }
-            Difference difference = Difference.of(got.toDoubles(), given.expected(name, got), output.getValue());
+            Difference difference = Difference.of(ParityCase.doubles(got), given.expected(name, got), output.getValue());
             out.printf(
                     Locale.ROOT,
                     "%s %s max_abs=%.3e max_rel=%.3e cosine=%.9f %s%n",

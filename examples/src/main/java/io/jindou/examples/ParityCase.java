@@ -16,6 +16,7 @@ import java.nio.file.Files;
 import java.nio.file.Path;
 import java.util.Arrays;
 import java.util.LinkedHashMap;
+import java.util.Locale;
 import java.util.Map;
 import java.util.Set;
 import java.util.TreeSet;
@@ -41,6 +42,7 @@ final class ParityCase implements AutoCloseable {
     private static final Set<DType> PAGES = Set.of(DType.F32, DType.F16, DType.BF16, DType.F8_E4M3, DType.I8);
     private static final Set<DType> TABLES = Set.of(DType.F32, DType.F16, DType.BF16, DType.F8_E4M3);
     private static final Set<DType> INTEGERS = Set.of(DType.I32, DType.I64);
+    private static final Set<DType> RESULTS = Set.of(DType.F32, DType.F64, DType.I32, DType.I64);
 
     private final Path folder;
     private final Path file;
@@ -103,11 +105,12 @@ final class ParityCase implements AutoCloseable {
         }
     }
 
-    private void readTolerances(JsonNode json) throws BadCase {
+    private void readTolerances(JsonNode json) throws IOException {
         for (String output : expected.names()) {
             JsonNode one = json.path(output);
-            double atol = one.path("atol").asDouble(Double.NaN);
-            double rtol = one.path("rtol").asDouble(one.has("atol") ? 0 : Double.NaN);
+            boolean exact = one.isMissingNode() && INTEGERS.contains(expected.get(output).dtype());
+            double atol = exact ? 0 : one.path("atol").asDouble(one.has("rtol") ? 0 : Double.NaN);
+            double rtol = exact ? 0 : one.path("rtol").asDouble(one.has("atol") ? 0 : Double.NaN);
             if (!(atol >= 0) || !(rtol >= 0)) {
                 throw new BadCase(file, "tolerance." + output, "expected {\"atol\": a, \"rtol\": r}, got "
                         + (one.isMissingNode() ? "nothing" : one));
@@ -143,6 +146,13 @@ final class ParityCase implements AutoCloseable {
         return tolerances;
     }
 
+    /** The elements of a result, integers too. */
+    static double[] doubles(HostTensor tensor) {
+        return INTEGERS.contains(tensor.dtype())
+                ? Arrays.stream(tensor.toLongs()).asDoubleStream().toArray()
+                : tensor.toDoubles();
+    }
+
     /** The expected values of an output, which must have the shape of what was computed. */
     double[] expected(String output, HostTensor got) throws IOException {
         HostTensor tensor = expected.get(output);
@@ -151,10 +161,10 @@ final class ParityCase implements AutoCloseable {
             throw new BadCase(source, output, "expected the shape " + Arrays.toString(got.shape()) + " that " + op
                     + " computes, got " + Arrays.toString(tensor.shape()));
         }
-        if (tensor.dtype() != DType.F32 && tensor.dtype() != DType.F64) {
-            throw new BadCase(source, output, "expected F32 or F64, got " + tensor.dtype());
+        if (!RESULTS.contains(tensor.dtype())) {
+            throw new BadCase(source, output, "expected one of " + new TreeSet<>(RESULTS) + ", got " + tensor.dtype());
         }
-        return tensor.toDoubles();
+        return doubles(tensor);
     }
 
     // -- inputs --------------------------------------------------------------------------------------------------------
@@ -181,19 +191,28 @@ final class ParityCase implements AutoCloseable {
 
     /** The same, converted to {@code wanted}. */
     HostTensor integersAs(String name, DType wanted) throws IOException {
-        HostTensor tensor = integers(name);
-        if (tensor.dtype() == wanted) {
-            return tensor;
-        }
-        MemorySegment data = wanted == DType.I32
-                ? MemorySegment.ofArray(tensor.toInts())
-                : MemorySegment.ofArray(tensor.toLongs());
-        return new HostTensor(wanted, data, tensor.shape());
+        return integersOfRank(name, 1, wanted);
     }
 
-    /** A bias of all heads, rank 1, or of each, rank 2, as F32. */
-    HostTensor bias(String name) throws IOException {
-        return floats32(name, inputs.names().contains(name) && inputs.get(name).shape().length == 2 ? 2 : 1);
+    /** A bias of all heads, rank 1, or of each, {@code [heads, n]} or {@code [n, heads]}, as F32 in the first order. */
+    HostTensor bias(String name, int heads) throws IOException {
+        HostTensor bias = floats32(name, inputs.names().contains(name) && inputs.get(name).shape().length == 2 ? 2 : 1);
+        long[] shape = bias.shape();
+        if (shape.length == 1 || shape[0] == heads || shape[1] != heads) {
+            return bias;
+        }
+        float[] given = bias.toFloats();
+        float[] turned = new float[given.length];
+        int n = Math.toIntExact(shape[0]);
+        for (int i = 0; i < given.length; i++) {
+            turned[i % heads * n + i / heads] = given[i];
+        }
+        return HostTensor.of(turned, heads, n);
+    }
+
+    /** An input that a case may have but that does not matter here. */
+    void ignoreInput(String name) {
+        unusedInputs.remove(name);
     }
 
     /** A matrix for each head, rank 3, or for each sequence and head, rank 4, as F32. */
@@ -223,10 +242,21 @@ final class ParityCase implements AutoCloseable {
     /** An I32 or I64 input of the given rank, as I32 or I64. */
     HostTensor integersOfRank(String name, int rank, DType wanted) throws IOException {
         HostTensor tensor = input(name, rank, INTEGERS);
-        MemorySegment data = wanted == DType.I32
-                ? MemorySegment.ofArray(tensor.toInts())
-                : MemorySegment.ofArray(tensor.toLongs());
-        return new HostTensor(wanted, data, tensor.shape());
+        if (tensor.dtype() == wanted) {
+            return tensor;
+        }
+        long[] values = tensor.toLongs();
+        if (wanted == DType.I64) {
+            return new HostTensor(wanted, MemorySegment.ofArray(values), tensor.shape());
+        }
+        int[] narrow = new int[values.length];
+        for (int i = 0; i < values.length; i++) {
+            narrow[i] = (int) values[i];
+            if (narrow[i] != values[i]) {
+                throw new BadCase(folder.resolve("inputs.safetensors"), name, values[i] + " at " + i + " does not fit into I32");
+            }
+        }
+        return new HostTensor(wanted, MemorySegment.ofArray(narrow), tensor.shape());
     }
 
     /** Scales of pages, of rank 1 to 3, as F32. */
@@ -327,11 +357,15 @@ final class ParityCase implements AutoCloseable {
     /** An integer for each of {@code count}. */
     long[] integers(String name, int count) throws BadCase {
         JsonNode value = param(name);
+        long[] integers = new long[count];
+        if (value.isIntegralNumber() && value.canConvertToInt()) {
+            Arrays.fill(integers, value.asLong());
+            return integers;
+        }
         if (!value.isArray() || value.size() != count) {
             throw new BadCase(file, "params." + name, "expected " + count + " integers, one a table, got "
                     + (value.isMissingNode() ? "nothing" : value));
         }
-        long[] integers = new long[count];
         for (int i = 0; i < count; i++) {
             if (!value.get(i).canConvertToInt() || !value.get(i).isIntegralNumber()) {
                 throw new BadCase(file, "params." + name, "expected integers, got " + value.get(i));
@@ -358,7 +392,33 @@ final class ParityCase implements AutoCloseable {
         return new BadCase(file, "params." + name, problem);
     }
 
+    /** An integer that the case must have. */
+    int requiredInteger(String name) throws BadCase {
+        if (!hasParam(name)) {
+            throw new BadCase(file, "params." + name, "missing; " + op + " needs it");
+        }
+        return intParam(name, 0);
+    }
+
+    /** An integer of 32 bits. */
+    int intParam(String name, int otherwise) throws BadCase {
+        long value = integer(name, otherwise);
+        if (value != (int) value) {
+            throw new BadCase(file, "params." + name, "expected an integer of 32 bits, got " + value);
+        }
+        return (int) value;
+    }
+
+    /** A number that the shapes tell too, like num_heads: a case may repeat it, and must then be right. */
+    void repeats(String name, long value) throws BadCase {
+        long given = integer(name, value);
+        if (given != value) {
+            throw new BadCase(file, "params." + name, "is " + given + ", but the inputs' shapes say " + value);
+        }
+    }
+
     boolean hasParam(String name) {
+        unusedParams.remove(name);
         return params.hasNonNull(name);
     }
 
@@ -376,10 +436,10 @@ final class ParityCase implements AutoCloseable {
     }
 
     private DType floatType(String name) throws BadCase {
-        return switch (name) {
-            case "f32" -> DType.F32;
-            case "f16" -> DType.F16;
-            case "bf16" -> DType.BF16;
+        return switch (name.toLowerCase(Locale.ROOT)) {
+            case "f32", "float32" -> DType.F32;
+            case "f16", "float16" -> DType.F16;
+            case "bf16", "bfloat16" -> DType.BF16;
             default -> throw new BadCase(file, "params.dtype", "expected f32, f16 or bf16, got \"" + name + "\"");
         };
     }

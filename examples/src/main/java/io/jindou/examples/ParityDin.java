@@ -23,7 +23,7 @@ final class ParityDin {
         HostTensor candidateOffsets = given.integers("candidate_offsets");
         HostTensor keys = given.floats("keys", 2);
         HostTensor values = given.floats("values", 2);
-        HostTensor historyOffsets = given.integers("history_offsets");
+        HostTensor historyOffsets = given.integersAs("history_offsets", candidateOffsets.dtype());
         Tensor first = scope.keep(Tensor.of(stream, given.floats32("weight_1", 2)));
         Tensor second = scope.keep(Tensor.of(stream, given.floats32("weight_2", 2)));
         int dim = Math.toIntExact(candidates.shape()[1]);

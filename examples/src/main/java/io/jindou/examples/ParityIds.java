@@ -76,17 +76,7 @@ final class ParityIds {
         Tensor residualNorm = ParityOperators.output(device, stream, scope, x.shape()[0]);
         RqEncode plan = scope.keep(RqEncode.plan(device, desc));
         plan.run(stream, scope.keep(Tensor.of(stream, x)), codebooks, codes, residualNorm);
-        return Map.of("codes", numbers(codes.readHost(stream)), "residual_norm", residualNorm.readHost(stream));
-    }
-
-    /** Integers as F32, which expected results are in. */
-    static HostTensor numbers(HostTensor integers) {
-        long[] values = integers.toLongs();
-        float[] floats = new float[values.length];
-        for (int i = 0; i < floats.length; i++) {
-            floats[i] = values[i];
-        }
-        return HostTensor.of(floats, integers.shape());
+        return Map.of("codes", codes.readHost(stream), "residual_norm", residualNorm.readHost(stream));
     }
 
     /** rq_decode: output {@code out}. */

@@ -33,8 +33,8 @@ final class ParityLonger {
         int heads = Math.toIntExact(queries.shape()[1]);
         int dim = Math.toIntExact(queries.shape()[2]);
         int valueDim = Math.toIntExact(paged ? pages.valuePages().dim(3) : values.shape()[2]);
-        int numGlobal = Math.toIntExact(given.integer("num_global", 0));
-        int numShared = Math.toIntExact(given.integer("num_shared_globals", numGlobal));
+        int numGlobal = given.intParam("num_global", 0);
+        int numShared = given.intParam("num_shared_globals", numGlobal);
         long longest = paged ? ParityPaged.longest(pages, stream) : ParityOperators.longest(keyOffsets);
         LongerAttentionDesc desc = LongerAttentionDesc.of(
                         queries.dtype(),
@@ -75,7 +75,7 @@ final class ParityLonger {
     static Map<String, HostTensor> mergeTokens(ParityCase given, Device device, Stream stream, Scope scope) throws IOException {
         HostTensor x = given.floats("x", 2);
         HostTensor offsets = given.integers("offsets");
-        int k = Math.toIntExact(given.integer("k", 1));
+        int k = given.requiredInteger("k");
         given.checkAllUsed();
         long[] ends = offsets.toLongs();
         int[] lengths = new int[Math.max(0, ends.length - 1)];

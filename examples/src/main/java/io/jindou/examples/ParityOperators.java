@@ -74,7 +74,7 @@ final class ParityOperators {
         return Map.entry(name, operator);
     }
 
-    /** The outputs of a case, by name, in F32. */
+    /** The outputs of a case, by name: F32, or integers. */
     static Map<String, HostTensor> run(ParityCase given, Device device, Stream stream) throws IOException {
         Operator operator = OPERATORS.get(given.op());
         if (operator == null) {
@@ -84,7 +84,7 @@ final class ParityOperators {
             return operator.run(given, device, stream, scope);
         } catch (io.jindou.UnsupportedException missing) {
             throw given.unsupported(missing, device);
-        } catch (IllegalArgumentException | io.jindou.JindouException refused) {
+        } catch (RuntimeException refused) { // of this case alone: the others still run
             throw given.refused(refused);
         }
     }
@@ -133,7 +133,7 @@ final class ParityOperators {
         }
         String[] formats = given.words("row_format", "plain", ROW_FORMATS.keySet(), count);
         boolean plain = Arrays.stream(formats).allMatch("plain"::equals);
-        long[] dims = plain ? null : given.integers("dims", count);
+        long[] dims = plain && !given.hasParam("dims") ? null : given.integers("dims", count);
         List<TableKeys> keys = ParityKeys.of(given, count);
         List<EmbeddingTable> tables = new ArrayList<>();
         for (int t = 0; t < count; t++) {
@@ -177,8 +177,13 @@ final class ParityOperators {
         } else {
             given.number("scaling_seqlen", 1);
         }
+        if (!selfKey) {
+            given.ignoreInput("candidate_keys");
+            given.ignoreInput("candidate_values");
+        }
         Tensor candidateKeys = selfKey ? scope.keep(Tensor.of(stream, given.floats("candidate_keys", 3))) : null;
         Tensor candidateValues = selfKey ? scope.keep(Tensor.of(stream, given.floats("candidate_values", 3))) : null;
+        repeatedShapes(given, heads, keys.shape()[1], dim, valueDim, candidateOffsets.elements() - 1);
         given.checkAllUsed();
         Tensor out = output(device, stream, scope, candidates.shape()[0], heads, valueDim);
         TargetAttention plan = scope.keep(TargetAttention.plan(device, desc));
@@ -216,12 +221,17 @@ final class ParityOperators {
         int heads = Math.toIntExact(queries.shape()[1]);
         int valueDim = Math.toIntExact(values.shape()[2]);
         Tensor numTargets = optional(stream, scope, given, "num_targets", name -> given.integersAs(name, DType.I32));
-        Tensor attnScale = optional(stream, scope, given, "attn_scale", name -> given.floats32(name, 1));
+        Tensor attnScale = optional(stream, scope, given, "attn_scale", name -> ofQueries(given.floats32(name, 1), queryOffsets, offsets));
+        Tensor timeBias = optional(stream, scope, given, "time_bias", name -> given.bias(name, heads));
+        if (timeBias == null) {
+            given.ignoreInput("timestamps");
+        }
         HstuBias bias = new HstuBias(
-                optional(stream, scope, given, "position_bias", given::bias),
-                optional(stream, scope, given, "time_bias", given::bias),
-                optional(stream, scope, given, "timestamps", name -> given.integersAs(name, DType.I64)));
+                optional(stream, scope, given, "position_bias", name -> given.bias(name, heads)),
+                timeBias,
+                timeBias == null ? null : scope.keep(Tensor.of(stream, given.integersAs("timestamps", DType.I64))));
         HstuAttentionDesc desc = hstuDesc(given, queries, attnScale != null, offsets, longest(offsets)).withHeadDimV(valueDim);
+        repeatedShapes(given, heads, heads, queries.shape()[2], valueDim, offsets.elements() - 1);
         given.checkAllUsed();
         Tensor out = output(device, stream, scope, queries.shape()[0], heads, valueDim);
         HstuAttention plan = scope.keep(HstuAttention.plan(device, desc));
@@ -234,6 +244,32 @@ final class ParityOperators {
             plan.run(stream, asked, scope.keep(Tensor.of(stream, keys)), allValues, numTargets, attnScale, bias, out);
         }
         return Map.of("out", out.readHost(stream));
+    }
+
+    /** Of a number for each row of the sequences, those of the queries, which are each sequence's last rows. */
+    private static HostTensor ofQueries(HostTensor ofRows, HostTensor queryOffsets, HostTensor offsets) {
+        long[] asked = queryOffsets.toLongs();
+        long[] all = offsets.toLongs();
+        float[] given = ofRows.toFloats();
+        if (asked.length != all.length || given.length == asked[asked.length - 1] || given.length != all[all.length - 1]) {
+            return ofRows;
+        }
+        float[] last = new float[Math.toIntExact(asked[asked.length - 1])];
+        for (int b = 1; b < all.length; b++) {
+            int queries = Math.toIntExact(asked[b] - asked[b - 1]);
+            System.arraycopy(given, Math.toIntExact(all[b]) - queries, last, Math.toIntExact(asked[b - 1]), queries);
+        }
+        return HostTensor.of(last, last.length);
+    }
+
+    /** Numbers that shapes tell, and that a case may repeat. */
+    static void repeatedShapes(ParityCase given, long heads, long kvHeads, long dim, long valueDim, long batch) throws IOException {
+        given.repeats("num_heads", heads);
+        given.repeats("num_kv_heads", kvHeads);
+        given.repeats("head_dim", dim);
+        given.repeats("head_dim_qk", dim);
+        given.repeats("head_dim_v", valueDim);
+        given.repeats("batch", batch);
     }
 
     /** What the case's params say of an HSTU attention. */
@@ -253,9 +289,9 @@ final class ParityOperators {
                 .withBounds(bounds(given))
                 .withMask(new HstuMask(
                         given.flag("causal", true),
-                        Math.toIntExact(given.integer("contextual_seq_len", 0)),
-                        Math.toIntExact(given.integer("max_attn_len", 0)),
-                        Math.toIntExact(given.integer("min_full_attn_seq_len", 0))));
+                        given.intParam("contextual_seq_len", 0),
+                        given.intParam("max_attn_len", 0),
+                        given.intParam("min_full_attn_seq_len", 0)));
     }
 
     interface Reader {

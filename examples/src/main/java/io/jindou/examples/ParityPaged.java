@@ -23,12 +23,13 @@ final class ParityPaged {
         HostTensor queries = given.floats("queries", 3);
         HostTensor queryOffsets = given.integers("q_offsets");
         PagedKeysValues cache = cache(given, stream, scope);
+        int heads = Math.toIntExact(queries.shape()[1]);
         Tensor numTargets =
                 ParityOperators.optional(stream, scope, given, "num_targets", name -> given.integersAs(name, DType.I32));
         Tensor attnScale = ParityOperators.optional(stream, scope, given, "attn_scale", name -> given.floats32(name, 1));
         HstuBias bias = new HstuBias(
-                ParityOperators.optional(stream, scope, given, "position_bias", given::bias),
-                ParityOperators.optional(stream, scope, given, "time_bias", given::bias),
+                ParityOperators.optional(stream, scope, given, "position_bias", name -> given.bias(name, heads)),
+                ParityOperators.optional(stream, scope, given, "time_bias", name -> given.bias(name, heads)),
                 ParityOperators.optional(stream, scope, given, "timestamps", name -> given.matrixOfIntegers(name, DType.I64)));
         long longest = longest(cache, stream);
         int valueDim = Math.toIntExact(cache.valuePages().dim(3));

@@ -28,7 +28,7 @@ final class ParitySearch {
         HostTensor candidateOffsets = given.integers("candidate_offsets");
         HostTensor historyOffsets = given.integersAs("history_offsets", candidateOffsets.dtype());
         Tensor bias = ParityOperators.optional(stream, scope, given, "bias", name -> given.floats32(name, 1));
-        int k = Math.toIntExact(given.integer("k", 1));
+        int k = given.requiredInteger("k");
         SearchMethod by = switch (method) {
             case "hard" -> SearchMethod.hard(queries.dtype());
             case "lsh" -> SearchMethod.lsh(Math.toIntExact(queries.shape()[1] * 64));
@@ -57,8 +57,8 @@ final class ParitySearch {
                 scores,
                 counts);
         Map<String, HostTensor> results = new HashMap<>();
-        results.put("indices", ParityIds.numbers(indices.readHost(stream)));
-        results.put("counts", ParityIds.numbers(counts.readHost(stream)));
+        results.put("indices", indices.readHost(stream));
+        results.put("counts", counts.readHost(stream));
         if (scores != null) {
             results.put("scores", scores.readHost(stream));
         }

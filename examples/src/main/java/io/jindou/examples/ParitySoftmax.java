@@ -38,7 +38,7 @@ final class ParitySoftmax {
             biasValues = scope.keep(Tensor.of(stream, given.floats32("t5_bias", 2)));
             bias = AttentionBias.t5(
                     Math.toIntExact(biasValues.dim(0)),
-                    Math.toIntExact(given.integer("t5_max_distance", 128)),
+                    given.intParam("t5_max_distance", 128),
                     given.flag("t5_bidirectional", true));
         } else if (given.hasInput("bias")) {
             bias = AttentionBias.dense();
@@ -56,6 +56,7 @@ final class ParitySoftmax {
                 .withMask(mask(given))
                 .withBias(bias)
                 .withBounds(ParityOperators.bounds(given));
+        ParityOperators.repeatedShapes(given, heads, keys.shape()[1], dim, valueDim, queryOffsets.elements() - 1);
         given.checkAllUsed();
         Tensor out = ParityOperators.output(device, stream, scope, queries.shape()[0], heads, valueDim);
         Tensor lse = ParityOperators.output(device, stream, scope, queries.shape()[0], heads);
@@ -85,7 +86,7 @@ final class ParitySoftmax {
     }
 
     private static int integer(ParityCase given, String name, int otherwise) throws IOException {
-        return Math.toIntExact(given.integer(name, otherwise));
+        return given.intParam(name, otherwise);
     }
 
     /** merge_attention_states: outputs {@code out} and {@code lse}. */

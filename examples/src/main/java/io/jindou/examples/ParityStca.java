@@ -24,13 +24,17 @@ final class ParityStca {
         HostTensor candidates = given.floats("candidates", 2);
         HostTensor candidateOffsets = given.integers("candidate_offsets");
         HostTensor events = given.floats("events", 2);
-        HostTensor historyOffsets = given.integers("history_offsets");
+        HostTensor historyOffsets = given.integersAs("history_offsets", candidateOffsets.dtype());
         StcaWeights weights = new StcaWeights(
                 scope.keep(Tensor.of(stream, given.floats32("query_weight", 2))),
                 scope.keep(Tensor.of(stream, given.floats32("key_weight", 2))),
                 scope.keep(Tensor.of(stream, given.floats32("value_weight", 2))));
         int width = Math.toIntExact(weights.query().dim(0));
-        int heads = Math.toIntExact(given.integer("num_heads", 1));
+        int heads = given.requiredInteger("num_heads");
+        if (heads <= 0 || width % heads != 0) {
+            throw given.wrongParam("num_heads", "expected a divisor of " + width + ", the rows of query_weight, got " + heads);
+        }
+        given.repeats("head_dim", width / heads);
         StcaPath path =
                 switch (given.word("path", "auto", Set.of("auto", "materialised", "reordered"))) {
                     case "materialised" -> StcaPath.MATERIALISED;
@@ -49,7 +53,7 @@ final class ParityStca {
                 .withMaxTotals(Math.max(1, candidates.shape()[0]), Math.max(1, events.shape()[0]))
                 .withOutDType(DType.F32)
                 .withOffsetDType(candidateOffsets.dtype())
-                .withScale((float) given.number("scale", 1))
+                .withScale((float) given.number("scale", 1 / Math.sqrt((double) width / heads)))
                 .withPath(path)
                 .withKeepKeys(keep)
                 .withBounds(ParityOperators.bounds(given));

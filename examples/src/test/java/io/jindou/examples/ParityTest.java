@@ -221,6 +221,96 @@ class ParityTest {
         assertTrue(outcome.problems().contains("inputs.safetensors"), outcome.problems());
     }
 
+    private void aCaseOfCodes() {
+        inputs.clear();
+        expected.clear();
+        json = """
+                {"op": "rq_decode", "params": {}, "tolerance": {"out": {"rtol": 1e-6}}}""";
+        inputs.put("codes", HostTensor.of(new long[] {1, 0}, 2, 1));
+        inputs.put("codebooks", HostTensor.of(new float[] {1, 2, 3, 4, 5, 6, 7, 8}, 1, 2, 4));
+        expected.put("out", HostTensor.of(new float[] {5, 6, 7, 8, 1, 2, 3, 4}, 2, 4));
+    }
+
+    @Test
+    void integers_of_64_bits_are_narrowed_where_they_fit() throws IOException {
+        aCaseOfCodes();
+        Outcome outcome = runWritten();
+        assertEquals(Parity.PASSED, outcome.status(), outcome.toString());
+        inputs.put("codes", HostTensor.of(new long[] {1L << 32, 0}, 2, 1));
+        assertUnreadable("inputs.safetensors", "codes", "4294967296");
+    }
+
+    @Test
+    void expected_integers_are_compared_exactly() throws IOException {
+        aCaseOfCodes();
+        json = """
+                {"op": "rq_encode", "params": {}, "tolerance": {}}""";
+        inputs.remove("codes");
+        inputs.put("x", HostTensor.of(new float[] {5, 6, 7, 8, 1, 2, 3, 4}, 2, 4));
+        expected.clear();
+        expected.put("codes", HostTensor.of(new long[] {1, 0}, 2, 1));
+        Outcome outcome = runWritten();
+        assertEquals(Parity.PASSED, outcome.status(), outcome.toString());
+        expected.put("codes", HostTensor.of(new long[] {1, 1}, 2, 1));
+        assertEquals(Parity.FAILED, runWritten().status());
+    }
+
+    private void aCaseOfHstu(String params) {
+        inputs.clear();
+        expected.clear();
+        json = "{\"op\": \"hstu_attention\", \"params\": {\"scaling_seqlen\": 4" + params
+                + "}, \"tolerance\": {\"out\": {\"atol\": 1e-6}}}";
+        for (String name : List.of("queries", "keys", "values")) {
+            inputs.put(name, HostTensor.of(new float[2 * 32], 1, 2, 32));
+        }
+        inputs.put("offsets", HostTensor.of(new int[] {0, 1}));
+        expected.put("out", HostTensor.of(new float[2 * 32], 1, 2, 32));
+    }
+
+    @Test
+    void what_shapes_tell_may_be_repeated() throws IOException {
+        aCaseOfHstu(", \"num_heads\": 2, \"head_dim\": 32, \"batch\": 1");
+        Outcome outcome = runWritten();
+        assertEquals(Parity.PASSED, outcome.status(), outcome.toString());
+        aCaseOfHstu(", \"num_heads\": 4");
+        assertUnreadable("case.json", "params.num_heads", "4", "2");
+    }
+
+    @Test
+    void a_bias_may_have_its_heads_last() throws IOException {
+        for (long[] shape : new long[][] {{2, 3}, {3, 2}}) {
+            aCaseOfHstu("");
+            inputs.put("values", HostTensor.of(filled(2 * 32), 1, 2, 32));
+            inputs.put("position_bias", HostTensor.of(
+                    shape[0] == 2 ? new float[] {7, 1, 7, 7, 0, 7} : new float[] {7, 7, 1, 0, 7, 7}, shape));
+            float[] out = new float[2 * 32];
+            java.util.Arrays.fill(out, 0, 32, (float) (1 / (1 + Math.exp(-1)) / 4));
+            expected.put("out", HostTensor.of(out, 1, 2, 32));
+            Outcome outcome = runWritten();
+            assertEquals(Parity.PASSED, outcome.status(), outcome.toString());
+        }
+    }
+
+    private static float[] filled(int count) {
+        float[] ones = new float[count];
+        java.util.Arrays.fill(ones, 1);
+        return ones;
+    }
+
+    @Test
+    void one_broken_case_does_not_stop_the_others() throws IOException {
+        Files.createDirectories(folder.resolve("a"));
+        Path root = folder;
+        folder = root.resolve("a");
+        json = json.replace("\"batch\": 2", "\"batch\": 2, \"padding_id\": 9223372036854775807");
+        runWritten();
+        aCaseOfCodes();
+        folder = Files.createDirectories(root.resolve("b"));
+        runWritten();
+        Outcome outcome = run(root, "cpu");
+        assertTrue(outcome.out().contains("b out "), outcome.toString());
+    }
+
     @Test
     void floats_are_converted_to_the_cases_dtype_first() throws IOException {
         inputs.put("table_0", HostTensor.of(new float[] {1.0009765625f, 2, 3, 4, 10, 20, 30, 40}, 2, 4));
