@@ -994,8 +994,39 @@ def longer_cases():
     case("merge_tokens_f32", "merge_tokens", {"k": 4}, {"x": x, "offsets": off}, {"out": np.concatenate(merged)}, 0)
 
 
+def key_and_code_cases():
+    """Rows of codes to and fro, and rows by 64-bit key."""
+    rng = np.random.default_rng(24)
+    for kind, top in (("fbgemm_int8", 255), ("fbgemm_int4", 15), ("fbgemm_int2_last", 3)):
+        # Numbers that lie on codes, the least and the largest in every row: the bytes are beyond doubt.
+        codes = rng.integers(0, top + 1, (6, 32))
+        codes[:, 3], codes[:, 17] = 0, top
+        x = (codes * 0.25 - 1.5).astype(np.float32)
+        bits = {255: 8, 15: 4, 3: 2}[top]
+        head = np.array([0.25, -1.5], np.float16).tobytes()
+        packed = [bytes(sum(int(row[i + e]) << (bits * e) for e in range(8 // bits)) for i in range(0, 32, 8 // bits)) for row in codes]
+        rows = [body + head if kind.endswith("last") else head + body for body in packed]
+        case(f"quantize_rows_{kind}", "quantize_rows", {"row_format": kind}, {"x": x},
+             {"rows": np.frombuffer(b"".join(rows), np.uint8).reshape(6, -1), "out": x}, 0)
+    x = rng.uniform(-3, 5, (7, 20)).astype(np.float32)
+    case("quantize_rows_error", "quantize_rows", {"row_format": "fbgemm_int8_float"}, {"x": x}, {"out": x}, 8 / 255 / 2 * 1.001)
+    rows, stands = rows_of_codes(rng, "e4m3", 9, 24, 16)
+    case("dequantize_rows_e4m3", "dequantize_rows", {"row_format": "e4m3", "dim": 24}, {"rows": (rows, "U8")}, {"out": stands}, 1e-6, 1e-6)
+
+    keys = np.unique(rng.integers(-2 ** 62, 2 ** 62, 300))
+    table, default = rng.standard_normal((len(keys), 16)).astype(np.float32), rng.standard_normal(16).astype(np.float32)
+    there = rng.integers(0, len(keys), 100)
+    ids = np.where(rng.random(100) < 0.8, keys[there], 12345 + np.arange(100))
+    found = np.isin(ids, keys)
+    case("hash_lookup_zero", "hash_lookup", {}, {"keys": keys, "rows": table, "ids": ids},
+         {"out": np.where(found[:, None], table[there], 0)}, 0)
+    case("hash_lookup_default", "hash_lookup", {"missing": "default"},
+         {"keys": keys, "rows": table, "ids": ids, "default_row": default}, {"out": np.where(found[:, None], table[there], default)}, 0)
+
+
 if __name__ == "__main__":
     main()
+    key_and_code_cases()
     block_cases()
     beam_cases()
     stca_cases()

@@ -42,7 +42,7 @@ final class ParityCase implements AutoCloseable {
     private static final Set<DType> PAGES = Set.of(DType.F32, DType.F16, DType.BF16, DType.F8_E4M3, DType.I8);
     private static final Set<DType> TABLES = Set.of(DType.F32, DType.F16, DType.BF16, DType.F8_E4M3);
     private static final Set<DType> INTEGERS = Set.of(DType.I32, DType.I64);
-    private static final Set<DType> RESULTS = Set.of(DType.F32, DType.F64, DType.I32, DType.I64);
+    private static final Set<DType> RESULTS = Set.of(DType.F32, DType.F64, DType.I32, DType.I64, DType.U8);
 
     private final Path folder;
     private final Path file;
@@ -108,7 +108,7 @@ final class ParityCase implements AutoCloseable {
     private void readTolerances(JsonNode json) throws IOException {
         for (String output : expected.names()) {
             JsonNode one = json.path(output);
-            boolean exact = one.isMissingNode() && INTEGERS.contains(expected.get(output).dtype());
+            boolean exact = one.isMissingNode() && !Set.of(DType.F32, DType.F64).contains(expected.get(output).dtype());
             double atol = exact ? 0 : one.path("atol").asDouble(one.has("rtol") ? 0 : Double.NaN);
             double rtol = exact ? 0 : one.path("rtol").asDouble(one.has("atol") ? 0 : Double.NaN);
             if (!(atol >= 0) || !(rtol >= 0)) {
@@ -148,7 +148,7 @@ final class ParityCase implements AutoCloseable {
 
     /** The elements of a result, integers too. */
     static double[] doubles(HostTensor tensor) {
-        return INTEGERS.contains(tensor.dtype())
+        return tensor.dtype() == DType.U8 || INTEGERS.contains(tensor.dtype())
                 ? Arrays.stream(tensor.toLongs()).asDoubleStream().toArray()
                 : tensor.toDoubles();
     }

@@ -40,7 +40,9 @@ final class ParityOperators {
             entry("cached_hstu_attention", ParityOperators::cachedHstuAttention),
             entry("decode_attention", ParityPaged::decodeAttention),
             entry("din_attention", ParityDin::dinAttention),
+            entry("dequantize_rows", ParityRows::dequantizeRows),
             entry("embedding_bag", ParityOperators::embeddingBag),
+            entry("hash_lookup", ParityRows::hashLookup),
             entry("history_search", ParitySearch::historySearch),
             entry("hstu_attention", ParityOperators::hstuAttention),
             entry("l2_normalize", ParityBlocks::l2Normalize),
@@ -50,6 +52,7 @@ final class ParityOperators {
             entry("lsh_signatures", ParitySearch::lshSignatures),
             entry("merge_attention_states", ParitySoftmax::mergeAttentionStates),
             entry("merge_tokens", ParityLonger::mergeTokens),
+            entry("quantize_rows", ParityRows::quantizeRows),
             entry("rq_decode", ParityIds::rqDecode),
             entry("rq_encode", ParityIds::rqEncode),
             entry("search_attention", ParitySearch::searchAttention),
@@ -58,8 +61,8 @@ final class ParityOperators {
             entry("stca_attention", ParityStca::stcaAttention),
             entry("target_attention", ParityOperators::targetAttention)));
 
-    private static final Map<String, RowFormat> ROW_FORMATS = new TreeMap<>(Map.of(
-            "plain", RowFormat.PLAIN,
+    /** Rows of codes. */
+    static final Map<String, RowFormat> CODE_FORMATS = new TreeMap<>(Map.of(
             "fbgemm_int8", RowFormat.INT8,
             "fbgemm_int4", RowFormat.INT4,
             "fbgemm_int2", RowFormat.INT2,
@@ -67,6 +70,11 @@ final class ParityOperators {
             "fbgemm_int4_last", RowFormat.INT4_LAST,
             "fbgemm_int2_last", RowFormat.INT2_LAST,
             "e4m3", RowFormat.E4M3));
+    private static final Map<String, RowFormat> ROW_FORMATS = new TreeMap<>(CODE_FORMATS);
+
+    static {
+        ROW_FORMATS.put("plain", RowFormat.PLAIN);
+    }
 
     private ParityOperators() {}
 
