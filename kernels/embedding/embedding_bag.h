@@ -63,7 +63,7 @@ struct EmbeddingBagKernel {
     const TableMeta *tables;  // [T], sorted by class
     const void *zero_row;     // zero bytes, as many as the widest row has
     void *out;
-    int64_t out_stride;  // elements
+    int64_t out_stride;  // elements; 0: every table has a block of rows of its own
     int32_t out_dtype;   // JD_F32, JD_F16, JD_BF16
     int32_t mean_length;  // 1: mean divides by the bag's length
     int32_t num_classes;
@@ -159,6 +159,12 @@ struct EmbeddingBagKernel {
     return g.lane < count ? load_id(p.in, place(table, g, first + g.lane).index) : 0;
   }
 
+  // Where the columns of a bag begin in the output.
+  JD_DEVICE JD_INLINE static int64_t out_element(const Params &p, const TableMeta &table, int64_t bag) {
+    if (p.out_stride != 0) return bag * p.out_stride + table.out_column;
+    return table.table_column * p.in.batch + bag * table.table_columns + (table.out_column - table.table_column);
+  }
+
   // Votes of the group in the low bits.
   JD_DEVICE JD_INLINE static uint32_t group_mask(const Group &g, bool predicate) {
     return prim::ballot(predicate) >> g.base;
@@ -205,8 +211,7 @@ struct EmbeddingBagKernel {
     // A lane without a column reads column 0 with the others and writes nothing.
     const uint32_t column = active ? vector : 0;
     const CodeLayout layout = table.layout;
-    void *out = element_address(p.out, p.out_dtype,
-                                g.first_bag * p.out_stride + table.out_column + vector * kElements);
+    void *out = element_address(p.out, p.out_dtype, out_element(p, table, g.first_bag) + vector * kElements);
     const bool mean = !kMax && table.pooling == JD_POOL_MEAN;
 
     float sum[kElements] = {};
@@ -223,7 +228,7 @@ struct EmbeddingBagKernel {
 #pragma unroll
         for (int e = 0; e < kElements; ++e) sum[e] *= factor;
       }
-      store_row(element_address(out, p.out_dtype, slot * p.out_stride), p.out_dtype, sum);
+      store_row(element_address(out, p.out_dtype, slot * (p.out_stride != 0 ? p.out_stride : table.table_columns)), p.out_dtype, sum);
     };
 
     // Empty bags give zeros.

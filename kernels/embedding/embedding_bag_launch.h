@@ -15,6 +15,7 @@
 #include "core/dtype.h"
 #include "core/table_keys.h"
 #include "embedding/embedding_bag.h"
+#include "embedding/embedding_codes.h"
 #include "embedding/embedding_rows.h"
 #include "plan.h"
 
@@ -156,6 +157,10 @@ struct EmbeddingBagPlan : KernelPlan {
       table.num_functions = part.num_functions;
       table.by_functions = keys::Divisor::of(std::max(1, part.num_functions));
       table.reports = part.reports;
+      table.table_column = part.table_column;
+      table.table_columns = part.table_columns;
+      table.part = i;
+      table.dim = desc.dims[t];
       table.row_bytes = tensor.strides[0] * core::element_size(tensor.dtype);
       table.out_column = made->unpooled ? 0 : part.column;
       table.vectors = static_cast<int32_t>(dim / elements_of(table.kind));
@@ -184,6 +189,13 @@ struct EmbeddingBagPlan : KernelPlan {
     }
 
     if (const jd_status status = metadata.upload(resources, tables, parts, error)) return status;
+    made->num_parts = num_parts;
+    if (desc.d.out_dtype == JD_I8) {  // what the codes are made of
+      void *pooled = nullptr;
+      const int64_t elements = std::max<int64_t>(desc.d.max_batch * desc.sum_dims, 4);
+      if (const jd_status status = made->buffers.alloc(static_cast<size_t>(elements) * 4, &pooled, error)) return status;
+      made->pooled = static_cast<float *>(pooled);
+    }
     made->zero_row = metadata.zero_row;
     made->tables = metadata.tables;
     *plan = made.release();
@@ -208,6 +220,8 @@ struct EmbeddingBagPlan : KernelPlan {
   int32_t kinds = 0;    // bit k: some table has RowKind k
   int32_t vectors = 0;  // unpooled: of every table
   std::vector<Class> classes;
+  int32_t num_parts = 0;
+  float *pooled = nullptr;                       // device memory, JD_I8: [max_batch, sum_dims]
   const void *zero_row = nullptr;                // device memory: zeros, as long as the widest row
   const embedding::TableMeta *tables = nullptr;  // device memory
 
@@ -260,9 +274,10 @@ jd_status launch_pooled(Exec &exec, const EmbeddingBagPlan &plan, const jdb_embe
   params.in = in;
   params.tables = plan.tables;
   params.zero_row = plan.zero_row;
-  params.out = args.out.data;
-  params.out_stride = args.out.strides[0];
-  params.out_dtype = plan.desc.out_dtype;
+  const bool codes = plan.desc.out_dtype == JD_I8;
+  params.out = codes ? plan.pooled : args.out.data;
+  params.out_stride = codes ? plan.sum_dims : plan.desc.split_out ? 0 : args.out.strides[0];
+  params.out_dtype = codes ? JD_F32 : plan.desc.out_dtype;
   params.mean_length = plan.desc.mean_denominator == JD_MEAN_LENGTH;
   const int32_t bags = bags_per_group(plan, in);
   int64_t blocks = 0;
@@ -279,6 +294,25 @@ jd_status launch_pooled(Exec &exec, const EmbeddingBagPlan &plan, const jdb_embe
     blocks += static_cast<int64_t>(target.blocks_per_table) * c.tables;
   }
   return exec.template launch<Kernel>(prim::Grid{static_cast<uint32_t>(blocks), 1, 1}, params);
+}
+
+// The pooled rows that the kernel before has left.
+template <class Exec>
+jd_status launch_codes(Exec &exec, const EmbeddingBagPlan &plan, const jdb_embedding_bag_args &args) {
+  using Kernel = EmbeddingCodesKernel;
+  Kernel::Params p{};
+  p.tables = plan.tables;
+  p.x = plan.pooled;
+  p.out = static_cast<char *>(args.out.data);
+  p.scales = static_cast<float *>(args.out_scales.data);
+  p.batch = args.batch;
+  p.x_stride = plan.sum_dims;
+  p.out_stride = plan.desc.split_out ? 0 : args.out.strides[0];
+  p.scale_stride = args.out_scales.strides[0];
+  p.parts = plan.num_parts;
+  const int64_t warps = Kernel::kThreads / 32;
+  const int64_t blocks = (args.batch * plan.num_parts + warps - 1) / warps;
+  return exec.template launch<Kernel>(prim::Grid{static_cast<uint32_t>(blocks), 1, 1}, p);
 }
 
 template <class Exec>
@@ -310,7 +344,9 @@ template <class Exec>
 jd_status launch_embedding_bag(Exec &exec, const EmbeddingBagPlan &plan, const jdb_embedding_bag_args &args) {
   using namespace embedding;
   const Jagged in = jagged_of(plan, args, exec.faults(), exec.launch_number());
-  return plan.unpooled ? launch_rows(exec, plan, args, in) : launch_pooled(exec, plan, args, in);
+  if (plan.unpooled) return launch_rows(exec, plan, args, in);
+  if (const jd_status status = launch_pooled(exec, plan, args, in)) return status;
+  return plan.desc.out_dtype == JD_I8 ? launch_codes(exec, plan, args) : JD_OK;
 }
 
 }  // namespace jindou

@@ -57,6 +57,8 @@ struct TableMeta {
   const keys::Function *functions;  // from an id to its rows
   int64_t row_bytes;   // from one row to the next
   int64_t out_column;  // first column of the output
+  int64_t table_column;   // and of its table
+  int64_t table_columns;  // of its table
   keys::Divisor by_functions;  // num_functions, at least 1
   int32_t vectors;     // vectors a row: dim / elements a vector
   int32_t table;       // the caller's number: offsets, reports
@@ -65,6 +67,8 @@ struct TableMeta {
   CodeLayout layout;   // of codes
   int32_t num_functions;  // 0: an id is a row
   int32_t reports;        // 1: of a table's parts the one that tells of bad ids
+  int32_t part;           // its number among all parts of the caller's tables
+  int32_t dim;
   int32_t reserved;
 
   // Of a good id, by one of its functions.

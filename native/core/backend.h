@@ -107,10 +107,11 @@ typedef struct jdb_embedding_bag_desc {
   const int32_t *dims;          // [T]
   const jd_table_keys *table_keys;  // [T] with num_rows filled in, or null
   int64_t sum_dims;             // columns of out
+  int64_t num_parts;            // tables, each counted as often as its ids have rows side by side
 } jdb_embedding_bag_desc;
 
 typedef struct jdb_embedding_bag_args {
-  jdb_tensor ids, offsets, weights, out;
+  jdb_tensor ids, offsets, weights, out, out_scales;
   int64_t batch;
 } jdb_embedding_bag_args;
 

@@ -67,6 +67,7 @@ struct Part {
   int64_t limit;           // ids 0..limit - 1 are good; or kAnyId
   int64_t column;          // columns of out before the part
   int64_t table_column;    // and before its table
+  int64_t table_columns;   // of its table
 };
 
 struct Parts {
@@ -79,13 +80,14 @@ struct Parts {
     int64_t column = 0;
     for (int32_t t = 0; t < num_tables; ++t) {
       const jd_table_keys k = keys ? keys[t] : jd_table_keys{};
-      Part part{t, k.num_functions, static_cast<int32_t>(made.functions.size()), true, tables[t].shape[0], column, column};
+      Part part{t, k.num_functions, static_cast<int32_t>(made.functions.size()), true, tables[t].shape[0], column, column, dims[t]};
       if (k.num_functions > 0) part.limit = limit_of(k);
       for (int32_t i = 0; i < k.num_functions; ++i) made.functions.push_back(Function::of(k.functions[i]));
       int32_t copies = 1;
       if (k.combine == JD_KEYS_CONCAT && k.num_functions > 1) {
         copies = k.num_functions;
         part.num_functions = 1;
+        part.table_columns = static_cast<int64_t>(copies) * dims[t];
       }
       for (int32_t i = 0; i < copies; ++i) {
         made.parts.push_back(part);

@@ -19,9 +19,11 @@ void check_description(Rules &rules, const jd_embedding_bag_desc &d) {
   rules.integer("mean_denominator", d.mean_denominator, JD_MEAN_VALID, JD_MEAN_LENGTH);
   rules.dtype("index_dtype", d.index_dtype, {JD_I32, JD_I64});
   rules.dtype("offset_dtype", d.offset_dtype, {JD_I32, JD_I64});
-  rules.dtype("out_dtype", d.out_dtype, {JD_F32, JD_F16, JD_BF16});
+  rules.dtype("out_dtype", d.out_dtype, {JD_F32, JD_F16, JD_BF16, JD_I8});
   rules.flag("weighted", d.weighted);
   rules.flag("has_padding_id", d.has_padding_id);
+  rules.flag("split_out", d.split_out);
+  rules.zero("reserved", d.reserved);
   if (rules.broken()) return;
   // A bag is a row of the launch grid, and offsets reach max_ids.
   rules.integer("max_batch", d.max_batch, 0, INT32_MAX / d.num_tables);
@@ -32,7 +34,7 @@ void check_description(Rules &rules, const jd_embedding_bag_desc &d) {
 struct TableFields {
   std::vector<int32_t> pooling, formats, dims;
   TableKeys keys;
-  int64_t sum_dims = 0;
+  int64_t sum_dims = 0, num_parts = 0;
 };
 
 // Resolves the tables into the plan and checks each; messages name "tables[3]".
@@ -77,6 +79,11 @@ void check_tables(Rules &rules, const Context &context, const jd_embedding_bag_d
       rules.fail(JD_INVALID_ARGUMENT, name, "expected at most 1 (pooling none; sequence_embedding takes more), got %d", rows);
     }
     fields->sum_dims += static_cast<int64_t>(rows) * fields->dims[i];
+    fields->num_parts += rows;
+  }
+  if (fields->pooling[0] == JD_POOL_NONE) {
+    if (d.out_dtype == JD_I8) rules.fail(JD_INVALID_ARGUMENT, "out_dtype", "expected f32, f16 or bf16 (pooling none), got i8");
+    if (d.split_out) rules.fail(JD_INVALID_ARGUMENT, "split_out", "expected 0 (pooling none), got 1");
   }
 }
 
@@ -109,10 +116,25 @@ void check_arguments(Rules &rules, const Plan &plan, jdb_embedding_bag_args &a) 
   rules.contiguous_last("weights", a.weights);
 
   const bool none = d.pooling == JD_POOL_NONE;
-  rules.tensor("out", a.out, d.out_dtype, {none ? total : a.batch, desc.sum_dims});
-  rules.aligned_rows("out", a.out);
+  if (d.split_out) {
+    rules.tensor("out", a.out, d.out_dtype, {a.batch * desc.sum_dims});
+    rules.contiguous_last("out", a.out);
+    rules.aligned_data("out", a.out);
+  } else {
+    rules.tensor("out", a.out, d.out_dtype, {none ? total : a.batch, desc.sum_dims});
+    rules.aligned_rows("out", a.out);
+  }
   rules.separate_elements("out", a.out);
   rules.apart("out", a.out, {{"ids", a.ids}, {"offsets", a.offsets}, {"weights", a.weights}});
+  const bool scaled = d.out_dtype == JD_I8;
+  rules.presence("out_scales", a.out_scales, scaled, scaled ? "out_dtype is i8" : "out_dtype is not i8");
+  rules.tensor("out_scales", a.out_scales, JD_F32, {a.batch, desc.num_parts});
+  rules.contiguous_last("out_scales", a.out_scales);
+  rules.separate_elements("out_scales", a.out_scales);
+  if (scaled && !rules.broken()) {
+    rules.apart("out_scales", a.out_scales, {{"ids", a.ids}, {"offsets", a.offsets}, {"weights", a.weights}, {"out", a.out}});
+    check_apart_from_tables(rules, plan, "out_scales", a.out_scales);
+  }
   check_apart_from_tables(rules, plan, "out", a.out);
 }
 
@@ -147,6 +169,7 @@ jd_status make_plan(const Context &context, jd_device handle, const jd_embedding
   desc.d = d;
   desc.tables = plan->resolved_tables.data();
   desc.sum_dims = none ? fields.dims[0] : fields.sum_dims;
+  desc.num_parts = fields.num_parts;
   jdb_embedding_bag_desc passed = desc;  // with what lives for this call only
   passed.table_pooling = fields.pooling.data();
   passed.row_formats = fields.formats.data();
@@ -179,11 +202,12 @@ jd_status jd_embedding_bag_run(jd_plan plan_handle, jd_stream stream_handle, con
     jd_embedding_bag_args args;
     if (const jd_status status = read_struct(context, "args", given, &args)) return status;
     jdb_embedding_bag_args a;
-    Arguments<4> tensors(context, *stream->device);
+    Arguments<5> tensors(context, *stream->device);
     tensors.required("ids", args.ids, &a.ids);
     tensors.required("offsets", args.offsets, &a.offsets);
     tensors.optional("weights", args.weights, &a.weights);
     tensors.required("out", args.out, &a.out);
+    tensors.optional("out_scales", args.out_scales, &a.out_scales);
     if (tensors.status() != JD_OK) return tensors.status();
     Rules rules(context);
     rules.zero("reserved", args.reserved);

@@ -23,6 +23,7 @@ struct Table {
   const char *rows;
   int64_t limit, row_bytes;
   int64_t column;  // of the output
+  int64_t table_column, table_columns;  // and those of its table
   int32_t number;  // the caller's
   int32_t dim, pooling;
   int32_t num_functions;
@@ -63,6 +64,8 @@ class EmbeddingBag final : public Plan {
                    part.limit,
                    rows.strides[0] * core::element_size(rows.dtype),
                    part.column,
+                   part.table_column,
+                   part.table_columns,
                    t,
                    desc.dims[t],
                    desc.table_pooling[t],
@@ -94,7 +97,7 @@ class EmbeddingBag final : public Plan {
     device.pool.run(num_parts_ * pieces, operations, [&](int64_t index, int worker) {
       const int64_t piece = index % pieces;
       EmbeddingTask task;
-      if (!fill(a, tables, index / pieces, piece, pieces, &task)) return;
+      if (!fill(a, tables[index / pieces], index / pieces, piece, pieces, &task)) return;
       EmbeddingFindings found = {0, 0, 0};
       device.kernels.embedding_bag(task, found);
       const Table &table = tables[index / pieces];
@@ -111,9 +114,7 @@ class EmbeddingBag final : public Plan {
 
  private:
   // One piece of a table's bags; false when there is nothing to do.
-  bool fill(const jdb_embedding_bag_args &a, const Table *tables, int64_t table, int64_t piece, int64_t pieces,
-            EmbeddingTask *task) const {
-    const Table &x = tables[table];
+  bool fill(const jdb_embedding_bag_args &a, const Table &x, int64_t part, int64_t piece, int64_t pieces, EmbeddingTask *task) const {
     const int64_t first_bag = x.number * a.batch;
     task->rows = x.rows;
     task->row_bytes = x.row_bytes;
@@ -136,13 +137,16 @@ class EmbeddingBag final : public Plan {
     task->ids = a.ids.data;
     task->offsets = static_cast<const char *>(a.offsets.data) + first_bag * (desc_.offset_dtype == JD_I32 ? 4 : 8);
     task->weights = static_cast<const float *>(a.weights.data);
+    const int64_t size = core::element_size(desc_.out_dtype);
     task->out = static_cast<char *>(a.out.data);
-    task->out_row_bytes = a.out.strides[0] * (desc_.out_dtype == JD_F32 ? 4 : 2);
+    task->out_row_bytes = (desc_.split_out ? x.table_columns : a.out.strides[0]) * size;
+    task->scales = static_cast<float *>(a.out_scales.data) + part;
+    task->scale_stride = a.out_scales.strides[0];
     task->first_bag = a.batch * piece / pieces;
     task->last_bag = a.batch * (piece + 1) / pieces;
     task->first_id = task->last_id = 0;
     if (pooled_) {
-      task->out += x.column * (desc_.out_dtype == JD_F32 ? 4 : 2);
+      task->out += (desc_.split_out ? x.table_column * a.batch + x.column - x.table_column : x.column) * size;
       return task->first_bag < task->last_bag;
     }
     if (a.batch == 0) return false;

@@ -128,6 +128,7 @@ static void structs(void) {
   FIELD(jd_embedding_bag_desc, padding_id); FIELD(jd_embedding_bag_desc, max_batch);
   FIELD(jd_embedding_bag_desc, max_ids); FIELD(jd_embedding_bag_desc, row_formats);
   FIELD(jd_embedding_bag_desc, dims); FIELD(jd_embedding_bag_desc, table_keys);
+  FIELD(jd_embedding_bag_desc, split_out); FIELD(jd_embedding_bag_desc, reserved);
   end_struct();
   begin_struct("jd_key_function", sizeof(jd_key_function), _Alignof(jd_key_function));
   FIELD(jd_key_function, kind); FIELD(jd_key_function, reserved); FIELD(jd_key_function, first_row);
@@ -139,7 +140,7 @@ static void structs(void) {
   begin_struct("jd_embedding_bag_args", sizeof(jd_embedding_bag_args), _Alignof(jd_embedding_bag_args));
   FIELD(jd_embedding_bag_args, struct_size); FIELD(jd_embedding_bag_args, reserved);
   FIELD(jd_embedding_bag_args, ids); FIELD(jd_embedding_bag_args, offsets); FIELD(jd_embedding_bag_args, weights);
-  FIELD(jd_embedding_bag_args, out);
+  FIELD(jd_embedding_bag_args, out); FIELD(jd_embedding_bag_args, out_scales);
   end_struct();
   begin_struct("jd_target_attention_desc", sizeof(jd_target_attention_desc), _Alignof(jd_target_attention_desc));
   FIELD(jd_target_attention_desc, struct_size); FIELD(jd_target_attention_desc, dtype);

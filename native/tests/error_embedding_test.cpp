@@ -102,7 +102,9 @@ TEST_F(EmbeddingErrors, descriptions) {
   refused_plan([](D &d) { d.index_dtype = JD_F32; }, {"argument 'index_dtype'", "i32 or i64", "got f32"});
   refused_plan([](D &d) { d.index_dtype = 0; }, {"argument 'index_dtype'"});
   refused_plan([](D &d) { d.offset_dtype = JD_I8; }, {"argument 'offset_dtype'", "i32 or i64", "got i8"});
-  refused_plan([](D &d) { d.out_dtype = JD_I32; }, {"argument 'out_dtype'", "f32, f16 or bf16", "got i32"});
+  refused_plan([](D &d) { d.out_dtype = JD_I32; }, {"argument 'out_dtype'", "f32, f16, bf16 or i8", "got i32"});
+  refused_plan([](D &d) { d.split_out = 2; }, {"argument 'split_out'", "0..1", "got 2"});
+  refused_plan([](D &d) { d.reserved = 1; }, {"argument 'reserved'"});
   refused_plan([](D &d) { d.weighted = 2; }, {"argument 'weighted'", "0..1", "got 2"});
   refused_plan([](D &d) { d.has_padding_id = -1; }, {"argument 'has_padding_id'", "got -1"});
   refused_plan([](D &d) { d.max_batch = -1; }, {"argument 'max_batch'", "got -1"});

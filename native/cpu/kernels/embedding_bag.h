@@ -252,12 +252,23 @@ struct EmbeddingBag {
     char *out = t.out + bag * t.out_row_bytes;
     const bool mean = t.pooling == JD_POOL_MEAN;
     const bool zero = empty || (mean && denominator == 0.0f);
+    if (t.out_dtype == JD_I8) return write_codes(bag, zero, mean ? denominator : 1.0f, pooled);
     for (int at = 0; at < t.dim; at += kWidth) {
       const int lanes = t.dim - at < kWidth ? t.dim - at : kWidth;
       F x = zero ? Isa::zero() : Isa::load(pooled + at);
       if (mean && !zero) x = Isa::div(x, Isa::set(denominator));
       store(out, at, lanes, x);
     }
+  }
+
+  void write_codes(int64_t bag, bool zero, float denominator, const float *pooled) const {
+    int8_t *codes = reinterpret_cast<int8_t *>(t.out + bag * t.out_row_bytes);
+    float x[kMaxDim + kWidth], most = 0.0f;
+    for (int at = 0; at < t.dim; at += kWidth) Isa::store(x + at, zero ? Isa::zero() : Isa::div(Isa::load(pooled + at), Isa::set(denominator)));
+    for (int d = 0; d < t.dim; ++d) most = __builtin_fabsf(x[d]) > most ? __builtin_fabsf(x[d]) : most;
+    const float scale = most / 127.0f;
+    t.scales[bag * t.scale_stride] = scale;
+    for (int d = 0; d < t.dim; ++d) codes[d] = scale > 0.0f ? static_cast<int8_t>(__builtin_rintf(x[d] / scale)) : int8_t{0};
   }
 
   // Rows first_id..last_id - 1 in order.

@@ -301,6 +301,8 @@ struct EmbeddingTask {
   const float *weights;         // or null
   char *out;                    // the table's first column of row 0
   int64_t out_row_bytes;
+  float *scales;                // JD_I8: of row 0
+  int64_t scale_stride;
   int64_t first_bag, last_bag;  // of the table
   int64_t first_id, last_id;    // pooling none only: positions in ids
 };

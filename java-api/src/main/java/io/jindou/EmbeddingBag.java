@@ -85,6 +85,7 @@ public final class EmbeddingBag extends NativePlan implements Plan {
             jd_embedding_bag_desc.row_formats(given, formats);
             jd_embedding_bag_desc.dims(given, dims);
             jd_embedding_bag_desc.table_keys(given, TableKeys.of(arena, tables));
+            jd_embedding_bag_desc.split_out(given, desc.splitOut() ? 1 : 0);
             call.check(JindouAbi.jd_embedding_bag_plan(handle(device, "device"), given, call.result, call.error));
             return new EmbeddingBag(device, desc, call.resultLong());
         } finally {
@@ -123,6 +124,20 @@ public final class EmbeddingBag extends NativePlan implements Plan {
      * @param out {@code [B, sum of dims]}, or {@code [total, dim]} with {@link Pooling#NONE}; rows aligned to 16 bytes
      */
     public void run(Stream stream, JaggedTensor ids, Tensor weights, Tensor out) {
+        run(stream, ids, weights, out, null);
+    }
+
+    /**
+     * Enqueues a run.
+     *
+     * @param stream a stream of the plan's device
+     * @param ids ids {@code [total]} with offsets {@code [T*B + 1]}
+     * @param weights {@code [total]} {@link DType#F32}; null when the plan is not weighted
+     * @param out as above; with {@link EmbeddingBagDesc#splitOut()} {@code [B * sum of columns]}, see {@link #split}
+     * @param outScales {@code [B, S]} {@link DType#F32} with results of {@link DType#I8}, S the tables, each counted as often as its ids have
+     *     rows side by side: {@code out * scale} is the number; else null
+     */
+    public void run(Stream stream, JaggedTensor ids, Tensor weights, Tensor out, Tensor outScales) {
         if (ids == null) {
             throw missing("ids");
         }
@@ -135,6 +150,7 @@ public final class EmbeddingBag extends NativePlan implements Plan {
             jd_embedding_bag_args.offsets(args, ids.offsets().handle);
             jd_embedding_bag_args.weights(args, handleOrNone(weights));
             jd_embedding_bag_args.out(args, Tensor.output(out, "out"));
+            jd_embedding_bag_args.out_scales(args, handleOrNone(outScales));
             call.check(JindouAbi.jd_embedding_bag_run(handle, handle(stream, "stream"), args, call.error));
         } finally {
             call.end();
@@ -144,6 +160,24 @@ public final class EmbeddingBag extends NativePlan implements Plan {
             Reference.reachabilityFence(ids.offsets());
             Reference.reachabilityFence(weights);
             Reference.reachabilityFence(out);
+            Reference.reachabilityFence(outScales);
         }
+    }
+
+    /**
+     * The results of the tables one by one, where {@link EmbeddingBagDesc#splitOut()} was asked.
+     *
+     * @param out {@code [B * sum of columns]}, as it was given to {@link #run}
+     * @return views {@code [B, columns]} of one piece each, in the order of the tables; to be closed
+     */
+    public List<Tensor> split(Tensor out) {
+        long batch = out.dim(0) / desc.columns();
+        List<Tensor> each = new java.util.ArrayList<>();
+        long at = 0;
+        for (EmbeddingTable table : desc.tables()) {
+            each.add(out.view(at, new long[] {batch, table.columns()}, new long[] {table.columns(), 1}));
+            at += batch * table.columns();
+        }
+        return each;
     }
 }

@@ -13,11 +13,12 @@ import java.util.OptionalLong;
  * @param bounds what happens to ids and offsets out of range
  * @param idDType {@link DType#I32} or {@link DType#I64}
  * @param offsetDType {@link DType#I32} or {@link DType#I64}
- * @param outDType {@link DType#F32}, {@link DType#F16} or {@link DType#BF16}
+ * @param outDType {@link DType#F32}, {@link DType#F16}, {@link DType#BF16} or, pooled, {@link DType#I8} with a scale a row
  * @param weighted whether each run gives a weight an id
  * @param paddingId an id that contributes nothing and is not counted
  * @param maxBatch the largest number of bags a table in a run
  * @param maxIds the largest number of ids in a run
+ * @param splitOut whether the result is a tensor for each table, see {@link EmbeddingBag#split}
  */
 public record EmbeddingBagDesc(
         List<EmbeddingTable> tables,
@@ -30,7 +31,8 @@ public record EmbeddingBagDesc(
         boolean weighted,
         OptionalLong paddingId,
         long maxBatch,
-        long maxIds) {
+        long maxIds,
+        boolean splitOut) {
 
     /**
      * Checks for null.
@@ -84,7 +86,8 @@ public record EmbeddingBagDesc(
                 false,
                 OptionalLong.empty(),
                 maxBatch,
-                maxIds);
+                maxIds,
+                false);
     }
 
     /**
@@ -111,7 +114,8 @@ public record EmbeddingBagDesc(
      */
     public EmbeddingBagDesc withPooling(List<Pooling> value) {
         return new EmbeddingBagDesc(
-                tables, value, meanDenominator, bounds, idDType, offsetDType, outDType, weighted, paddingId, maxBatch, maxIds);
+                tables, value, meanDenominator, bounds, idDType, offsetDType, outDType, weighted, paddingId, maxBatch, maxIds,
+                splitOut);
     }
 
     /**
@@ -122,7 +126,8 @@ public record EmbeddingBagDesc(
      */
     public EmbeddingBagDesc withMeanDenominator(MeanDenominator value) {
         return new EmbeddingBagDesc(
-                tables, pooling, value, bounds, idDType, offsetDType, outDType, weighted, paddingId, maxBatch, maxIds);
+                tables, pooling, value, bounds, idDType, offsetDType, outDType, weighted, paddingId, maxBatch, maxIds,
+                splitOut);
     }
 
     /**
@@ -133,7 +138,8 @@ public record EmbeddingBagDesc(
      */
     public EmbeddingBagDesc withBounds(Bounds value) {
         return new EmbeddingBagDesc(
-                tables, pooling, meanDenominator, value, idDType, offsetDType, outDType, weighted, paddingId, maxBatch, maxIds);
+                tables, pooling, meanDenominator, value, idDType, offsetDType, outDType, weighted, paddingId, maxBatch, maxIds,
+                splitOut);
     }
 
     /**
@@ -145,18 +151,20 @@ public record EmbeddingBagDesc(
      */
     public EmbeddingBagDesc withIndexDTypes(DType ids, DType offsets) {
         return new EmbeddingBagDesc(
-                tables, pooling, meanDenominator, bounds, ids, offsets, outDType, weighted, paddingId, maxBatch, maxIds);
+                tables, pooling, meanDenominator, bounds, ids, offsets, outDType, weighted, paddingId, maxBatch, maxIds,
+                splitOut);
     }
 
     /**
      * The same with another result dtype.
      *
-     * @param value {@link DType#F32}, {@link DType#F16} or {@link DType#BF16}
+     * @param value {@link DType#F32}, {@link DType#F16}, {@link DType#BF16} or {@link DType#I8}
      * @return the description
      */
     public EmbeddingBagDesc withOutDType(DType value) {
         return new EmbeddingBagDesc(
-                tables, pooling, meanDenominator, bounds, idDType, offsetDType, value, weighted, paddingId, maxBatch, maxIds);
+                tables, pooling, meanDenominator, bounds, idDType, offsetDType, value, weighted, paddingId, maxBatch, maxIds,
+                splitOut);
     }
 
     /**
@@ -167,7 +175,8 @@ public record EmbeddingBagDesc(
      */
     public EmbeddingBagDesc withWeighted(boolean value) {
         return new EmbeddingBagDesc(
-                tables, pooling, meanDenominator, bounds, idDType, offsetDType, outDType, value, paddingId, maxBatch, maxIds);
+                tables, pooling, meanDenominator, bounds, idDType, offsetDType, outDType, value, paddingId, maxBatch, maxIds,
+                splitOut);
     }
 
     /**
@@ -179,6 +188,23 @@ public record EmbeddingBagDesc(
     public EmbeddingBagDesc withPaddingId(long value) {
         return new EmbeddingBagDesc(
                 tables, pooling, meanDenominator, bounds, idDType, offsetDType, outDType, weighted, OptionalLong.of(value), maxBatch,
-                maxIds);
+                maxIds, splitOut);
+    }
+
+    /**
+     * The same with one result for all tables, or one for each.
+     *
+     * @param value whether each table has a result of its own
+     * @return the description
+     */
+    public EmbeddingBagDesc withSplitOut(boolean value) {
+        return new EmbeddingBagDesc(
+                tables, pooling, meanDenominator, bounds, idDType, offsetDType, outDType, weighted, paddingId, maxBatch, maxIds,
+                value);
+    }
+
+    /** Columns of a result. */
+    long columns() {
+        return tables.stream().mapToLong(EmbeddingTable::columns).sum();
     }
 }

@@ -68,6 +68,40 @@ class EmbeddingBagTest {
 
     @ParameterizedTest
     @MethodSource("io.jindou.TestDevices#names")
+    void a_result_for_each_table_and_codes_with_scales(String name) throws Exception {
+        try (Rig rig = new Rig(name)) {
+            Tensor small = rig.floats(new float[] {1, 2, 3, 5, -127, 6, 7, 8}, 2, 4);
+            Tensor wide = rig.floats(new float[] {0.5f, 0, -0.2f, 0, 0, 0, 0, 0}, 1, 8);
+            JaggedTensor ids = rig.bags(new long[] {0, 0}, new long[] {1}, new long[] {0}, new long[] {});
+            EmbeddingBagDesc desc = EmbeddingBagDesc.of(List.of(small, wide), Pooling.SUM, 2, 9).withSplitOut(true);
+            EmbeddingBag bag = rig.keep(EmbeddingBag.plan(rig.device, desc));
+            Tensor out = rig.poisoned(DType.F32, 2 * 12);
+            bag.run(rig.stream, ids, out);
+            List<Tensor> each = bag.split(out);
+            assertArrayEquals(new float[] {2, 4, 6, 10, -127, 6, 7, 8}, rig.keep(each.get(0)).readFloats(rig.stream));
+            assertArrayEquals(new float[] {0.5f, 0, -0.2f, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0}, rig.keep(each.get(1)).readFloats(rig.stream));
+
+            EmbeddingBag codes = rig.keep(EmbeddingBag.plan(rig.device, desc.withOutDType(DType.I8)));
+            Tensor bytes = rig.poisoned(DType.I8, 2 * 12);
+            Tensor scales = rig.poisoned(DType.F32, 2, 2);
+            codes.run(rig.stream, ids, null, bytes, scales);
+            assertArrayEquals(new float[] {10f / 127, 0.5f / 127, 1, 0}, scales.readFloats(rig.stream), 1e-8f);
+            byte[] got = bytes.readHost(rig.stream).data().toArray(java.lang.foreign.ValueLayout.JAVA_BYTE);
+            assertArrayEquals(
+                    new byte[] {25, 51, 76, 127, -127, 6, 7, 8, 127, 0, -51, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0}, got);
+            refused(
+                    InvalidArgumentException.class,
+                    () -> codes.run(rig.stream, ids, bytes),
+                    "'out_scales'", "out_dtype is i8");
+            refused(
+                    InvalidArgumentException.class,
+                    () -> EmbeddingBag.plan(rig.device, EmbeddingBagDesc.of(small, Pooling.NONE, 1, 1).withSplitOut(true)),
+                    "'split_out'", "pooling none");
+        }
+    }
+
+    @ParameterizedTest
+    @MethodSource("io.jindou.TestDevices#names")
     void pooling_none_gives_a_row_an_id(String name) throws Exception {
         try (Rig rig = new Rig(name)) {
             Tensor table = rig.floats(DType.BF16, new float[] {1, 2, 3, 4, 5, 6, 7, 8}, 2, 4);
@@ -215,7 +249,7 @@ class EmbeddingBagTest {
             refusedPlan(rig, EmbeddingBagDesc.of(table, Pooling.SUM, 1, -1), "'max_ids'", "-1");
             refusedPlan(rig, good.withIndexDTypes(DType.F32, DType.I64), "'index_dtype'", "f32");
             refusedPlan(rig, good.withIndexDTypes(DType.I64, DType.U8), "'offset_dtype'", "u8");
-            refusedPlan(rig, good.withOutDType(DType.I8), "'out_dtype'", "i8");
+            refusedPlan(rig, good.withOutDType(DType.U8), "'out_dtype'", "u8");
             refusedPlan(rig, good.withPooling(List.of(Pooling.SUM, Pooling.MAX)), "'pooling'", "1", "got 2");
             EmbeddingBagDesc mixed = EmbeddingBagDesc.of(List.of(table, table), Pooling.SUM, 1, 1)
                     .withPooling(List.of(Pooling.NONE, Pooling.SUM));

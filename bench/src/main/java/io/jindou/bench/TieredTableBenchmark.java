@@ -80,7 +80,7 @@ public class TieredTableBenchmark {
             folder = Files.createTempDirectory("tiered-benchmark");
             opened = Device.open(device, DeviceOptions.DEFAULT.withNumThreads(threads));
             stream = Stream.create(opened);
-            int most = 1 << 16;
+            int most = batch;
             tiered = TieredTable.open(
                     opened, folder, TieredTableDesc.of(DType.F32, dim, rows / 10, most).withDurability(Durability.BUFFERED));
             inMemory = HashTable.create(opened, HashTableDesc.of(DType.F32, dim, rows));

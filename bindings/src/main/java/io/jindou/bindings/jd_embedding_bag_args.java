@@ -21,6 +21,7 @@ import static java.lang.foreign.MemoryLayout.PathElement.*;
  *     jd_tensor offsets;
  *     jd_tensor weights;
  *     jd_tensor out;
+ *     jd_tensor out_scales;
  * }
  * }
  */
@@ -36,7 +37,8 @@ public class jd_embedding_bag_args {
         JindouAbi.C_LONG.withName("ids"),
         JindouAbi.C_LONG.withName("offsets"),
         JindouAbi.C_LONG.withName("weights"),
-        JindouAbi.C_LONG.withName("out")
+        JindouAbi.C_LONG.withName("out"),
+        JindouAbi.C_LONG.withName("out_scales")
     ).withName("jd_embedding_bag_args");
 
     /**
@@ -308,6 +310,50 @@ public class jd_embedding_bag_args {
      */
     public static void out(MemorySegment struct, long fieldValue) {
         struct.set(out$LAYOUT, out$OFFSET, fieldValue);
+    }
+
+    private static final OfLong out_scales$LAYOUT = (OfLong)$LAYOUT.select(groupElement("out_scales"));
+
+    /**
+     * Layout for field:
+     * {@snippet lang=c :
+     * jd_tensor out_scales
+     * }
+     */
+    public static final OfLong out_scales$layout() {
+        return out_scales$LAYOUT;
+    }
+
+    private static final long out_scales$OFFSET = $LAYOUT.byteOffset(groupElement("out_scales"));
+
+    /**
+     * Offset for field:
+     * {@snippet lang=c :
+     * jd_tensor out_scales
+     * }
+     */
+    public static final long out_scales$offset() {
+        return out_scales$OFFSET;
+    }
+
+    /**
+     * Getter for field:
+     * {@snippet lang=c :
+     * jd_tensor out_scales
+     * }
+     */
+    public static long out_scales(MemorySegment struct) {
+        return struct.get(out_scales$LAYOUT, out_scales$OFFSET);
+    }
+
+    /**
+     * Setter for field:
+     * {@snippet lang=c :
+     * jd_tensor out_scales
+     * }
+     */
+    public static void out_scales(MemorySegment struct, long fieldValue) {
+        struct.set(out_scales$LAYOUT, out_scales$OFFSET, fieldValue);
     }
 
     /**

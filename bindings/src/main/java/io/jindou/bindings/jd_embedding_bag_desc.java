@@ -33,6 +33,8 @@ import static java.lang.foreign.MemoryLayout.PathElement.*;
  *     const int32_t *row_formats;
  *     const int32_t *dims;
  *     const jd_table_keys *table_keys;
+ *     int32_t split_out;
+ *     int32_t reserved;
  * }
  * }
  */
@@ -60,7 +62,9 @@ public class jd_embedding_bag_desc {
         JindouAbi.C_LONG.withName("max_ids"),
         JindouAbi.C_POINTER.withName("row_formats"),
         JindouAbi.C_POINTER.withName("dims"),
-        JindouAbi.C_POINTER.withName("table_keys")
+        JindouAbi.C_POINTER.withName("table_keys"),
+        JindouAbi.C_INT.withName("split_out"),
+        JindouAbi.C_INT.withName("reserved")
     ).withName("jd_embedding_bag_desc");
 
     /**
@@ -860,6 +864,94 @@ public class jd_embedding_bag_desc {
      */
     public static void table_keys(MemorySegment struct, MemorySegment fieldValue) {
         struct.set(table_keys$LAYOUT, table_keys$OFFSET, fieldValue);
+    }
+
+    private static final OfInt split_out$LAYOUT = (OfInt)$LAYOUT.select(groupElement("split_out"));
+
+    /**
+     * Layout for field:
+     * {@snippet lang=c :
+     * int32_t split_out
+     * }
+     */
+    public static final OfInt split_out$layout() {
+        return split_out$LAYOUT;
+    }
+
+    private static final long split_out$OFFSET = $LAYOUT.byteOffset(groupElement("split_out"));
+
+    /**
+     * Offset for field:
+     * {@snippet lang=c :
+     * int32_t split_out
+     * }
+     */
+    public static final long split_out$offset() {
+        return split_out$OFFSET;
+    }
+
+    /**
+     * Getter for field:
+     * {@snippet lang=c :
+     * int32_t split_out
+     * }
+     */
+    public static int split_out(MemorySegment struct) {
+        return struct.get(split_out$LAYOUT, split_out$OFFSET);
+    }
+
+    /**
+     * Setter for field:
+     * {@snippet lang=c :
+     * int32_t split_out
+     * }
+     */
+    public static void split_out(MemorySegment struct, int fieldValue) {
+        struct.set(split_out$LAYOUT, split_out$OFFSET, fieldValue);
+    }
+
+    private static final OfInt reserved$LAYOUT = (OfInt)$LAYOUT.select(groupElement("reserved"));
+
+    /**
+     * Layout for field:
+     * {@snippet lang=c :
+     * int32_t reserved
+     * }
+     */
+    public static final OfInt reserved$layout() {
+        return reserved$LAYOUT;
+    }
+
+    private static final long reserved$OFFSET = $LAYOUT.byteOffset(groupElement("reserved"));
+
+    /**
+     * Offset for field:
+     * {@snippet lang=c :
+     * int32_t reserved
+     * }
+     */
+    public static final long reserved$offset() {
+        return reserved$OFFSET;
+    }
+
+    /**
+     * Getter for field:
+     * {@snippet lang=c :
+     * int32_t reserved
+     * }
+     */
+    public static int reserved(MemorySegment struct) {
+        return struct.get(reserved$LAYOUT, reserved$OFFSET);
+    }
+
+    /**
+     * Setter for field:
+     * {@snippet lang=c :
+     * int32_t reserved
+     * }
+     */
+    public static void reserved(MemorySegment struct, int fieldValue) {
+        struct.set(reserved$LAYOUT, reserved$OFFSET, fieldValue);
     }
 
     /**
