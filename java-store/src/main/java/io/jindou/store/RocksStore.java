@@ -1,22 +1,21 @@
 package io.jindou.store;
 
+import io.jindou.DType;
 import io.jindou.HostTensor;
+import io.jindou.InvalidArgumentException;
 import java.io.IOException;
-import java.io.UncheckedIOException;
 import java.lang.foreign.Arena;
 import java.lang.foreign.MemorySegment;
 import java.lang.foreign.ValueLayout;
 import java.nio.ByteBuffer;
 import java.nio.ByteOrder;
 import java.nio.channels.FileChannel;
-import java.nio.charset.StandardCharsets;
 import java.nio.file.Files;
 import java.nio.file.Path;
-import java.nio.file.StandardCopyOption;
 import java.nio.file.StandardOpenOption;
 import java.util.ArrayList;
-import java.util.Comparator;
 import java.util.List;
+import java.util.function.Predicate;
 import java.util.stream.Stream;
 import org.rocksdb.BlockBasedTableConfig;
 import org.rocksdb.BloomFilter;
@@ -33,41 +32,48 @@ import org.rocksdb.RocksDBException;
 import org.rocksdb.RocksIterator;
 import org.rocksdb.Snapshot;
 import org.rocksdb.Status;
+import org.rocksdb.WALRecoveryMode;
 import org.rocksdb.WriteBatch;
 import org.rocksdb.WriteOptions;
 
 /**
  * Rows by key on disk. A key is 8 bytes, big-endian, a value the bytes of a row; RocksDB's log makes a batch all or nothing, its checksums
- * turn a damaged block into an error instead of a wrong row.
+ * turn a damaged block or log into an error instead of wrong or lost rows.
  *
- * <p>The directory holds one database a generation, {@code rows-1}, {@code rows-2}..., and the file {@code CURRENT} with the name of
+ * <p>The directory holds one database a generation, {@code rows-1}, {@code rows-2}..., and the file {@link Current} with the name of
  * the one in use. A restore fills the next generation and replaces that file at once, so that a crash leaves the old or the new rows.
+ * The file is written when the database it names is there, durably, and nothing that it names is ever deleted or made anew.
  */
 final class RocksStore implements AutoCloseable {
-    private static final String CURRENT = "CURRENT";
     private static final int KEY_BYTES = Long.BYTES;
     private static final int RESTORE_BATCH = 4096;
+    private static final String SCRATCH = "snapshot";
 
     static {
         RocksDB.loadLibrary();
     }
 
     private final Path directory;
+    private final Disk disk;
     private final int rowBytes;
     private final Options options = new Options();
     private final BloomFilter filter = new BloomFilter(10);
     private final Cache blocks;
     private final ReadOptions reads = new ReadOptions();
     private final WriteOptions writes = new WriteOptions();
+    private DirectoryLock lock;
     private RocksDB rows;
-    private int generation;
+    private Current current;
 
-    RocksStore(Path directory, int rowBytes, Durability durability, long blockCacheBytes) throws IOException {
+    RocksStore(Path directory, DType dtype, int dim, Durability durability, long blockCacheBytes, Disk disk) throws IOException {
         this.directory = directory;
-        this.rowBytes = rowBytes;
+        this.disk = disk;
+        rowBytes = Math.toIntExact(dtype.size() * (long) dim);
         blocks = new LRUCache(blockCacheBytes);
-        options.setCreateIfMissing(true)
-                .setParanoidChecks(true)
+        options.setParanoidChecks(true)
+                // A process killed while it writes leaves a record cut short at the end of the log, of an update that was not
+                // acknowledged: that is passed over. Damage before the end is an error; the default would drop all that follows.
+                .setWalRecoveryMode(WALRecoveryMode.TolerateCorruptedTailRecords)
                 .setCompressionType(CompressionType.NO_COMPRESSION) // rows of floats do not compress
                 .setTableFormatConfig(new BlockBasedTableConfig()
                         .setBlockCache(blocks)
@@ -76,17 +82,66 @@ final class RocksStore implements AutoCloseable {
                         .setDataBlockIndexType(DataBlockIndexType.kDataBlockBinaryAndHash));
         writes.setSync(durability == Durability.SYNC);
         try {
-            Files.createDirectories(directory);
-            generation = currentGeneration();
-            deleteOtherGenerations();
-            rows = RocksDB.open(options, path(generation).toString());
+            disk.create(directory);
+            lock = DirectoryLock.take(directory);
+            current = Current.read(directory);
+            if (current == null) {
+                make(new Current(1, dtype, dim));
+            } else {
+                reopen(dtype, dim);
+            }
+            deleteLeftovers();
         } catch (RocksDBException e) {
             close();
             throw failure("cannot open", e);
-        } catch (IOException | RuntimeException e) {
+        } catch (IOException | RuntimeException | Error e) {
             close();
             throw e;
         }
+    }
+
+    /** The first generation. One that is there already is of a creation that was cut short, or CURRENT was lost. */
+    private void make(Current first) throws IOException, RocksDBException {
+        for (Path each : generations()) {
+            if (!each.getFileName().toString().equals(first.name())) {
+                throw new IOException(directory + ": expected the file CURRENT beside " + each.getFileName());
+            }
+        }
+        rows = open(first, true);
+        try (RocksIterator any = rows.newIterator()) {
+            any.seekToFirst();
+            any.status();
+            if (any.isValid()) {
+                throw new IOException(directory + ": expected the file CURRENT beside " + first.name() + ", which has rows");
+            }
+        }
+        settle(first);
+        current = first;
+    }
+
+    private void reopen(DType dtype, int dim) throws IOException, RocksDBException {
+        if (current.dtype() != dtype || current.dim() != dim) {
+            boolean other = current.dtype() != dtype;
+            throw new InvalidArgumentException("argument '" + (other ? "dtype" : "dim") + "': expected "
+                    + (other ? current.dtype() : current.dim()) + ", as the table in " + directory + " was made, got " + (other ? dtype : dim));
+        }
+        // RocksDB's own CURRENT: without it, it would take the directory for an empty one.
+        if (!Files.exists(path(current).resolve("CURRENT"))) {
+            throw new IOException(directory + ": " + current.name() + ", the generation in use, is missing");
+        }
+        rows = open(current, false);
+        disk.force(directory); // a rename that was not durable yet, before what it replaced is deleted
+    }
+
+    private RocksDB open(Current which, boolean create) throws RocksDBException {
+        return RocksDB.open(options.setCreateIfMissing(create), path(which).toString());
+    }
+
+    /** Makes a generation durable, and then the one in use. */
+    private void settle(Current to) throws IOException {
+        disk.force(path(to));
+        disk.force(directory);
+        to.write(directory, disk);
     }
 
     /** Reads rows into `target` (off the heap, keys.length rows), each at its key's place. */
@@ -106,8 +161,7 @@ final class RocksStore implements AutoCloseable {
                 Status status = answers.get(i).status;
                 if (status.getCode() == Status.Code.Ok) {
                     if (answers.get(i).requiredSize != rowBytes) {
-                        throw new IOException(directory + ": expected rows of " + rowBytes + " bytes, key " + keys[i] + " has "
-                                + answers.get(i).requiredSize);
+                        throw wrongSize(keys[i], answers.get(i).requiredSize);
                     }
                     present[i] = true;
                 } else if (status.getCode() != Status.Code.NotFound) {
@@ -143,7 +197,7 @@ final class RocksStore implements AutoCloseable {
 
     /** Keys and rows as they are now, over a scratch file that lives as long as the arena. */
     HostRows copy(Arena arena) throws IOException {
-        Path scratch = Files.createTempFile(directory, "snapshot", ".tmp");
+        Path scratch = Files.createTempFile(directory, SCRATCH, ".tmp");
         Snapshot snapshot = rows.getSnapshot();
         try (FileChannel channel = FileChannel.open(
                         scratch, StandardOpenOption.READ, StandardOpenOption.WRITE, StandardOpenOption.DELETE_ON_CLOSE);
@@ -155,17 +209,24 @@ final class RocksStore implements AutoCloseable {
                 }
                 each.status();
             }
-            MemorySegment all = channel.map(FileChannel.MapMode.READ_WRITE, 0, count * (KEY_BYTES + (long) rowBytes), arena);
-            MemorySegment keys = all.asSlice(0, count * KEY_BYTES), values = all.asSlice(count * KEY_BYTES);
-            long at = 0;
+            // Written, not mapped: a full disk is an IOException of a write, but the end of the process when a page is touched.
+            AppendedFile keys = new AppendedFile(channel, 0), values = new AppendedFile(channel, count * KEY_BYTES);
             try (RocksIterator each = rows.newIterator(consistent)) {
-                for (each.seekToFirst(); each.isValid(); each.next(), at++) {
-                    keys.setAtIndex(ValueLayout.JAVA_LONG_UNALIGNED, at, ByteBuffer.wrap(each.key()).getLong());
-                    MemorySegment.copy(each.value(), 0, values, ValueLayout.JAVA_BYTE, at * rowBytes, rowBytes);
+                for (each.seekToFirst(); each.isValid(); each.next()) {
+                    long key = ByteBuffer.wrap(each.key()).getLong();
+                    byte[] row = each.value();
+                    if (row.length != rowBytes) {
+                        throw wrongSize(key, row.length);
+                    }
+                    keys.append(ByteBuffer.allocate(KEY_BYTES).order(ByteOrder.nativeOrder()).putLong(0, key).array());
+                    values.append(row);
                 }
                 each.status();
             }
-            return new HostRows(count, keys, values);
+            keys.flush();
+            values.flush();
+            MemorySegment all = channel.map(FileChannel.MapMode.READ_ONLY, 0, count * (KEY_BYTES + (long) rowBytes), arena);
+            return new HostRows(count, all.asSlice(0, count * KEY_BYTES), all.asSlice(count * KEY_BYTES));
         } catch (RocksDBException e) {
             throw failure("cannot copy", e);
         } finally {
@@ -177,49 +238,70 @@ final class RocksStore implements AutoCloseable {
     /** n keys and their rows. */
     record HostRows(long count, MemorySegment keys, MemorySegment rows) {}
 
-    /** Replaces everything by these rows, at once. */
+    /**
+     * Replaces everything by these rows, at once.
+     *
+     * @throws Current.Unsettled when they are the current ones for this process, but a loss of power may bring back the old: nothing more
+     *     may be written until the store is opened again
+     * @throws IOException otherwise: the old rows stay
+     */
     void replace(HostTensor keys, MemorySegment newRows) throws IOException {
-        int next = generation + 1;
-        long count = keys.data().byteSize() / KEY_BYTES;
-        delete(path(next));
+        Current next = new Current(current.generation() + 1, current.dtype(), current.dim());
+        disk.delete(path(next));
         RocksDB filled = null;
         try {
-            filled = RocksDB.open(options, path(next).toString());
-            try (WriteOptions unlogged = new WriteOptions().setDisableWAL(true);
-                    FlushOptions waiting = new FlushOptions().setWaitForFlush(true)) {
-                for (long first = 0; first < count; first += RESTORE_BATCH) {
-                    int n = (int) Math.min(RESTORE_BATCH, count - first);
-                    long[] some = new long[n];
-                    for (int i = 0; i < n; i++) {
-                        some[i] = keys.data().getAtIndex(ValueLayout.JAVA_LONG_UNALIGNED.withOrder(ByteOrder.LITTLE_ENDIAN), first + i);
-                    }
-                    try (WriteBatch batch = new WriteBatch()) {
-                        fill(batch, some, 0, n, newRows.asSlice(first * rowBytes, (long) n * rowBytes));
-                        filled.write(unlogged, batch);
-                    }
-                }
-                filled.flush(waiting);
-                filled.syncWal();
-            }
-            setCurrent(next);
+            filled = open(next, true);
+            fill(filled, keys.data(), newRows);
+            settle(next);
+        } catch (Current.Unsettled e) {
+            filled.close(); // and stays: CURRENT names it
+            throw e;
         } catch (RocksDBException e) {
-            drop(filled, next);
+            drop(filled, next, e);
             throw failure("cannot restore", e);
-        } catch (IOException | RuntimeException e) {
-            drop(filled, next);
+        } catch (IOException | RuntimeException | Error e) {
+            drop(filled, next, e);
             throw e;
         }
         rows.close();
         rows = filled;
-        generation = next;
-        deleteOtherGenerations();
+        current = next;
+        try {
+            deleteLeftovers();
+        } catch (IOException | RuntimeException e) {
+            // The new rows are in use; what is left of the old ones goes when the table is opened next.
+        }
     }
 
-    private void drop(RocksDB filled, int of) throws IOException {
-        if (filled != null) {
-            filled.close();
+    private void fill(RocksDB empty, MemorySegment keys, MemorySegment newRows) throws RocksDBException {
+        long count = keys.byteSize() / KEY_BYTES;
+        try (WriteOptions unlogged = new WriteOptions().setDisableWAL(true);
+                FlushOptions waiting = new FlushOptions().setWaitForFlush(true)) {
+            for (long first = 0; first < count; first += RESTORE_BATCH) {
+                int n = (int) Math.min(RESTORE_BATCH, count - first);
+                long[] some = new long[n];
+                for (int i = 0; i < n; i++) {
+                    some[i] = keys.getAtIndex(ValueLayout.JAVA_LONG_UNALIGNED.withOrder(ByteOrder.LITTLE_ENDIAN), first + i);
+                }
+                try (WriteBatch batch = new WriteBatch()) {
+                    fill(batch, some, 0, n, newRows.asSlice(first * rowBytes, (long) n * rowBytes));
+                    empty.write(unlogged, batch);
+                }
+            }
+            empty.flush(waiting);
+            empty.syncWal();
         }
-        delete(path(of));
+    }
+
+    private void drop(RocksDB filled, Current of, Throwable why) {
+        try {
+            if (filled != null) {
+                filled.close();
+            }
+            disk.delete(path(of));
+        } catch (IOException | RuntimeException e) {
+            why.addSuppressed(e); // it goes when the table is opened next
+        }
     }
 
     void compact() throws IOException {
@@ -244,72 +326,34 @@ final class RocksStore implements AutoCloseable {
 
     // -- generations -----------------------------------------------------------------------------------------------------------
 
-    private Path path(int of) {
-        return directory.resolve("rows-" + of);
+    private Path path(Current of) {
+        return directory.resolve(of.name());
     }
 
-    private int currentGeneration() throws IOException {
-        Path file = directory.resolve(CURRENT);
-        if (!Files.exists(file)) {
-            setCurrent(1);
-            return 1;
-        }
-        String name = Files.readString(file).strip();
-        if (!name.matches("rows-[1-9][0-9]{0,8}")) {
-            throw new IOException(file + ": expected the name of a generation (rows-1...), got '" + name + "'");
-        }
-        return Integer.parseInt(name.substring(5));
+    private List<Path> generations() throws IOException {
+        return children(name -> name.startsWith("rows-"));
     }
 
-    private void setCurrent(int to) throws IOException {
-        Path part = directory.resolve(CURRENT + ".tmp");
-        try (FileChannel channel = FileChannel.open(
-                part, StandardOpenOption.CREATE, StandardOpenOption.WRITE, StandardOpenOption.TRUNCATE_EXISTING)) {
-            ByteBuffer text = ByteBuffer.wrap(("rows-" + to + "\n").getBytes(StandardCharsets.US_ASCII));
-            while (text.hasRemaining()) {
-                channel.write(text);
-            }
-            channel.force(true);
+    private List<Path> children(Predicate<String> names) throws IOException {
+        try (Stream<Path> all = Files.list(directory)) {
+            return all.filter(each -> names.test(each.getFileName().toString())).toList();
         }
-        Files.move(part, directory.resolve(CURRENT), StandardCopyOption.ATOMIC_MOVE, StandardCopyOption.REPLACE_EXISTING);
-        force(directory);
     }
 
     /** What a crash in the middle of a restore or snapshot left behind. */
-    private void deleteOtherGenerations() throws IOException {
-        try (Stream<Path> all = Files.list(directory)) {
-            for (Path each : all.toList()) {
-                String name = each.getFileName().toString();
-                boolean other = name.startsWith("rows-") && !name.equals("rows-" + generation);
-                if (other || name.endsWith(".tmp")) {
-                    delete(each);
-                }
+    private void deleteLeftovers() throws IOException {
+        for (Path each : generations()) {
+            if (!each.getFileName().toString().equals(current.name())) {
+                disk.delete(each);
             }
         }
-    }
-
-    private static void delete(Path path) throws IOException {
-        if (!Files.exists(path)) {
-            return;
-        }
-        try (Stream<Path> all = Files.walk(path)) {
-            all.sorted(Comparator.reverseOrder()).forEach(each -> {
-                try {
-                    Files.deleteIfExists(each);
-                } catch (IOException e) {
-                    throw new UncheckedIOException(e);
-                }
-            });
-        } catch (UncheckedIOException e) {
-            throw e.getCause();
+        for (Path each : children(name -> name.equals(Current.PART) || (name.startsWith(SCRATCH) && name.endsWith(".tmp")))) {
+            disk.delete(each);
         }
     }
 
-    /** Makes renames in a directory durable. */
-    static void force(Path directory) throws IOException {
-        try (FileChannel channel = FileChannel.open(directory, StandardOpenOption.READ)) {
-            channel.force(true);
-        }
+    private IOException wrongSize(long key, int bytes) {
+        return new IOException(directory + ": expected rows of " + rowBytes + " bytes, key " + key + " has " + bytes);
     }
 
     private IOException failure(String what, RocksDBException e) {
@@ -326,5 +370,8 @@ final class RocksStore implements AutoCloseable {
         options.close();
         filter.close();
         blocks.close();
+        if (lock != null) {
+            lock.close();
+        }
     }
 }

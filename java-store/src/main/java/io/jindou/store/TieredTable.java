@@ -4,7 +4,6 @@ import io.jindou.DType;
 import io.jindou.Device;
 import io.jindou.Eviction;
 import io.jindou.HashTable;
-import io.jindou.HashTableDesc;
 import io.jindou.HashTableResults;
 import io.jindou.HostTensor;
 import io.jindou.InvalidArgumentException;
@@ -19,6 +18,7 @@ import java.lang.foreign.MemorySegment;
 import java.nio.file.Path;
 import java.util.Arrays;
 import java.util.LinkedHashMap;
+import java.util.List;
 import java.util.Map;
 import java.util.Objects;
 import java.util.concurrent.CompletableFuture;
@@ -48,12 +48,11 @@ public final class TieredTable implements AutoCloseable {
 
     private final Device device;
     private final TieredTableDesc desc;
-    private final HashTable cache;
+    private final RowCache cache;
     private final Device host; // null: no cache in host memory
-    private final Stream hostStream;
-    private final HashTable hostCache;
-    private final RocksStore store;
-    private final UpdateLog log = new UpdateLog();
+    private final RowCache hostCache;
+    final RocksStore store; // the tests play a writer
+    final UpdateLog log = new UpdateLog();
     /** Read: calls; write: what replaces or ends the table. */
     private final ReadWriteLock life = new ReentrantReadWriteLock();
 
@@ -63,8 +62,10 @@ public final class TieredTable implements AutoCloseable {
     private final LongAdder hostHits = new LongAdder(), storeHits = new LongAdder(), missingKeys = new LongAdder();
     private final LongAdder evictions = new LongAdder();
     private boolean closed; // guarded by life
+    /** Why caches and disk may no longer agree; null: they do. */
+    private volatile Throwable broken;
 
-    private TieredTable(Device device, Path directory, TieredTableDesc desc) throws IOException {
+    private TieredTable(Device device, Path directory, TieredTableDesc desc, Disk disk) throws IOException {
         if (desc.eviction() != Eviction.LRU && desc.eviction() != Eviction.LFU) {
             throw new InvalidArgumentException("argument 'eviction': expected LRU or LFU, got " + desc.eviction());
         }
@@ -74,31 +75,27 @@ public final class TieredTable implements AutoCloseable {
         if (desc.hostRows() < 0) {
             throw new InvalidArgumentException("argument 'hostRows': expected at least 0, got " + desc.hostRows());
         }
+        if (desc.blockCacheBytes() < 0) {
+            throw new InvalidArgumentException("argument 'blockCacheBytes': expected at least 0, got " + desc.blockCacheBytes());
+        }
         this.device = device;
         this.desc = desc;
-        HashTable onDevice = null, onHost = null;
+        RowCache onDevice = null, onHost = null;
         Device cpu = null;
-        Stream cpuStream = null;
         try {
-            onDevice = HashTable.create(device, caching(desc.deviceRows()));
+            onDevice = new RowCache(device, desc, desc.deviceRows());
             if (desc.hostRows() > 0 && !device.info().backend().equals("cpu")) {
                 cpu = Device.open("cpu");
-                cpuStream = Stream.create(cpu);
-                onHost = HashTable.create(cpu, caching(desc.hostRows()));
+                onHost = new RowCache(cpu, desc, desc.hostRows());
             }
-            store = new RocksStore(directory, Math.toIntExact(desc.rowBytes()), desc.durability(), desc.blockCacheBytes());
+            store = new RocksStore(directory, desc.dtype(), desc.dim(), desc.durability(), desc.blockCacheBytes(), disk);
         } catch (RuntimeException | IOException | Error e) {
-            closeAll(onDevice, onHost, cpuStream, cpu);
+            RowCache.closeAll(onDevice, onHost, cpu);
             throw e;
         }
         cache = onDevice;
         hostCache = onHost;
         host = cpu;
-        hostStream = cpuStream;
-    }
-
-    private HashTableDesc caching(long rows) {
-        return HashTableDesc.of(desc.dtype(), desc.dim(), rows).withEviction(desc.eviction());
     }
 
     /**
@@ -108,14 +105,19 @@ public final class TieredTable implements AutoCloseable {
      * @param directory of this table alone; one process at a time
      * @param desc its shape; dtype and dim are those it was made with
      * @return the table, to be closed
-     * @throws IOException when the directory cannot be used, or what is there is damaged
-     * @throws InvalidArgumentException when the description breaks a rule; the message names the field
+     * @throws IOException when the directory cannot be used, is in use, or what is there is damaged or missing
+     * @throws InvalidArgumentException when the description breaks a rule, or is of other rows than those that are there; the message
+     *     names the field
      */
     public static TieredTable open(Device device, Path directory, TieredTableDesc desc) throws IOException {
         Objects.requireNonNull(device, "device");
         Objects.requireNonNull(directory, "directory");
         Objects.requireNonNull(desc, "desc");
-        return new TieredTable(device, directory, desc);
+        return new TieredTable(device, directory, desc, Disk.REAL);
+    }
+
+    static TieredTable open(Device device, Path directory, TieredTableDesc desc, Disk disk) throws IOException {
+        return new TieredTable(device, directory, desc, disk);
     }
 
     /**
@@ -164,10 +166,11 @@ public final class TieredTable implements AutoCloseable {
 
     /**
      * Writes rows, of new keys and of keys that are there; all of them or, after a crash, none. Of equal keys the last one's row stays.
+     * Of updates beside each other one wins, for each key the same one in all tiers.
      *
      * @param keys at most {@link TieredTableDesc#maxKeys()}, none -1
      * @param rows {@code [keys.length, dim]} of the table's dtype
-     * @throws IOException when the disk cannot be written: then nothing was
+     * @throws IOException when the disk cannot be written; the rows, all or none, may or may not be there after the table is opened again
      */
     public void update(long[] keys, HostTensor rows) throws IOException {
         checkWritten(keys);
@@ -183,7 +186,7 @@ public final class TieredTable implements AutoCloseable {
      * Takes rows out, as durably as an update.
      *
      * @param keys at most {@link TieredTableDesc#maxKeys()}, none -1
-     * @throws IOException when the disk cannot be written: then nothing was
+     * @throws IOException when the disk cannot be written; all keys or none may or may not be gone after the table is opened again
      */
     public void erase(long[] keys) throws IOException {
         checkWritten(keys);
@@ -206,7 +209,7 @@ public final class TieredTable implements AutoCloseable {
             tensors.put(KEYS, new HostTensor(DType.I64, all.keys(), all.count()));
             tensors.put(ROWS, new HostTensor(desc.dtype(), all.rows(), all.count(), desc.dim()));
             Safetensors.write(file, tensors);
-            RocksStore.force(file.toAbsolutePath().getParent());
+            Disk.REAL.force(file.toAbsolutePath().getParent());
         } finally {
             life.readLock().unlock();
         }
@@ -216,7 +219,8 @@ public final class TieredTable implements AutoCloseable {
      * Replaces all rows by those of a snapshot. Waits for calls under way; a crash leaves the old rows or the new ones.
      *
      * @param file of {@link #snapshot}, or any other with these tensors
-     * @throws IOException when it cannot be read, has other tensors, or the disk cannot be written: the old rows stay
+     * @throws IOException when it cannot be read, has other tensors, or the disk cannot be written: the old rows stay. Only where the
+     *     disk fails at the very end, old or new rows are there after the table is opened again, and until then every call fails
      */
     public void restore(Path file) throws IOException {
         Objects.requireNonNull(file, "file");
@@ -233,15 +237,15 @@ public final class TieredTable implements AutoCloseable {
             open(life.writeLock());
             try {
                 store.replace(keys, rows.data());
-                try (Stream stream = Stream.create(device)) {
-                    cache.clear(stream);
-                    stream.synchronize();
-                }
-                if (hostCache != null) {
-                    hostCache.clear(hostStream);
-                }
+            } catch (Current.Unsettled e) {
+                broken = e;
+                throw e;
             } finally {
-                life.writeLock().unlock();
+                try {
+                    clearCaches(); // after a failure too: whatever the disk has, they hold nothing older
+                } finally {
+                    life.writeLock().unlock();
+                }
             }
         }
     }
@@ -289,7 +293,7 @@ public final class TieredTable implements AutoCloseable {
             }
             closed = true;
             workspaces.forEach(Workspace::close);
-            closeAll(cache, hostCache, hostStream, host, store);
+            RowCache.closeAll(cache, hostCache, host, store);
         } finally {
             life.writeLock().unlock();
         }
@@ -315,7 +319,7 @@ public final class TieredTable implements AutoCloseable {
             long start = log.enter();
             try (Tensor given = w.keys.slice(0, 0, keys.length); Tensor outcomes = w.outcomes.slice(0, 0, keys.length)) {
                 given.write(stream, keys);
-                cache.lookup(stream, given, rows, null, new HashTableResults(null, outcomes, null));
+                cache.table.lookup(stream, given, rows, null, new HashTableResults(null, outcomes, null));
                 long[] missing = missing(keys, outcomes.readInts(stream));
                 if (missing.length > 0) {
                     fetch(stream, w, missing, start, given, rows);
@@ -406,11 +410,11 @@ public final class TieredTable implements AutoCloseable {
         if (hostCache == null) {
             return found;
         }
-        try (Tensor given = Tensor.of(hostStream, keys, keys.length);
+        try (Tensor given = Tensor.of(hostCache.stream, keys, keys.length);
                 Tensor outcomes = Tensor.create(host, DType.I32, keys.length);
                 Tensor rows = Tensor.wrap(host, target.asSlice(0, keys.length * desc.rowBytes()), desc.dtype(), keys.length, desc.dim())) {
-            hostCache.lookup(hostStream, given, rows, null, new HashTableResults(null, outcomes, null));
-            int[] each = outcomes.readInts(hostStream);
+            hostCache.table.lookup(hostCache.stream, given, rows, null, new HashTableResults(null, outcomes, null));
+            int[] each = outcomes.readInts(hostCache.stream);
             for (int i = 0; i < found.length; i++) {
                 found[i] = each[i] != KeyOutcome.MISSING.ordinal();
             }
@@ -437,11 +441,11 @@ public final class TieredTable implements AutoCloseable {
                 if (!Arrays.equals(certain, found)) {
                     keys.write(stream, certain);
                 }
-                fill(cache, stream, keys, values, evicted);
+                fill(cache.table, stream, keys, values, evicted);
                 if (hostCache != null) {
-                    try (Tensor hostKeys = Tensor.of(hostStream, certain, n);
+                    try (Tensor hostKeys = Tensor.of(hostCache.stream, certain, n);
                             Tensor hostRows = Tensor.wrap(host, data, desc.dtype(), n, desc.dim())) {
-                        fill(hostCache, hostStream, hostKeys, hostRows, null);
+                        fill(hostCache.table, hostCache.stream, hostKeys, hostRows, null);
                     }
                 }
             }
@@ -465,59 +469,58 @@ public final class TieredTable implements AutoCloseable {
                 return;
             }
             UpdateLog.Update update = log.begin(keys);
-            boolean written = false;
             try {
                 if (rows == null) {
                     store.delete(keys);
                 } else {
                     store.put(keys, rows);
                 }
-                written = true;
-            } finally {
-                MemorySegment cached = written ? rows : null; // after a failure the disk alone knows
-                synchronized (log) {
-                    try (Stream stream = Stream.create(device)) {
-                        replace(cache, stream, keys, cached);
-                        stream.synchronize();
-                        if (hostCache != null) {
-                            replace(hostCache, hostStream, keys, cached);
-                        }
-                    } finally {
-                        log.end(update);
-                    }
+            } catch (IOException | RuntimeException | Error e) {
+                try {
+                    end(update, keys, null); // written or not: the disk alone knows
+                } catch (IOException | RuntimeException | Error again) {
+                    e.addSuppressed(again);
                 }
+                throw e;
             }
+            end(update, keys, rows);
         } finally {
             life.readLock().unlock();
         }
     }
 
-    /** Keys that are cached get their new row; others stay out. */
-    private void replace(HashTable table, Stream stream, long[] keys, MemorySegment rows) {
-        try (Tensor given = Tensor.of(stream, keys, keys.length)) {
-            if (rows == null) {
-                table.erase(stream, given);
-                return;
-            }
-            try (Tensor outcomes = Tensor.create(table.device(), DType.I32, keys.length)) {
-                table.lookup(stream, given, null, null, new HashTableResults(null, outcomes, null));
-                int[] each = outcomes.readInts(stream);
-                long[] cached = keys.clone();
-                boolean any = false;
-                for (int i = 0; i < cached.length; i++) {
-                    if (each[i] == KeyOutcome.MISSING.ordinal()) {
-                        cached[i] = -1;
-                    } else {
-                        any = true;
+    /** The disk was written: caches follow. Keys whose last writer is not known, and all when rows is null, leave them. */
+    void end(UpdateLog.Update update, long[] keys, MemorySegment rows) throws IOException {
+        synchronized (log) {
+            try {
+                long[] gone = rows == null ? keys : Arrays.stream(keys).filter(update::isContended).toArray();
+                for (RowCache each : caches()) {
+                    if (gone.length > 0) {
+                        each.erase(gone);
+                    }
+                    if (gone.length < keys.length) {
+                        each.replace(Arrays.stream(keys).map(key -> update.isContended(key) ? -1 : key).toArray(), rows);
                     }
                 }
-                if (any) {
-                    given.write(stream, cached);
-                    try (Tensor values = Tensor.of(stream, new HostTensor(desc.dtype(), rows, keys.length, desc.dim()))) {
-                        table.insert(stream, given, values);
-                    }
-                }
+            } catch (RuntimeException | Error e) {
+                clearCaches(); // empty caches are right as well
+            } finally {
+                log.end(update);
             }
+        }
+    }
+
+    private List<RowCache> caches() {
+        return hostCache == null ? List.of(cache) : List.of(cache, hostCache);
+    }
+
+    /** A table whose caches cannot be brought in line with the disk is of no use until it is opened again. */
+    private void clearCaches() throws IOException {
+        try {
+            caches().forEach(RowCache::clear);
+        } catch (RuntimeException | Error e) {
+            broken = e;
+            throw new IOException("tiered table: the disk was written, but the caches cannot be cleared: open the table again", e);
         }
     }
 
@@ -528,11 +531,15 @@ public final class TieredTable implements AutoCloseable {
         return free != null ? free : new Workspace(device, desc);
     }
 
-    private void open(Lock lock) {
+    private void open(Lock lock) throws IOException {
         lock.lock();
         if (closed) {
             lock.unlock();
             throw new IllegalStateException("tiered table: it is closed");
+        }
+        if (broken != null) {
+            lock.unlock();
+            throw new IOException("tiered table: of no use after an earlier failure: open the table again", broken);
         }
     }
 
@@ -549,18 +556,6 @@ public final class TieredTable implements AutoCloseable {
         for (int i = 0; i < keys.length; i++) {
             if (keys[i] == -1) {
                 throw new InvalidArgumentException("argument 'keys': expected any key but -1, which is reserved, at position " + i);
-            }
-        }
-    }
-
-    private static void closeAll(AutoCloseable... objects) {
-        for (AutoCloseable object : objects) {
-            try {
-                if (object != null) {
-                    object.close();
-                }
-            } catch (Exception e) {
-                throw new IllegalStateException(e); // none of them throws
             }
         }
     }

@@ -13,15 +13,29 @@ import java.util.TreeMap;
  * replace in the cache, and the old row would then stay there for good. So a fetch notes the time when it starts, and before it fills a
  * cache asks which keys have been updated since, or are being updated: those it hands out but does not cache. Asking and filling,
  * beginning an update, and ending one with its writes to the caches are done under this object's lock.
+ *
+ * <p>Updates of one key beside each other reach the disk in an order that nobody here knows. So neither puts its row into a cache: each
+ * takes the key out when it ends, and a lookup that starts after the last of them brings back what the disk has. That leaves the disk's
+ * writes beside each other, so that they share a wait for the disk.
  */
 final class UpdateLog {
     /** Keys under update. */
     final class Update {
         private final Set<Long> keys;
+        private final Set<Long> contended = new HashSet<>();
         private long ended = Long.MAX_VALUE;
 
         private Update(Set<Long> keys) {
             this.keys = keys;
+        }
+
+        private boolean isUnderWay() {
+            return ended == Long.MAX_VALUE;
+        }
+
+        /** Whether another update of this key was under way at the same time; asked under the log's lock. */
+        boolean isContended(long key) {
+            return contended.contains(key);
         }
     }
 
@@ -36,6 +50,16 @@ final class UpdateLog {
             set.add(key);
         }
         Update update = new Update(set);
+        for (Update other : updates) {
+            if (other.isUnderWay()) {
+                for (Long key : set) {
+                    if (other.keys.contains(key)) {
+                        other.contended.add(key);
+                        update.contended.add(key);
+                    }
+                }
+            }
+        }
         updates.add(update);
         return update;
     }

@@ -1,6 +1,7 @@
 package io.jindou.store;
 
 import static org.junit.jupiter.api.Assertions.assertEquals;
+import static org.junit.jupiter.api.Assertions.assertThrows;
 import static org.junit.jupiter.api.Assertions.assertTrue;
 
 import io.jindou.DType;
@@ -19,6 +20,7 @@ import java.util.Random;
 import java.util.concurrent.TimeUnit;
 import org.junit.jupiter.api.Assumptions;
 import org.junit.jupiter.api.Test;
+import org.junit.jupiter.api.function.Executable;
 import org.junit.jupiter.api.io.TempDir;
 
 /** What was acknowledged as durable is there after a crash, the rest is cleanly absent, and no reader ever sees a torn row. */
@@ -28,6 +30,10 @@ class CrashTest {
 
     /** Starts a victim, kills it (SIGKILL) some milliseconds after it has told a few versions, and gives the last one it told. */
     private int killed(String what, int first, long millis) throws Exception {
+        return killed(what, first, millis, () -> {});
+    }
+
+    private int killed(String what, int first, long millis, Executable beside) throws Exception {
         List<String> command = new ArrayList<>(List.of(
                 Path.of(System.getProperty("java.home"), "bin", "java").toString(),
                 "--enable-native-access=ALL-UNNAMED",
@@ -45,6 +51,12 @@ class CrashTest {
             Thread.sleep(5);
         }
         Thread.sleep(millis);
+        try {
+            beside.execute();
+        } catch (Throwable e) {
+            process.destroyForcibly();
+            throw new AssertionError(read(errors), e);
+        }
         process.destroyForcibly();
         assertTrue(process.waitFor(60, TimeUnit.SECONDS));
         assertEquals(128 + 9, process.exitValue(), () -> "it was killed: " + read(errors));
@@ -61,7 +73,7 @@ class CrashTest {
     }
 
     /** The version of all keys, which must be one. */
-    private static float version(TieredTable table, Device device) throws IOException {
+    static float version(TieredTable table, Device device) throws IOException {
         try (Stream stream = Stream.create(device); Tensor out = Tensor.create(device, DType.F32, Victim.KEYS, Victim.DIM)) {
             table.lookup(stream, Victim.keys(), out);
             float[] rows = out.readFloats(stream);
@@ -132,6 +144,25 @@ class CrashTest {
             // The snapshot's rows, or those of an update after it.
             assertTrue(found == 1000 || (found >= 2000 && found <= told + 1), found + " after " + told);
         }
+    }
+
+    /** A second process is refused before it touches anything: what the first is filling, above all. */
+    @Test
+    void opened_by_another_process_in_the_middle_of_restores() throws Exception {
+        try (Device device = Device.open("cpu"); TieredTable table = TieredTable.open(device, folder.resolve("table"), Victim.desc())) {
+            table.update(Victim.keys(), Victim.rows(1000));
+            table.snapshot(folder.resolve("snapshot.safetensors"));
+        }
+        int[] refused = {0};
+        int told = killed("restore", 2000, 0, () -> {
+            for (int i = 0; i < 200; i++, refused[0]++) {
+                IOException e = assertThrows(IOException.class, this::reopened);
+                assertTrue(e.getMessage().contains("the table is open already, in another process"), e.getMessage());
+            }
+        });
+        assertEquals(200, refused[0]);
+        float found = reopened();
+        assertTrue(found == 1000 || (found >= 2000 && found <= told + 1), found + " after " + told);
     }
 
     /** A full disk refuses updates; what was acknowledged stays, and there is room again, all goes on. */
@@ -224,12 +255,13 @@ class CrashTest {
     @Test
     void leftovers_are_removed_when_a_table_is_opened() throws Exception {
         Path directory = Files.createDirectories(folder.resolve("table"));
+        assertEquals(0, reopened());
         Files.createDirectory(directory.resolve("rows-7"));
         Files.writeString(directory.resolve("snapshot123.tmp"), "half");
         assertEquals(0, reopened());
         assertTrue(Files.notExists(directory.resolve("rows-7")) && Files.notExists(directory.resolve("snapshot123.tmp")));
         Files.writeString(directory.resolve("CURRENT"), "nonsense");
-        IOException e = org.junit.jupiter.api.Assertions.assertThrows(IOException.class, this::reopened);
+        IOException e = assertThrows(IOException.class, this::reopened);
         assertTrue(e.getMessage().contains("expected the name of a generation"), e.getMessage());
     }
 }

@@ -215,20 +215,14 @@ class TieredTableTest {
             refused("'keys': expected at most 400 (maxKeys of the table), got 401", () -> table.prefetch(new long[401]));
             refused("'keys': expected any key but -1, which is reserved, at position 1", () -> table.update(new long[] {4, -1}, rows(2, 1)));
             refused("'rows': expected F32[2, 8], got F32[3, 8]", () -> table.update(new long[] {4, 5}, rows(3, 1)));
-            assertThrows(IOException.class, () -> TieredTable.open(device, folder, desc(10)), "one at a time");
+            for (int again = 0; again < 2; again++) { // an attempt does not weaken the lock
+                IOException e = assertThrows(IOException.class, () -> TieredTable.open(device, folder, desc(10)));
+                assertTrue(e.getMessage().contains("the table is open already, in this process"), e.getMessage());
+            }
             assertEquals(0, versions(looked(table, stream, device, new long[] {-1, 3}))[0]);
             table.close();
             table.close();
             assertThrows(IllegalStateException.class, () -> table.erase(new long[] {1}));
-            // Rows of another size than those that are there.
-            try (TieredTable filled = TieredTable.open(device, folder, desc(10))) {
-                filled.update(new long[] {9}, rows(1, 1));
-            }
-            TieredTableDesc wider = TieredTableDesc.of(DType.F32, 16, 10, 10);
-            try (TieredTable other = TieredTable.open(device, folder, wider); Tensor out = Tensor.create(device, DType.F32, 1, 16)) {
-                IOException e = assertThrows(IOException.class, () -> other.lookup(stream, new long[] {9}, out));
-                assertTrue(e.getMessage().contains("expected rows of 64 bytes, key 9 has 32"), e.getMessage());
-            }
         }
     }
 

@@ -1,0 +1,266 @@
+package io.jindou.store;
+
+import static org.junit.jupiter.api.Assertions.assertEquals;
+import static org.junit.jupiter.api.Assertions.assertThrows;
+import static org.junit.jupiter.api.Assertions.assertTrue;
+
+import io.jindou.DType;
+import io.jindou.Device;
+import io.jindou.HostTensor;
+import io.jindou.InvalidArgumentException;
+import io.jindou.Stream;
+import io.jindou.Tensor;
+import java.io.IOException;
+import java.io.RandomAccessFile;
+import java.nio.file.Files;
+import java.nio.file.Path;
+import java.util.Random;
+import org.junit.jupiter.api.AfterEach;
+import org.junit.jupiter.api.BeforeEach;
+import org.junit.jupiter.api.Test;
+import org.junit.jupiter.api.io.TempDir;
+
+/** What is damaged, lost or of other rows is refused when a table is opened; what a death in the middle of a write leaves is not. */
+class DamageTest {
+    private static final int UPDATES = 12;
+
+    @TempDir
+    Path folder;
+
+    private final Device device = Device.open("cpu");
+    private Path directory;
+
+    /** Updates that are in the log alone. */
+    @BeforeEach
+    void write() throws Exception {
+        directory = folder.resolve("table");
+        try (TieredTable table = TieredTable.open(device, directory, Victim.desc())) {
+            for (int version = 1; version <= UPDATES; version++) {
+                table.update(Victim.keys(), Victim.rows(version));
+            }
+        }
+    }
+
+    @AfterEach
+    void close() {
+        device.close();
+    }
+
+    private float version(Path of) throws IOException {
+        try (TieredTable table = TieredTable.open(device, of, Victim.desc())) {
+            return CrashTest.version(table, device);
+        }
+    }
+
+    private static Path only(Path directory, String pattern) throws IOException {
+        try (var all = Files.walk(directory)) {
+            var found = all.filter(each -> each.getFileName().toString().matches(pattern)).toList();
+            assertEquals(1, found.size(), pattern + ": " + found);
+            return found.get(0);
+        }
+    }
+
+    private Path copy(String name) throws IOException {
+        Path to = folder.resolve(name);
+        try (var all = Files.walk(directory)) {
+            for (Path each : all.toList()) {
+                Files.copy(each, to.resolve(directory.relativize(each).toString()));
+            }
+        }
+        return to;
+    }
+
+    private static void flip(Path file, long at, int bit) throws IOException {
+        try (RandomAccessFile bytes = new RandomAccessFile(file.toFile(), "rw")) {
+            bytes.seek(at);
+            int old = bytes.read();
+            bytes.seek(at);
+            bytes.write(old ^ 1 << bit);
+        }
+    }
+
+    @Test
+    void a_flipped_bit_in_the_middle_of_the_log() throws Exception {
+        long size = Files.size(only(directory, "[0-9]+\\.log"));
+        assertTrue(size > UPDATES * Victim.KEYS * Victim.DIM * 4L, "the log has all updates: " + size);
+        Random random = new Random(3);
+        for (int i = 0; i < 20; i++) {
+            Path damaged = copy("damaged-" + i);
+            // Not in the last block of 32 KiB, where a wrong length looks like a record cut short by a death.
+            long at = i == 0 ? size / 2 : random.nextLong(size - (32 << 10) - size % (32 << 10));
+            flip(only(damaged, "[0-9]+\\.log"), at, random.nextInt(8));
+            IOException e = assertThrows(IOException.class, () -> version(damaged), "byte " + at + " of " + size);
+            assertTrue(e.getMessage().contains("cannot open"), e.getMessage());
+        }
+        assertEquals(UPDATES, version(directory));
+    }
+
+    @Test
+    void a_flipped_bit_in_the_manifest() throws Exception {
+        Path manifest = only(directory, "MANIFEST-[0-9]+");
+        flip(manifest, Files.size(manifest) / 2, 4);
+        assertThrows(IOException.class, () -> version(directory));
+    }
+
+    @Test
+    void a_log_cut_short_loses_the_last_update_alone() throws Exception {
+        Path log = only(directory, "[0-9]+\\.log");
+        try (RandomAccessFile bytes = new RandomAccessFile(log.toFile(), "rw")) {
+            bytes.setLength(bytes.length() - Victim.KEYS * Victim.DIM * 4 / 3);
+        }
+        assertEquals(UPDATES - 1, version(directory));
+        try (TieredTable table = TieredTable.open(device, directory, Victim.desc())) {
+            table.update(Victim.keys(), Victim.rows(100));
+        }
+        assertEquals(100, version(directory));
+    }
+
+    @Test
+    void a_missing_generation_is_not_an_empty_table() throws Exception {
+        Disk.REAL.delete(directory.resolve("rows-1"));
+        for (int again = 0; again < 2; again++) {
+            IOException e = assertThrows(IOException.class, () -> version(directory));
+            assertTrue(e.getMessage().contains("rows-1, the generation in use, is missing"), e.getMessage());
+        }
+        Files.createDirectory(directory.resolve("rows-1"));
+        assertThrows(IOException.class, () -> version(directory), "an empty one neither");
+    }
+
+    @Test
+    void rows_without_the_file_that_names_them() throws Exception {
+        byte[] current = Files.readAllBytes(directory.resolve("CURRENT"));
+        Files.delete(directory.resolve("CURRENT"));
+        for (int again = 0; again < 2; again++) {
+            IOException e = assertThrows(IOException.class, () -> version(directory));
+            assertTrue(e.getMessage().contains("expected the file CURRENT beside rows-1"), e.getMessage());
+        }
+        Files.write(directory.resolve("CURRENT"), current);
+        assertEquals(UPDATES, version(directory));
+        Files.move(directory.resolve("rows-1"), directory.resolve("rows-3"));
+        Files.delete(directory.resolve("CURRENT"));
+        assertThrows(IOException.class, () -> version(directory));
+        assertTrue(Files.exists(directory.resolve("rows-3")), "never deleted");
+    }
+
+    /** A death between the making of the first database and the file that names it. */
+    @Test
+    void a_creation_cut_short_is_taken_up() throws Exception {
+        Path young = folder.resolve("young");
+        TieredTable.open(device, young, Victim.desc()).close();
+        Files.delete(young.resolve("CURRENT"));
+        assertEquals(0, version(young));
+    }
+
+    @Test
+    void rows_of_another_kind() throws Exception {
+        refused("'dtype': expected F32, as the table in ", TieredTableDesc.of(DType.F16, Victim.DIM, 50, Victim.KEYS));
+        refused("'dtype': expected F32, as the table in ", TieredTableDesc.of(DType.F16, 2 * Victim.DIM, 50, Victim.KEYS));
+        refused("'dim': expected 64, as the table in ", TieredTableDesc.of(DType.F32, 2 * Victim.DIM, 50, Victim.KEYS));
+        refused("'blockCacheBytes': expected at least 0, got -1", Victim.desc().withBlockCacheBytes(-1));
+        assertEquals(UPDATES, version(directory));
+        // A restore keeps what the rows are.
+        try (TieredTable table = TieredTable.open(device, directory, Victim.desc())) {
+            table.snapshot(folder.resolve("snapshot"));
+            table.restore(folder.resolve("snapshot"));
+        }
+        refused("'dim': expected 64, as the table in ", TieredTableDesc.of(DType.F32, 2 * Victim.DIM, 50, Victim.KEYS));
+        assertEquals(UPDATES, version(directory));
+    }
+
+    private void refused(String part, TieredTableDesc desc) {
+        InvalidArgumentException e =
+                assertThrows(InvalidArgumentException.class, () -> TieredTable.open(device, directory, desc));
+        assertTrue(e.getMessage().contains(part), e.getMessage());
+    }
+
+    /** A force that fails once CURRENT names the new rows: those are kept, the table goes no further, and opening it again helps. */
+    @Test
+    void a_restore_whose_last_force_fails() throws Exception {
+        Path file = folder.resolve("snapshot");
+        try (TieredTable table = TieredTable.open(device, directory, Victim.desc())) {
+            table.snapshot(file);
+        }
+        boolean[] renamed = {false};
+        for (int failing = 1; failing <= 4; failing++) {
+            int[] left = {0};
+            Disk faulty = new Disk() {
+                @Override
+                public void force(Path path) throws IOException {
+                    if (left[0] > 0 && --left[0] == 0) {
+                        throw new IOException("no force");
+                    }
+                    Disk.REAL.force(path);
+                }
+            };
+            float expected;
+            try (TieredTable table = TieredTable.open(device, directory, Victim.desc(), faulty)) {
+                table.update(Victim.keys(), Victim.rows(50));
+                CrashTest.version(table, device);
+                String before = Files.readString(directory.resolve("CURRENT"));
+                left[0] = failing;
+                boolean failed = false;
+                try {
+                    table.restore(file);
+                } catch (IOException e) {
+                    assertTrue(e.getMessage().contains("no force"), e.getMessage());
+                    failed = true;
+                }
+                boolean unsettled = failed && !Files.readString(directory.resolve("CURRENT")).equals(before);
+                renamed[0] |= unsettled;
+                if (unsettled) {
+                    assertThrows(IOException.class, () -> CrashTest.version(table, device));
+                    assertThrows(IOException.class, () -> table.update(Victim.keys(), Victim.rows(51)));
+                } else {
+                    assertEquals(failed ? 50 : UPDATES, CrashTest.version(table, device));
+                }
+                expected = failed && !unsettled ? 50 : UPDATES;
+            }
+            assertEquals(expected, version(directory), "force " + failing);
+        }
+        assertTrue(renamed[0], "one of them came after the rename");
+    }
+
+    /** The old rows cannot be deleted: the new ones are in use all the same, in every tier. */
+    @Test
+    void a_restore_that_cannot_clean_up() throws Exception {
+        Path file = folder.resolve("snapshot");
+        boolean[] deletes = {true};
+        Disk faulty = new Disk() {
+            @Override
+            public void delete(Path path) throws IOException {
+                if (!deletes[0] && Files.exists(path)) {
+                    throw new IOException("no delete");
+                }
+                Disk.REAL.delete(path);
+            }
+        };
+        try (TieredTable table = TieredTable.open(device, directory, Victim.desc(), faulty)) {
+            table.snapshot(file);
+            table.update(Victim.keys(), Victim.rows(70));
+            assertEquals(70, CrashTest.version(table, device)); // cached
+            deletes[0] = false;
+            table.restore(file);
+            assertEquals(UPDATES, CrashTest.version(table, device));
+        }
+        assertTrue(Files.exists(directory.resolve("rows-1")));
+        assertEquals(UPDATES, version(directory));
+        assertTrue(Files.notExists(directory.resolve("rows-1")), "gone when it was opened again");
+    }
+
+    /** The disk has the new rows, the cache can neither take nor lose any: better no answer than the old rows. */
+    @Test
+    void a_cache_that_fails_after_the_disk_was_written() throws Exception {
+        Device failing = Device.open("cpu");
+        try (Stream stream = Stream.create(failing);
+                Tensor out = Tensor.create(failing, DType.F32, Victim.KEYS, Victim.DIM);
+                TieredTable table = TieredTable.open(failing, directory, Victim.desc().withHostRows(0))) {
+            table.lookup(stream, Victim.keys(), out);
+            failing.close();
+            HostTensor rows = Victim.rows(90);
+            IOException e = assertThrows(IOException.class, () -> table.update(Victim.keys(), rows));
+            assertTrue(e.getMessage().contains("open the table again"), e.getMessage());
+            assertThrows(IOException.class, () -> table.lookup(stream, Victim.keys(), out));
+        }
+        assertEquals(90, version(directory));
+    }
+}
