@@ -1,5 +1,6 @@
 package io.jindou.store;
 
+import static org.junit.jupiter.api.Assertions.assertArrayEquals;
 import static org.junit.jupiter.api.Assertions.assertEquals;
 import static org.junit.jupiter.api.Assertions.assertThrows;
 import static org.junit.jupiter.api.Assertions.assertTrue;
@@ -197,6 +198,61 @@ class CrashTest {
             }
         } finally {
             run("umount", disk.toString());
+        }
+    }
+
+    /** Snapshots and restores that find no room are refused, and leave no trace: table, file and folder are what they were. */
+    @Test
+    void snapshots_and_restores_on_a_full_disk() throws Exception {
+        Path disk = Files.createDirectory(folder.resolve("disk")), elsewhere = folder.resolve("snapshot");
+        Assumptions.assumeTrue(
+                run("mount", "-t", "tmpfs", "-o", "size=12m", "tmpfs", disk.toString()),
+                "needs the right to mount a small file system (root)");
+        try {
+            try (Device device = Device.open("cpu"); TieredTable table = TieredTable.open(device, disk.resolve("table"), Victim.desc())) {
+                table.update(Victim.keys(), Victim.rows(1));
+                table.snapshot(elsewhere);
+                table.update(Victim.keys(), Victim.rows(2));
+                assertEquals(2, version(table, device));
+                Path filler = disk.resolve("filler");
+                try (FileChannel channel = FileChannel.open(filler, StandardOpenOption.CREATE, StandardOpenOption.WRITE)) {
+                    java.nio.ByteBuffer page = java.nio.ByteBuffer.allocate(4096);
+                    assertThrows(IOException.class, () -> {
+                        while (true) {
+                            channel.write(page.rewind());
+                        }
+                    });
+                }
+                String[] before = names(disk);
+                assertThrows(IOException.class, () -> table.snapshot(elsewhere)); // its scratch file finds no room
+                assertThrows(IOException.class, () -> table.snapshot(disk.resolve("snapshot")));
+                assertThrows(IOException.class, () -> table.restore(elsewhere));
+                assertArrayEquals(before, names(disk));
+                assertEquals(2, version(table, device));
+                checkWhole(elsewhere);
+                try (Safetensors old = Safetensors.open(elsewhere)) {
+                    assertEquals(1, old.get("rows").toFloats()[0]);
+                }
+                Files.delete(filler);
+                table.snapshot(disk.resolve("snapshot"));
+                table.restore(elsewhere);
+                assertEquals(1, version(table, device));
+                table.restore(disk.resolve("snapshot"));
+                assertEquals(2, version(table, device));
+                table.update(Victim.keys(), Victim.rows(3));
+            }
+            try (Device device = Device.open("cpu"); TieredTable table = TieredTable.open(device, disk.resolve("table"), Victim.desc())) {
+                assertEquals(3, version(table, device));
+            }
+        } finally {
+            run("umount", disk.toString());
+        }
+    }
+
+    /** What lies on the disk and in the table's directory. */
+    private static String[] names(Path disk) throws IOException {
+        try (var here = Files.list(disk); var in = Files.list(disk.resolve("table"))) {
+            return java.util.stream.Stream.concat(here, in).map(Path::toString).sorted().toArray(String[]::new);
         }
     }
 
