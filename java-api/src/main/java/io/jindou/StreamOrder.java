@@ -1,5 +1,6 @@
 package io.jindou;
 
+import java.util.ArrayDeque;
 import java.util.ArrayList;
 import java.util.IdentityHashMap;
 import java.util.List;
@@ -18,7 +19,8 @@ final class StreamOrder implements AutoCloseable {
     private final boolean asynchronous;
     private final ReadWriteLock lock = new ReentrantReadWriteLock();
     private final Map<Stream, Event> reads = new IdentityHashMap<>(); // guarded by itself; read by a writer alone
-    private final List<Event> events = new ArrayList<>(); // guarded by `reads`
+    private final List<Event> events = new ArrayList<>(); // all of them; guarded by `reads`
+    private final ArrayDeque<Event> idle = new ArrayDeque<>(); // those that nothing waits for any more; guarded by `reads`
     private Event lastWrite; // written by a writer alone
     private Stream lastWriter;
 
@@ -36,7 +38,10 @@ final class StreamOrder implements AutoCloseable {
             enqueue.run();
             if (asynchronous) {
                 synchronized (reads) {
-                    reads.computeIfAbsent(stream, s -> event()).record(stream);
+                    if (!reads.containsKey(stream)) {
+                        reads.put(stream, readEvent());
+                    }
+                    reads.get(stream).record(stream);
                 }
             }
         } finally {
@@ -59,6 +64,7 @@ final class StreamOrder implements AutoCloseable {
             }
             enqueue.run();
             if (asynchronous) {
+                idle.addAll(reads.values()); // who waits for one has its point in the stream already, wherever it is recorded next
                 reads.clear();
                 lastWrite = lastWrite == null ? event() : lastWrite;
                 lastWrite.record(stream);
@@ -69,12 +75,34 @@ final class StreamOrder implements AutoCloseable {
         }
     }
 
+    /** For a stream that has not read since the last write. */
+    private Event readEvent() {
+        if (idle.isEmpty()) {
+            // Streams that came, read and went since then are done, as a rule, and need no event.
+            reads.entrySet().removeIf(each -> {
+                boolean gone = each.getKey().isClosed() && each.getValue().isDone();
+                if (gone) {
+                    idle.add(each.getValue());
+                }
+                return gone;
+            });
+        }
+        return idle.isEmpty() ? event() : idle.pop();
+    }
+
     private Event event() {
         Event event = Event.create(device);
         synchronized (reads) {
             events.add(event);
         }
         return event;
+    }
+
+    /** Native events made so far: as many as streams ever read between two writes. */
+    int events() {
+        synchronized (reads) {
+            return events.size();
+        }
     }
 
     @Override

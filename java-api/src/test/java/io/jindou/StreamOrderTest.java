@@ -1,0 +1,59 @@
+package io.jindou;
+
+import static org.junit.jupiter.api.Assertions.assertEquals;
+import static org.junit.jupiter.api.Assertions.assertTrue;
+
+import java.util.ArrayList;
+import java.util.List;
+import org.junit.jupiter.api.Test;
+
+/** Events are used again, not made anew for each read or each stream. On simt, whose streams are ordered by events as the GPU's are. */
+class StreamOrderTest {
+    @Test
+    void reads_between_writes_make_no_more_events_than_there_are_readers() {
+        try (Device device = Device.open("simt");
+                Stream first = Stream.create(device);
+                Stream second = Stream.create(device);
+                Stream writer = Stream.create(device);
+                StreamOrder order = new StreamOrder(device)) {
+            for (int i = 0; i < 100; i++) {
+                order.read(first, () -> {});
+                order.read(second, () -> {});
+                order.read(first, () -> {});
+                order.write(writer, () -> {});
+                order.write(first, () -> {});
+            }
+            assertEquals(3, order.events(), "two readers and the last write");
+        }
+    }
+
+    @Test
+    void readers_that_come_and_go_leave_no_events_behind() {
+        try (Device device = Device.open("simt"); Stream writer = Stream.create(device); StreamOrder order = new StreamOrder(device)) {
+            order.write(writer, () -> {});
+            for (int i = 0; i < 100; i++) {
+                try (Stream reader = Stream.create(device)) {
+                    order.read(reader, () -> {});
+                }
+            }
+            assertTrue(order.events() <= 3, order.events() + " events");
+            List<Stream> open = new ArrayList<>();
+            for (int i = 0; i < 5; i++) {
+                open.add(Stream.create(device));
+                order.read(open.get(i), () -> {});
+            }
+            order.write(writer, () -> {});
+            assertTrue(order.events() >= 6 && order.events() <= 8, order.events() + " events for five readers at once and a writer");
+            open.forEach(Stream::close);
+        }
+    }
+
+    @Test
+    void the_cpu_needs_none() {
+        try (Device device = Device.open("cpu"); Stream stream = Stream.create(device); StreamOrder order = new StreamOrder(device)) {
+            order.read(stream, () -> {});
+            order.write(stream, () -> {});
+            assertEquals(0, order.events());
+        }
+    }
+}
