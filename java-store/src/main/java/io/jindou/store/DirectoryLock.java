@@ -17,7 +17,7 @@ import java.util.Set;
  */
 final class DirectoryLock implements AutoCloseable {
     private static final String NAME = "TABLE.lock";
-    /** Files locked by this process. It must not open one of them again: closing any descriptor of a file ends the process's locks on it. */
+    /** Files locked by this process. It must not open one of them again: to close any descriptor of a file ends its locks on it. */
     private static final Set<Object> HELD = new HashSet<>(); // guarded by itself
 
     private final Object file;

@@ -122,8 +122,9 @@ final class RocksStore implements AutoCloseable {
     private void reopen(DType dtype, int dim) throws IOException, RocksDBException {
         if (current.dtype() != dtype || current.dim() != dim) {
             boolean other = current.dtype() != dtype;
-            throw new InvalidArgumentException("argument '" + (other ? "dtype" : "dim") + "': expected "
-                    + (other ? current.dtype() : current.dim()) + ", as the table in " + directory + " was made, got " + (other ? dtype : dim));
+            throw new InvalidArgumentException(
+                    "argument '" + (other ? "dtype" : "dim") + "': expected " + (other ? current.dtype() : current.dim())
+                            + ", as the table in " + directory + " was made, got " + (other ? dtype : dim));
         }
         // RocksDB's own CURRENT: without it, it would take the directory for an empty one.
         if (!Files.exists(path(current).resolve("CURRENT"))) {

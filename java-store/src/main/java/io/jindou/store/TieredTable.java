@@ -25,6 +25,7 @@ import java.util.concurrent.CompletableFuture;
 import java.util.concurrent.ConcurrentLinkedQueue;
 import java.util.concurrent.ExecutorService;
 import java.util.concurrent.Executors;
+import java.util.concurrent.RejectedExecutionException;
 import java.util.concurrent.atomic.LongAdder;
 import java.util.concurrent.locks.Lock;
 import java.util.concurrent.locks.ReadWriteLock;
@@ -148,20 +149,23 @@ public final class TieredTable implements AutoCloseable {
      *
      * @param keys as {@link #lookup}; copied
      * @return done when the rows are there; fails with an {@link UncheckedIOException}
+     * @throws IllegalStateException when the table is closed
      */
     public CompletableFuture<Void> prefetch(long[] keys) {
         checkKeys(keys);
         long[] copy = keys.clone();
-        return CompletableFuture.runAsync(
-                () -> {
-                    try (Stream stream = Stream.create(device)) {
-                        look(stream, copy, null);
-                        stream.synchronize();
-                    } catch (IOException e) {
-                        throw new UncheckedIOException(e);
-                    }
-                },
-                fetchers);
+        Runnable fetch = () -> {
+            try {
+                look(null, copy, null);
+            } catch (IOException e) {
+                throw new UncheckedIOException(e);
+            }
+        };
+        try {
+            return CompletableFuture.runAsync(fetch, fetchers);
+        } catch (RejectedExecutionException e) {
+            throw closed(e);
+        }
     }
 
     /**
@@ -197,7 +201,8 @@ public final class TieredTable implements AutoCloseable {
      * Writes all rows, as they are at one moment, to a file: tensors {@code keys} {@code [n]} and {@code rows} {@code [n, dim]}.
      * Updates go on meanwhile.
      *
-     * @param file replaced at once when everything is written, or not at all
+     * @param file replaced at once when everything is written, or not at all; {@link Safetensors#write(Path, Map, Map)} says what a
+     *     process that is killed meanwhile leaves beside it
      * @throws IOException when it cannot be written, or a block of the store is damaged
      */
     public void snapshot(Path file) throws IOException {
@@ -306,8 +311,8 @@ public final class TieredTable implements AutoCloseable {
 
     // -- reading ---------------------------------------------------------------------------------------------------------------
 
-    /** rows null: only the caches are filled. */
-    private void look(Stream stream, long[] keys, Tensor rows) throws IOException {
+    /** given null: on a stream of the table's own, done when this returns. rows null: only the caches are filled. */
+    private void look(Stream given, long[] keys, Tensor rows) throws IOException {
         checkKeys(keys);
         open(life.readLock());
         try {
@@ -317,12 +322,16 @@ public final class TieredTable implements AutoCloseable {
             Workspace w = take();
             boolean done = false;
             long start = log.enter();
-            try (Tensor given = w.keys.slice(0, 0, keys.length); Tensor outcomes = w.outcomes.slice(0, 0, keys.length)) {
-                given.write(stream, keys);
-                cache.table.lookup(stream, given, rows, null, new HashTableResults(null, outcomes, null));
+            try (Tensor asked = w.keys.slice(0, 0, keys.length); Tensor outcomes = w.outcomes.slice(0, 0, keys.length)) {
+                Stream stream = given != null ? given : w.stream();
+                asked.write(stream, keys);
+                cache.table.lookup(stream, asked, rows, null, new HashTableResults(null, outcomes, null));
                 long[] missing = missing(keys, outcomes.readInts(stream));
                 if (missing.length > 0) {
-                    fetch(stream, w, missing, start, given, rows);
+                    fetch(stream, w, missing, start, asked, rows);
+                }
+                if (given == null) {
+                    stream.synchronize();
                 }
                 done = true;
             } finally {
@@ -535,12 +544,16 @@ public final class TieredTable implements AutoCloseable {
         lock.lock();
         if (closed) {
             lock.unlock();
-            throw new IllegalStateException("tiered table: it is closed");
+            throw closed(null);
         }
         if (broken != null) {
             lock.unlock();
             throw new IOException("tiered table: of no use after an earlier failure: open the table again", broken);
         }
+    }
+
+    private static IllegalStateException closed(Throwable cause) {
+        return new IllegalStateException("tiered table: it is closed", cause);
     }
 
     private void checkKeys(long[] keys) {

@@ -5,6 +5,7 @@ import io.jindou.Device;
 import io.jindou.HashTable;
 import io.jindou.HashTableDesc;
 import io.jindou.MissingKeys;
+import io.jindou.Stream;
 import io.jindou.Tensor;
 import java.lang.foreign.Arena;
 import java.lang.foreign.MemorySegment;
@@ -26,7 +27,11 @@ final class Workspace implements AutoCloseable {
     /** Host memory for fetched rows. */
     final MemorySegment rows;
 
+    private final Device device;
+    private Stream stream;
+
     Workspace(Device device, TieredTableDesc desc) {
+        this.device = device;
         int most = desc.maxKeys();
         try {
             keys = own(Tensor.create(device, DType.I64, most));
@@ -41,6 +46,14 @@ final class Workspace implements AutoCloseable {
             close();
             throw e;
         }
+    }
+
+    /** For a call that brings none, made when it is first asked for. */
+    Stream stream() {
+        if (stream == null) {
+            stream = own(Stream.create(device));
+        }
+        return stream;
     }
 
     private <T extends AutoCloseable> T own(T object) {

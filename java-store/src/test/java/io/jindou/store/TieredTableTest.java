@@ -223,6 +223,7 @@ class TieredTableTest {
             table.close();
             table.close();
             assertThrows(IllegalStateException.class, () -> table.erase(new long[] {1}));
+            assertThrows(IllegalStateException.class, () -> table.prefetch(new long[] {1}));
         }
     }
 
