@@ -95,7 +95,7 @@ public final class Safetensors implements AutoCloseable {
     }
 
     /**
-     * Writes a file without metadata.
+     * Writes a file without metadata, as {@link #write(Path, Map, Map)}.
      *
      * @param file its path; replaced at once when everything is written, or not at all
      * @param tensors by name, written in the map's order
@@ -106,7 +106,8 @@ public final class Safetensors implements AutoCloseable {
     }
 
     /**
-     * Writes a file.
+     * Writes a file. It is written beside the old one, as {@code <name><number>.tmp}: a process that is killed meanwhile leaves that file,
+     * which nothing needs, and which others do not delete, since it may be of a process that is still writing.
      *
      * @param file its path; replaced at once when everything is written, or not at all
      * @param tensors by name, written in the map's order
