@@ -52,6 +52,7 @@
 #include "plan.h"
 #include "search/history_search_launch.h"
 #include "search/search_attention_launch.h"
+#include "search/top_k_inner_product_launch.h"
 
 namespace jindou {
 
@@ -95,6 +96,8 @@ inline jd_status create_plan(const PlanResources &resources, int32_t op, const v
         return SequenceEmbeddingPlan::create(resources, *static_cast<const jdb_sequence_embedding_desc *>(desc), plan, error);
       case JDB_OP_RQ_ENCODE:
         return RqEncodePlan::create(resources, *static_cast<const jd_rq_encode_desc *>(desc), plan, error);
+      case JDB_OP_TOP_K_INNER_PRODUCT:
+        return TopKInnerProductPlan::create(resources, *static_cast<const jd_top_k_inner_product_desc *>(desc), plan, error);
       default: return fail(error, JD_UNSUPPORTED, "operator %d is not in this backend", op);
     }
   } catch (const std::bad_alloc &) {
@@ -158,6 +161,9 @@ jd_status run(Exec &exec, const KernelPlan *plan, int32_t op, const void *args, 
     case JDB_OP_QUANTIZE_ROWS: return launch_quantize_rows(exec, *static_cast<const jdb_quantize_rows_args *>(args));
     case JDB_OP_DEQUANTIZE_ROWS: return launch_dequantize_rows(exec, *static_cast<const jdb_quantize_rows_args *>(args));
     case JDB_OP_RQ_DECODE: return launch_rq_decode(exec, *static_cast<const jdb_rq_decode_args *>(args));
+    case JDB_OP_TOP_K_INNER_PRODUCT:
+      return launch_top_k_inner_product(exec, static_cast<const TopKInnerProductPlan &>(*plan),
+                                        *static_cast<const jdb_top_k_inner_product_args *>(args));
     case JDB_OP_LINEAR: return launch_linear(exec, *static_cast<const jdb_linear_args *>(args));
     case JDB_OP_LAYER_NORM: return launch_layer_norm(exec, *static_cast<const jdb_layer_norm_args *>(args));
     case JDB_OP_L2_NORMALIZE: return launch_l2_normalize(exec, *static_cast<const jdb_l2_normalize_args *>(args));

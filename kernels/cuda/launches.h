@@ -40,6 +40,8 @@ extern template jd_status launch_din_attention(cuda_backend::Executor &, const D
 extern template jd_status launch_stca_attention(cuda_backend::Executor &, const StcaAttentionPlan &,
                                                 const jdb_stca_attention_args &);
 extern template jd_status launch_merge_tokens(cuda_backend::Executor &, const jdb_merge_tokens_args &);
+extern template jd_status launch_top_k_inner_product(cuda_backend::Executor &, const TopKInnerProductPlan &,
+                                                     const jdb_top_k_inner_product_args &);
 extern template jd_status launch_linear(cuda_backend::Executor &, const jdb_linear_args &);
 extern template jd_status launch_layer_norm(cuda_backend::Executor &, const jdb_layer_norm_args &);
 extern template jd_status launch_l2_normalize(cuda_backend::Executor &, const jdb_l2_normalize_args &);

@@ -1,4 +1,5 @@
-// Scores of 16 candidates of a warp against 32 events of a tile in shared memory, by each method: "cores" for history_search.h.
+// Scores of 16 candidates of a warp against 32 events of a tile in shared memory (kGroup of them), by each method: "cores" for
+// history_search.h and top_k_inner_product.h.
 //
 // SearchMmaCore, 16-bit dot products: mma.sync m16n8k16; the candidates stay in registers as left operands where the rows are short.
 // Thread `lane` holds rows lane / 4 and + 8. Two ldmatrix serve four products of 4,096 multiply-adds.
@@ -42,7 +43,21 @@ struct SearchTile {
   }
 };
 
-template <class T, int kDim>
+// What a thread holds, the same for every T. In registers where rows are short.
+template <int kDim>
+struct SearchMmaRows {
+  static constexpr bool kInRegisters = kDim <= 128;
+  uint32_t a[kInRegisters ? kDim / 16 : 1][4];
+  const char *tile;
+};
+template <int kGroup>
+struct SearchMmaScores {
+  static constexpr int kRows = 2, kCount = kGroup / 4;
+  float tiles[kGroup / 8][4];
+  JD_DEVICE float at(int r, int i) const { return tiles[i / 2][r * 2 + i % 2]; }
+};
+
+template <class T, int kDim, int kGroup = kGroupEvents>
 struct SearchMmaCore {
   using Element = T;
   using Tile = SearchTile<T, kDim>;
@@ -50,12 +65,10 @@ struct SearchMmaCore {
   static constexpr int kSlots = 3;
   static constexpr int kCandidates = kTileCandidates;
   static constexpr int kMinBlocks = kDim == 64 ? 4 : kDim == 128 ? 3 : 2;
-  static constexpr bool kInRegisters = kDim <= 128;
+  using Rows = SearchMmaRows<kDim>;
+  using Scores = SearchMmaScores<kGroup>;
+  static constexpr bool kInRegisters = Rows::kInRegisters;
 
-  struct Rows {
-    uint32_t a[kInRegisters ? kDim / 16 : 1][4];
-    const char *tile;
-  };
   JD_DEVICE static void load(Rows &rows, const char *tile, int lane) {
     rows.tile = tile;
     if constexpr (kInRegisters) {
@@ -64,18 +77,13 @@ struct SearchMmaCore {
     }
   }
 
-  struct Scores {
-    static constexpr int kRows = 2, kCount = kGroupEvents / 4;
-    float tiles[kGroupEvents / 8][4];
-    JD_DEVICE float at(int r, int i) const { return tiles[i / 2][r * 2 + i % 2]; }
-  };
   JD_DEVICE static int row(int lane, int r) { return lane / 4 + r * 8; }
   JD_DEVICE static int event(int lane, int i) { return i / 2 * 8 + (lane & 3) * 2 + i % 2; }
 
   // `events`: a multiple of 8 rows into the tile.
   JD_DEVICE static void score(Scores &scores, const Rows &rows, const char *events, int32_t, int lane) {
 #pragma unroll
-    for (int n = 0; n < kGroupEvents / 8; ++n) {
+    for (int n = 0; n < kGroup / 8; ++n) {
 #pragma unroll
       for (int i = 0; i < 4; ++i) scores.tiles[n][i] = 0.0f;
     }
@@ -89,7 +97,7 @@ struct SearchMmaCore {
         prim::ldmatrix_x4(a, rows.tile + Tile::offset(lane & 15, k * 2 + (lane >> 4)));
       }
 #pragma unroll
-      for (int n = 0; n < kGroupEvents / 8; n += 2) {
+      for (int n = 0; n < kGroup / 8; n += 2) {
         uint32_t b[4];  // events n*8 .. n*8+15: two right operands
         prim::ldmatrix_x4(b, events + Tile::offset(n * 8 + (lane & 7) + (lane >> 4) * 8, k * 2 + (lane >> 3 & 1)));
         prim::mma_m16n8k16<T>(scores.tiles[n], a, b);
@@ -99,7 +107,7 @@ struct SearchMmaCore {
   }
 };
 
-template <int kDim>
+template <int kDim, int kGroup = kGroupEvents>
 struct SearchFmaCore {
   using Element = float;
   using Tile = SearchTile<float, kDim>;
@@ -114,7 +122,7 @@ struct SearchFmaCore {
   JD_DEVICE static void load(Rows &rows, const char *tile, int) { rows.tile = tile; }
 
   struct Scores {
-    static constexpr int kRows = 4, kCount = 4;
+    static constexpr int kRows = 4, kCount = kGroup / 8;
     float values[kRows][kCount];
     JD_DEVICE float at(int r, int i) const { return values[r][i]; }
   };

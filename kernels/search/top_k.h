@@ -25,6 +25,10 @@ JD_HOST_DEVICE inline float top_k_score(uint64_t entry) {
 }
 JD_HOST_DEVICE inline int32_t top_k_index(uint64_t entry) { return static_cast<int32_t>(static_cast<uint32_t>(entry)); }
 
+// The same where of equal scores the lower index is the better; index >= 0.
+JD_HOST_DEVICE inline uint64_t item_entry(float score, int32_t item) { return top_k_entry(score, ~item); }
+JD_HOST_DEVICE inline int32_t entry_item(uint64_t entry) { return ~top_k_index(entry); }
+
 // At least 64 more than k: as many items may be appended between two looks at a list.
 JD_HOST_DEVICE inline int32_t top_k_room(int32_t k) { return k < 64 ? k + 64 : 2 * k; }
 

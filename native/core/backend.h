@@ -93,6 +93,7 @@ enum {
   JDB_OP_RQ_DECODE = 43,
   JDB_OP_QUANTIZE_ROWS = 46,
   JDB_OP_DEQUANTIZE_ROWS = 47,
+  JDB_OP_TOP_K_INNER_PRODUCT = 44,
   JDB_OP_LSH_SIGNATURES = 231,
   JDB_OP_SEARCH_ATTENTION = 232
 };
@@ -248,6 +249,9 @@ typedef struct jdb_quantize_rows_args {  // quantize_rows: numbers to rows; dequ
   int32_t format, bounds;
   jdb_tensor numbers, rows;
 } jdb_quantize_rows_args;
+typedef struct jdb_top_k_inner_product_args {
+  jdb_tensor queries, items, allowed, indices, scores;  // allowed: absent, rank 1 (for all queries) or rank 2
+} jdb_top_k_inner_product_args;
 
 // Allocation that a plan makes for itself goes through core, so that it is counted against the device's limit.
 typedef struct jdb_allocator {

@@ -33,6 +33,7 @@ union OperatorArgs {
   jdb_rq_encode_args rq_encode;
   jdb_rq_decode_args rq_decode;
   jdb_quantize_rows_args quantize_rows;
+  jdb_top_k_inner_product_args top_k_inner_product;
   jdb_history_search_args history_search;
   jdb_lsh_signatures_args lsh_signatures;
   jdb_search_attention_args search_attention;

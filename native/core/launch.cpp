@@ -26,6 +26,7 @@ const char *operator_name(int32_t op) {
     case JDB_OP_RQ_DECODE: return "rq_decode";
     case JDB_OP_QUANTIZE_ROWS: return "quantize_rows";
     case JDB_OP_DEQUANTIZE_ROWS: return "dequantize_rows";
+    case JDB_OP_TOP_K_INNER_PRODUCT: return "top_k_inner_product";
     case JDB_OP_HISTORY_SEARCH: return "history_search";
     case JDB_OP_LSH_SIGNATURES: return "lsh_signatures";
     case JDB_OP_SEARCH_ATTENTION: return "search_attention";

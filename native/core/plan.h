@@ -31,6 +31,7 @@ class Plan final : public Object {
     jd_hash_table_desc hash_table;
     jdb_sequence_embedding_desc sequence_embedding;
     jd_rq_encode_desc rq_encode;
+    jd_top_k_inner_product_desc top_k_inner_product;
     jd_history_search_desc history_search;
     jd_search_attention_desc search_attention;
     jd_beam_attention_desc beam_attention;

@@ -182,6 +182,9 @@ jd_status plan_create(void *device, int32_t op, const void *desc, const jdb_allo
     case JDB_OP_RQ_ENCODE:
       status = create_rq_encode(d, *static_cast<const jd_rq_encode_desc *>(desc), *allocator, &created, error);
       break;
+    case JDB_OP_TOP_K_INNER_PRODUCT:
+      status = create_top_k_inner_product(d, *static_cast<const jd_top_k_inner_product_desc *>(desc), *allocator, &created, error);
+      break;
     default: return fail(error, JD_UNSUPPORTED, "operator %d is not in the cpu backend", op);
   }
   if (status == JD_OK) *plan = created;

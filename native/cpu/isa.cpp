@@ -21,6 +21,7 @@ namespace jindou::cpu {
   extern const EmbeddingKernels kEmbeddingKernels;     \
   extern const HashKernels kHashKernels;               \
   extern const RqKernels kRqKernels;                   \
+  extern const TopKKernels kTopKKernels;               \
   extern const SequenceKernels kSequenceKernels;       \
   extern const BlockKernels kBlockKernels;             \
   const KernelTable &table() {                         \
@@ -34,6 +35,7 @@ namespace jindou::cpu {
                                     kEmbeddingKernels,       \
                                     kHashKernels,            \
                                     kRqKernels,              \
+                                    kTopKKernels,            \
                                     kSequenceKernels,        \
                                     kBlockKernels,           \
                                     #isa};                   \

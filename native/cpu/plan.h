@@ -94,6 +94,7 @@ jd_status create_stca_attention(Device &, const jd_stca_attention_desc &, const 
 jd_status create_paged_cache(Device &, int32_t op, const jd_paged_cache_desc &, const jdb_allocator &, Plan **, jd_error *);
 jd_status create_sequence_embedding(Device &, const jdb_sequence_embedding_desc &, const jdb_allocator &, Plan **, jd_error *);
 jd_status create_rq_encode(Device &, const jd_rq_encode_desc &, const jdb_allocator &, Plan **, jd_error *);
+jd_status create_top_k_inner_product(Device &, const jd_top_k_inner_product_desc &, const jdb_allocator &, Plan **, jd_error *);
 jd_status create_softmax_attention(Device &, const jd_softmax_attention_desc &, const jdb_allocator &, Plan **, jd_error *);
 
 // Operators without a plan.

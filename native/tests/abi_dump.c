@@ -522,6 +522,17 @@ static void structs(void) {
   FIELD(jd_rq_decode_args, struct_size); FIELD(jd_rq_decode_args, bounds); FIELD(jd_rq_decode_args, codes);
   FIELD(jd_rq_decode_args, codebooks); FIELD(jd_rq_decode_args, out);
   end_struct();
+  begin_struct("jd_top_k_inner_product_desc", sizeof(jd_top_k_inner_product_desc), _Alignof(jd_top_k_inner_product_desc));
+  FIELD(jd_top_k_inner_product_desc, struct_size); FIELD(jd_top_k_inner_product_desc, dtype);
+  FIELD(jd_top_k_inner_product_desc, dim); FIELD(jd_top_k_inner_product_desc, k);
+  FIELD(jd_top_k_inner_product_desc, max_queries);
+  end_struct();
+  begin_struct("jd_top_k_inner_product_args", sizeof(jd_top_k_inner_product_args), _Alignof(jd_top_k_inner_product_args));
+  FIELD(jd_top_k_inner_product_args, struct_size); FIELD(jd_top_k_inner_product_args, reserved);
+  FIELD(jd_top_k_inner_product_args, queries); FIELD(jd_top_k_inner_product_args, items);
+  FIELD(jd_top_k_inner_product_args, allowed); FIELD(jd_top_k_inner_product_args, indices);
+  FIELD(jd_top_k_inner_product_args, scores);
+  end_struct();
   begin_struct("jd_history_search_desc", sizeof(jd_history_search_desc), _Alignof(jd_history_search_desc));
   FIELD(jd_history_search_desc, struct_size);
   FIELD(jd_history_search_desc, method);
@@ -708,6 +719,8 @@ static void functions(void) {
   FUNCTION(jd_status, jd_quantize_rows, jd_stream, const jd_quantize_rows_args *, jd_error *);
   FUNCTION(jd_status, jd_dequantize_rows, jd_stream, const jd_dequantize_rows_args *, jd_error *);
   FUNCTION(jd_status, jd_rq_decode, jd_stream, const jd_rq_decode_args *, jd_error *);
+  FUNCTION(jd_status, jd_top_k_inner_product_plan, jd_device, const jd_top_k_inner_product_desc *, jd_plan *, jd_error *);
+  FUNCTION(jd_status, jd_top_k_inner_product_run, jd_plan, jd_stream, const jd_top_k_inner_product_args *, jd_error *);
   FUNCTION(jd_status, jd_history_search_plan, jd_device, const jd_history_search_desc *, jd_plan *, jd_error *);
   FUNCTION(jd_status, jd_history_search_run, jd_plan, jd_stream, const jd_history_search_args *, jd_error *);
   FUNCTION(jd_status, jd_lsh_signatures, jd_stream, const jd_lsh_signatures_args *, jd_error *);

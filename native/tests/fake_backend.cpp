@@ -261,6 +261,7 @@ size_t args_size(int32_t op) {
     case JDB_OP_HISTORY_SEARCH: return sizeof(jdb_history_search_args);
     case JDB_OP_LSH_SIGNATURES: return sizeof(jdb_lsh_signatures_args);
     case JDB_OP_SEARCH_ATTENTION: return sizeof(jdb_search_attention_args);
+    case JDB_OP_TOP_K_INNER_PRODUCT: return sizeof(jdb_top_k_inner_product_args);
     case JDB_OP_LINEAR: return sizeof(jdb_linear_args);
     case JDB_OP_LAYER_NORM: return sizeof(jdb_layer_norm_args);
     default: return sizeof(jdb_l2_normalize_args);

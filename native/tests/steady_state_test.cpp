@@ -199,6 +199,23 @@ TEST_F(SteadyState, calls_allocate_nothing) {
   found.counts = tensor(JD_I32, {4});
   expect_no_allocation("jd_history_search_run", [&] { return jd_history_search_run(search_plan, stream, &found, &error); });
 
+  jd_top_k_inner_product_desc best = make<jd_top_k_inner_product_desc>();
+  best.dtype = JD_F32;
+  best.dim = 64;
+  best.k = 4;
+  best.max_queries = 4;
+  jd_plan best_plan;
+  ASSERT_EQ(jd_top_k_inner_product_plan(device, &best, &best_plan, &error), JD_OK) << error.message;
+  keep(best_plan);
+  jd_top_k_inner_product_args items = make<jd_top_k_inner_product_args>();
+  items.queries = found.queries;
+  items.items = found.keys;
+  items.allowed = tensor(JD_U8, {1});
+  items.indices = tensor(JD_I64, {4, 4});
+  items.scores = found.scores;
+  expect_no_allocation("jd_top_k_inner_product_run",
+                       [&] { return jd_top_k_inner_product_run(best_plan, stream, &items, &error); });
+
   jd_search_attention_desc after = make<jd_search_attention_desc>();
   after.dtype = JD_F32;
   after.offset_dtype = JD_I32;

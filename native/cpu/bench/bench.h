@@ -125,6 +125,7 @@ void bench_hstu(int32_t threads);
 void bench_hstu_bias(int32_t threads);
 void bench_hstu_cached(int32_t threads);
 void bench_hstu_jagged(int32_t threads);
+void bench_top_k(int32_t threads);
 
 }  // namespace jindou::bench
 

@@ -3,7 +3,7 @@
 // the best ratio, so that a machine shared with others still tells something.
 //
 //   bench_cpu [operator] [threads...]      operator: target, hstu, hstu_bias, hstu_cached, hstu_jagged,
-//                                          softmax, search, din, linear, embedding, hash or all
+//                                          softmax, search, top_k, din, linear, embedding, hash or all
 //
 // A ratio of 1.00 is the limit itself: FMAs (or bf16 dot products) in registers, or a prefetched gather of rows on huge pages.
 #include "bench.h"
@@ -426,6 +426,7 @@ int main(int count, char **arguments) {
     if (wanted == "all" || wanted == "hstu_jagged") bench_hstu_jagged(n);
     if (wanted == "all" || wanted == "softmax") bench_softmax(n);
     if (wanted == "all" || wanted == "search") bench_search(n);
+    if (wanted == "all" || wanted == "top_k") bench_top_k(n);
     if (wanted == "all" || wanted == "din") bench_din(n);
     if (wanted == "all" || wanted == "linear") bench_linear(n);
     if (wanted == "all" || wanted == "embedding") bench_embedding(n);

@@ -14,6 +14,7 @@
 #include "core/table_keys.h"
 #include "cpu/kernels/rq_table.h"
 #include "cpu/kernels/sequence_table.h"
+#include "cpu/kernels/top_k_table.h"
 
 namespace jindou::cpu {
 
@@ -441,7 +442,7 @@ struct BlockKernels {
 
 // All kernels of an instruction set.
 struct KernelTable : TargetAttentionKernels, BeamAttentionKernels, HstuAttentionKernels, SoftmaxAttentionKernels, DecodeKernels,
-                     SearchKernels, DinKernels, EmbeddingKernels, HashKernels, RqKernels, SequenceKernels, BlockKernels {
+                     SearchKernels, DinKernels, EmbeddingKernels, HashKernels, RqKernels, TopKKernels, SequenceKernels, BlockKernels {
   const char *isa;
 };
 

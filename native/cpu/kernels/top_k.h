@@ -32,6 +32,10 @@ inline float top_k_score(uint64_t entry) {
 }
 inline int32_t top_k_index(uint64_t entry) { return static_cast<int32_t>(static_cast<uint32_t>(entry)); }
 
+// The same where of equal scores the lower index is the better; index >= 0.
+inline uint64_t item_entry(float score, int64_t item) { return top_k_entry(score, static_cast<int32_t>(~item)); }
+inline int64_t entry_item(uint64_t entry) { return ~top_k_index(entry); }
+
 // Entries of a buffer. At least 64 more than k: short lists would be full again at once.
 inline int top_k_room(int k) { return k < 64 ? k + 64 : 2 * k; }
 

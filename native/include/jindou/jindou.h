@@ -24,5 +24,6 @@
 #include <jindou/stca_attention.h>
 #include <jindou/stream.h>
 #include <jindou/tensor.h>
+#include <jindou/top_k_inner_product.h>
 
 #endif

@@ -82,6 +82,7 @@ std::string table() {
   add_search_attention(probes);
   add_stca_attention(probes);
   add_longer_attention(probes);
+  add_top_k_inner_product(probes);
   std::vector<std::unique_ptr<testing::Rig>> rigs;
   rigs.push_back(std::make_unique<testing::Rig>("cpu", 1));
   rigs.push_back(std::make_unique<testing::Rig>("simt", 1));

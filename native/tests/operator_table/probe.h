@@ -36,6 +36,7 @@ void add_din_attention(Probes &);
 void add_history_search(Probes &);
 void add_search_attention(Probes &);
 void add_stca_attention(Probes &);
+void add_top_k_inner_product(Probes &);
 
 // Dims of operators that take the multiples of `step` to some number: these, the first beyond, and some that are none.
 inline std::vector<int64_t> multiples(int64_t step, int64_t most) {

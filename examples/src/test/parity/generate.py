@@ -9,7 +9,7 @@ import numpy as np
 
 HERE = pathlib.Path(__file__).parent
 TYPES = {"float32": "F32", "float64": "F64", "int32": "I32", "int64": "I64", "uint16": "BF16", "float16": "F16",
-         "uint8": "F8_E4M3", "int8": "I8"}
+         "uint8": "F8_E4M3", "int8": "I8", "bool": "BOOL"}
 
 
 def save(path, tensors):
@@ -1024,6 +1024,28 @@ def key_and_code_cases():
          {"keys": keys, "rows": table, "ids": ids, "default_row": default}, {"out": np.where(found[:, None], table[there], default)}, 0)
 
 
+def top_k_cases():
+    """top_k_inner_product of small integers, of which all scores are exact and many are equal: the lower index comes first."""
+    rng = np.random.default_rng(44)
+    for name, kind, m, n, dim, k, filtered in (("f32", "f32", 5, 300, 64, 20, None), ("bf16_many_queries", "bf16", 40, 200, 24, 9, None),
+                                               ("f16_filtered", "f16", 3, 131, 72, 50, "shared"),
+                                               ("f32_filtered_each", "f32", 18, 150, 16, 30, "each")):
+        q, x = (rng.integers(-3, 4, (rows, dim)).astype(np.float32) for rows in (m, n))
+        inputs, allowed = {"queries": q, "items": x}, np.ones((m, n), bool)
+        if filtered == "shared":
+            inputs["allowed"] = rng.uniform(0, 1, n) < 0.25  # fewer than k
+            allowed = np.broadcast_to(inputs["allowed"], (m, n))
+        elif filtered == "each":
+            allowed = inputs["allowed"] = rng.uniform(0, 1, (m, n)) < rng.uniform(0, 0.6, (m, 1))
+        scores = q.astype(np.float64) @ x.astype(np.float64).T
+        indices, values = np.full((m, k), -1), np.full((m, k), -np.inf)
+        for i in range(m):
+            order = sorted(np.flatnonzero(allowed[i]), key=lambda j: (-scores[i, j], j))[:k]
+            indices[i, :len(order)], values[i, :len(order)] = order, scores[i, order]
+        case(f"top_k_inner_product_{name}", "top_k_inner_product", {"k": k, "dtype": kind}, inputs,
+             {"indices": indices, "scores": values}, 0)
+
+
 if __name__ == "__main__":
     main()
     key_and_code_cases()
@@ -1031,3 +1053,4 @@ if __name__ == "__main__":
     beam_cases()
     stca_cases()
     longer_cases()
+    top_k_cases()

@@ -8,7 +8,7 @@ package io.jindou;
  */
 public sealed interface Plan extends AutoCloseable
         permits EmbeddingBag, TargetAttention, HstuAttention, DecodeAttention, SoftmaxAttention, RqEncode, DinAttention,
-                SequenceEmbedding, HistorySearch, SearchAttention, BeamAttention, LongerAttention, StcaAttention {
+                SequenceEmbedding, HistorySearch, SearchAttention, BeamAttention, LongerAttention, StcaAttention, TopKInnerProduct {
     /**
      * The device that the plan was made for.
      *

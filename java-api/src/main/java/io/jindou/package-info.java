@@ -12,9 +12,10 @@
  *   <li>{@link io.jindou.EmbeddingBag}, {@link io.jindou.TargetAttention}, {@link io.jindou.HstuAttention},
  *       {@link io.jindou.DecodeAttention}, {@link io.jindou.SoftmaxAttention}, {@link io.jindou.DinAttention}, {@link io.jindou.RqEncode},
  *       {@link io.jindou.SequenceEmbedding}, {@link io.jindou.HistorySearch}, {@link io.jindou.SearchAttention},
- *       {@link io.jindou.BeamAttention}, {@link io.jindou.StcaAttention}, {@link io.jindou.LongerAttention}: operators with a
- *       {@link io.jindou.Plan}, made once and run many times. {@link io.jindou.Blocks}, {@link io.jindou.MergeAttentionStates},
- *       {@link io.jindou.RqDecode}, {@link io.jindou.MergeTokens}: plain operators.
+ *       {@link io.jindou.BeamAttention}, {@link io.jindou.StcaAttention}, {@link io.jindou.LongerAttention},
+ *       {@link io.jindou.TopKInnerProduct}: operators with a {@link io.jindou.Plan}, made once and run many times.
+ *       {@link io.jindou.Blocks}, {@link io.jindou.MergeAttentionStates}, {@link io.jindou.RqDecode}, {@link io.jindou.MergeTokens}: plain
+ *       operators.
  *   <li>{@link io.jindou.HashTable}: rows by 64-bit keys.
  *   <li>{@link io.jindou.Safetensors}: model files, read without copying.
  * </ul>

@@ -212,6 +212,23 @@ class DocumentationTest {
     }
 
     @Test
+    void top_k_inner_product() {
+        int m = 3, n = 500, dim = 64;
+        // @start region="top-k-inner-product"
+        try (Tensor items = Tensor.of(stream, new float[n * dim], n, dim); // once
+                TopKInnerProduct search = TopKInnerProduct.plan(device, TopKInnerProductDesc.of(items, 100, 16));
+                Tensor queries = Tensor.of(stream, new float[m * dim], m, dim);
+                Tensor allowed = TopKInnerProduct.bitmap(stream, java.util.BitSet.valueOf(new long[] {0b1101}), n);
+                Tensor indices = Tensor.create(device, DType.I64, m, 100);
+                Tensor scores = Tensor.create(device, DType.F32, m, 100)) {
+            search.run(stream, queries, items, allowed, indices, scores);
+            long[] found = indices.readLongs(stream); // all scores are equal: the lower indices come first
+            assert found[0] == 0 && found[1] == 2 && found[2] == 3 && found[3] == -1;
+        }
+        // @end
+    }
+
+    @Test
     void search_attention() {
         // @start region="search-attention"
         int heads = 2, headDim = 32, candidates = 10, events = 500, k = 16;

@@ -6153,5 +6153,127 @@ public class JindouAbi {
            throw new AssertionError("should not reach here", ex$);
         }
     }
+
+    private static class jd_top_k_inner_product_plan {
+        public static final FunctionDescriptor DESC = FunctionDescriptor.of(
+            JindouAbi.C_INT,
+            JindouAbi.C_LONG,
+            JindouAbi.C_POINTER,
+            JindouAbi.C_POINTER,
+            JindouAbi.C_POINTER
+        );
+
+        public static final MemorySegment ADDR = JindouAbi.findOrThrow("jd_top_k_inner_product_plan");
+
+        public static final MethodHandle HANDLE = Linker.nativeLinker().downcallHandle(ADDR, DESC);
+    }
+
+    /**
+     * Function descriptor for:
+     * {@snippet lang=c :
+     * jd_status jd_top_k_inner_product_plan(jd_device device, const jd_top_k_inner_product_desc *desc, jd_plan *plan, jd_error *error)
+     * }
+     */
+    public static FunctionDescriptor jd_top_k_inner_product_plan$descriptor() {
+        return jd_top_k_inner_product_plan.DESC;
+    }
+
+    /**
+     * Downcall method handle for:
+     * {@snippet lang=c :
+     * jd_status jd_top_k_inner_product_plan(jd_device device, const jd_top_k_inner_product_desc *desc, jd_plan *plan, jd_error *error)
+     * }
+     */
+    public static MethodHandle jd_top_k_inner_product_plan$handle() {
+        return jd_top_k_inner_product_plan.HANDLE;
+    }
+
+    /**
+     * Address for:
+     * {@snippet lang=c :
+     * jd_status jd_top_k_inner_product_plan(jd_device device, const jd_top_k_inner_product_desc *desc, jd_plan *plan, jd_error *error)
+     * }
+     */
+    public static MemorySegment jd_top_k_inner_product_plan$address() {
+        return jd_top_k_inner_product_plan.ADDR;
+    }
+
+    /**
+     * {@snippet lang=c :
+     * jd_status jd_top_k_inner_product_plan(jd_device device, const jd_top_k_inner_product_desc *desc, jd_plan *plan, jd_error *error)
+     * }
+     */
+    public static int jd_top_k_inner_product_plan(long device, MemorySegment desc, MemorySegment plan, MemorySegment error) {
+        var mh$ = jd_top_k_inner_product_plan.HANDLE;
+        try {
+            if (TRACE_DOWNCALLS) {
+                traceDowncall("jd_top_k_inner_product_plan", device, desc, plan, error);
+            }
+            return (int)mh$.invokeExact(device, desc, plan, error);
+        } catch (Throwable ex$) {
+           throw new AssertionError("should not reach here", ex$);
+        }
+    }
+
+    private static class jd_top_k_inner_product_run {
+        public static final FunctionDescriptor DESC = FunctionDescriptor.of(
+            JindouAbi.C_INT,
+            JindouAbi.C_LONG,
+            JindouAbi.C_LONG,
+            JindouAbi.C_POINTER,
+            JindouAbi.C_POINTER
+        );
+
+        public static final MemorySegment ADDR = JindouAbi.findOrThrow("jd_top_k_inner_product_run");
+
+        public static final MethodHandle HANDLE = Linker.nativeLinker().downcallHandle(ADDR, DESC);
+    }
+
+    /**
+     * Function descriptor for:
+     * {@snippet lang=c :
+     * jd_status jd_top_k_inner_product_run(jd_plan plan, jd_stream stream, const jd_top_k_inner_product_args *args, jd_error *error)
+     * }
+     */
+    public static FunctionDescriptor jd_top_k_inner_product_run$descriptor() {
+        return jd_top_k_inner_product_run.DESC;
+    }
+
+    /**
+     * Downcall method handle for:
+     * {@snippet lang=c :
+     * jd_status jd_top_k_inner_product_run(jd_plan plan, jd_stream stream, const jd_top_k_inner_product_args *args, jd_error *error)
+     * }
+     */
+    public static MethodHandle jd_top_k_inner_product_run$handle() {
+        return jd_top_k_inner_product_run.HANDLE;
+    }
+
+    /**
+     * Address for:
+     * {@snippet lang=c :
+     * jd_status jd_top_k_inner_product_run(jd_plan plan, jd_stream stream, const jd_top_k_inner_product_args *args, jd_error *error)
+     * }
+     */
+    public static MemorySegment jd_top_k_inner_product_run$address() {
+        return jd_top_k_inner_product_run.ADDR;
+    }
+
+    /**
+     * {@snippet lang=c :
+     * jd_status jd_top_k_inner_product_run(jd_plan plan, jd_stream stream, const jd_top_k_inner_product_args *args, jd_error *error)
+     * }
+     */
+    public static int jd_top_k_inner_product_run(long plan, long stream, MemorySegment args, MemorySegment error) {
+        var mh$ = jd_top_k_inner_product_run.HANDLE;
+        try {
+            if (TRACE_DOWNCALLS) {
+                traceDowncall("jd_top_k_inner_product_run", plan, stream, args, error);
+            }
+            return (int)mh$.invokeExact(plan, stream, args, error);
+        } catch (Throwable ex$) {
+           throw new AssertionError("should not reach here", ex$);
+        }
+    }
 }
 

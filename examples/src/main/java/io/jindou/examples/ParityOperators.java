@@ -59,7 +59,8 @@ final class ParityOperators {
             entry("softmax_attention", ParitySoftmax::softmaxAttention),
             entry("sequence_embedding", ParityIds::sequenceEmbedding),
             entry("stca_attention", ParityStca::stcaAttention),
-            entry("target_attention", ParityOperators::targetAttention)));
+            entry("target_attention", ParityOperators::targetAttention),
+            entry("top_k_inner_product", ParityTopK::topKInnerProduct)));
 
     /** Rows of codes. */
     static final Map<String, RowFormat> CODE_FORMATS = new TreeMap<>(Map.of(

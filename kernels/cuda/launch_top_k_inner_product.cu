@@ -1,0 +1,8 @@
+#include "search/top_k_inner_product_launch.h"
+#include "cuda/executor.h"
+
+namespace jindou {
+
+template jd_status launch_top_k_inner_product(cuda_backend::Executor &, const TopKInnerProductPlan &, const jdb_top_k_inner_product_args &);
+
+}  // namespace jindou
