@@ -4,17 +4,19 @@
 namespace jindou::cpu {
 namespace {
 
-template <bool kPairs>
+template <class Vectors, bool kPairs>
 void search(const TopKTask &task) {
-  if (task.lanes <= ItemLanes<Isa, kPairs>::kMostQueries) return ItemLanes<Isa, kPairs>(task).run();
-  QueryLanes<Isa, kPairs>(task).run();
+  if constexpr (Vectors::Half::kWidth < Vectors::kWidth) {
+    if (task.lanes <= Vectors::Half::kWidth) return TopKSearch<typename Vectors::Half, kPairs>(task).run();
+  }
+  TopKSearch<Vectors, kPairs>(task).run();
 }
 
 void top_k(const TopKTask &task) {
   if constexpr (Isa::kBf16Products) {
-    if (task.dtype == JD_BF16) return search<true>(task);
+    if (task.dtype == JD_BF16) return search<Isa, true>(task);
   }
-  search<false>(task);
+  search<Isa, false>(task);
 }
 
 }  // namespace

@@ -17,6 +17,7 @@ struct Avx2 {
   static constexpr int kVectors = 3;
   static constexpr bool kBf16Products = false;  // no instruction multiplies bf16: it is widened to f32
 
+  using Half = Avx2;  // vectors half as wide, where work has few lanes: none here
   using F = __m256;  // vector of f32
   using M = __m256;  // mask: all ones or all zeros a lane
 

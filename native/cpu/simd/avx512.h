@@ -11,6 +11,7 @@
 #include <immintrin.h>
 #endif
 
+#include "cpu/simd/avx2.h"
 #include "cpu/simd/simd.h"
 
 namespace jindou::cpu {
@@ -24,6 +25,7 @@ struct Avx512 {
   static constexpr int kVectors = 3;
   static constexpr bool kBf16Products = false;
 
+  using Half = Avx2;
   using F = __m512;
   using M = __mmask16;
 
@@ -201,10 +203,27 @@ struct Avx512 {
 
 #if defined(JINDOU_CPU_EMULATED_AVX512) || defined(__AVX512BF16__)
 
+// Half of it.
+struct Avx2Bf16 : Avx2 {
+  static constexpr bool kBf16Products = true;
+  using Half = Avx2Bf16;
+
+  JD_SIMD F fma_bf16_pairs(F a, F b, F sum) {
+#if defined(JINDOU_CPU_EMULATED_AVX512)
+    const auto twice = [](F x) { return jindou_simde_bits<__m512>(JindouSimdeHalves{_mm256_castps_si256(x), _mm256_castps_si256(x)}); };
+    const __m512 sums = _mm512_dpbf16_ps(twice(sum), jindou_simde_bf16(twice(a)), jindou_simde_bf16(twice(b)));
+    return _mm256_castsi256_ps(jindou_simde_split(_mm512_castps_si512(sums)).low);
+#else
+    return _mm256_dpbf16_ps(sum, reinterpret_cast<__m256bh>(a), reinterpret_cast<__m256bh>(b));
+#endif
+  }
+};
+
 // A register holds pairs of bf16, one a 32-bit lane; a pair is passed around as the f32 with its bits, never computed with.
 struct Avx512Bf16 : Avx512 {
   static constexpr const char *kName = "avx512bf16";
   static constexpr bool kBf16Products = true;
+  using Half = Avx2Bf16;
 
   // sum + a.low * b.low + a.high * b.high
   JD_SIMD F fma_bf16_pairs(F a, F b, F sum) { return _mm512_dpbf16_ps(sum, as_bf16(a), as_bf16(b)); }

@@ -19,6 +19,7 @@ struct Generic {
   static constexpr int kVectors = 3;
   static constexpr bool kBf16Products = false;
 
+  using Half = Generic;
   typedef float F __attribute__((vector_size(16)));
   typedef int32_t M __attribute__((vector_size(16)));
   typedef uint32_t U __attribute__((vector_size(16)));
