@@ -14,6 +14,8 @@ import java.io.IOException;
 import java.io.RandomAccessFile;
 import java.nio.file.Files;
 import java.nio.file.Path;
+import java.util.ArrayList;
+import java.util.List;
 import java.util.Random;
 import org.junit.jupiter.api.AfterEach;
 import org.junit.jupiter.api.BeforeEach;
@@ -102,17 +104,30 @@ class DamageTest {
         assertThrows(IOException.class, () -> version(directory));
     }
 
+    /** A killed process leaves any part of the record that it was writing. */
     @Test
     void a_log_cut_short_loses_the_last_update_alone() throws Exception {
-        Path log = only(directory, "[0-9]+\\.log");
-        try (RandomAccessFile bytes = new RandomAccessFile(log.toFile(), "rw")) {
-            bytes.setLength(bytes.length() - Victim.KEYS * Victim.DIM * 4 / 3);
+        long size = Files.size(only(directory, "[0-9]+\\.log")), update = Victim.KEYS * Victim.DIM * 4L, block = 32 << 10;
+        List<Long> cuts = new ArrayList<>(List.of(size - 1, size - 7, size - update / 3));
+        for (int i = 0; i < 8; i++) {
+            cuts.add(size - update + new Random(i).nextLong(update));
         }
-        assertEquals(UPDATES - 1, version(directory));
-        try (TieredTable table = TieredTable.open(device, directory, Victim.desc())) {
-            table.update(Victim.keys(), Victim.rows(100));
+        long edge = (size - 1) / block * block; // where a record goes on in the next block
+        if (edge > size - update) {
+            cuts.addAll(List.of(edge - 1, edge, edge + 1, edge + 6, edge + 7, edge + 8));
         }
-        assertEquals(100, version(directory));
+        for (long cut : cuts) {
+            Path torn = copy("cut-" + cut);
+            try (RandomAccessFile bytes = new RandomAccessFile(only(torn, "[0-9]+\\.log").toFile(), "rw")) {
+                bytes.setLength(cut);
+            }
+            assertEquals(UPDATES - 1, version(torn), cut + " of " + size);
+            try (TieredTable table = TieredTable.open(device, torn, Victim.desc())) {
+                table.update(Victim.keys(), Victim.rows(100));
+            }
+            assertEquals(100, version(torn));
+            Disk.REAL.delete(torn);
+        }
     }
 
     @Test
