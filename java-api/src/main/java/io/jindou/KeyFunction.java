@@ -6,10 +6,18 @@ package io.jindou;
  */
 public sealed interface KeyFunction {
 
-    /** The rows that a function chooses from: the first. */
+    /**
+     * The rows that a function chooses from: the first.
+     *
+     * @return a row of the table
+     */
     long firstRow();
 
-    /** How many they are; 0: to the last row of the table. */
+    /**
+     * How many they are; 0: to the last row of the table.
+     *
+     * @return rows
+     */
     long numRows();
 
     /**
