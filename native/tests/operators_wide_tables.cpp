@@ -316,6 +316,34 @@ TEST_P(WideTables, history_search) {
   }
 }
 
+TEST_P(WideTables, top_k_inner_product) {
+  for (const int32_t dtype : {JD_F32, JD_BF16}) {
+    for (const int64_t m : {5, 18}) {  // few queries and many
+      for (const bool each : {false, true}) {
+        expect_same_bits(std::string(jd_dtype_name(dtype)) + ", " + std::to_string(m) + " queries", [&](WideMemory &memory) {
+          jd_top_k_inner_product_desc d{};
+          d.struct_size = sizeof d;
+          d.dtype = dtype;
+          d.dim = 16;
+          d.k = 9;
+          d.max_queries = m;
+          std::vector<double> bits;
+          for (int64_t i = 0; i < (each ? m : 1) * 14; ++i) bits.push_back(static_cast<double>(i * 89 % 256));
+          jd_top_k_inner_product_args a{};
+          a.struct_size = sizeof a;
+          a.queries = strided(memory, 1, dtype, {m, 16});
+          a.items = strided(memory, 2, dtype, {109, 16});
+          a.allowed = each ? memory.strided(JD_U8, {m, 14}, bits) : memory.strided(JD_U8, {14}, bits);
+          a.indices = memory.strided_out(JD_I64, {m, 9});
+          a.scores = memory.strided_out(JD_F32, {m, 9});
+          run(d, a, jd_top_k_inner_product_plan, jd_top_k_inner_product_run);
+          return std::vector<jd_tensor>{a.indices, a.scores};
+        });
+      }
+    }
+  }
+}
+
 TEST_P(WideTables, lsh_signatures) {
   expect_same_bits("lsh_signatures", [&](WideMemory &m) {
     jd_lsh_signatures_args a{};
