@@ -17,8 +17,8 @@ namespace {
 
 template <class Isa>
 struct HashLookup {
-  static constexpr int64_t kDistance = 16;
-  static constexpr int64_t kRing = 64;  // keys in the stages: 3 * kDistance + 1, as a power of two
+  static constexpr int64_t kDistance = 8;
+  static constexpr int64_t kRing = 32;  // keys in the stages: 3 * kDistance + 1, as a power of two
   static constexpr int64_t kLine = 64;
   static constexpr int64_t kMostPrefetched = 1024;  // bytes of a row; the hardware fetches the rest behind them
 
