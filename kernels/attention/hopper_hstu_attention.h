@@ -49,7 +49,9 @@ struct HopperHstuAttentionKernel {
     shared.pipeline.init();
     shared.schedule.sum(p.problem.batch, p.problem.heads, [&](int64_t b) {
       const HstuSequence sequence = read_hstu_sequence(p.problem, b);
-      if (sequence.fault.fault != JDB_FAULT_NONE && prim::block_idx().x == 0) report_fault(p.problem.sink, sequence.fault);
+      if (sequence.fault.fault != JDB_FAULT_NONE && prim::block_idx().x == 0 && p.problem.first_query == 0) {
+        report_fault(p.problem.sink, sequence.fault);
+      }
       return costs(p.problem, sequence);
     });
     const int warp = prim::shfl(prim::warp_id(), 0);
@@ -66,7 +68,8 @@ struct HopperHstuAttentionKernel {
   using Producer = HopperProducer<Core, HstuItem>;
   using Consumer = HopperConsumer<Core, HstuItem>;
 
-  // What the mask leaves a tile of rows, about: earlier keys, or all, within the window, without the targets.
+  // What the mask leaves a tile of rows, about: earlier keys, or all, within the window, without the targets. One "tile" of the schedule is
+  // a tile of rows or, of them in turn, its pieces: of equal costs, a count-th of the tile's, in units of that.
   JD_DEVICE static TileCosts costs(const HstuAttentionParams<uint16_t> &p, const HstuSequence &sequence) {
     const auto tiles = [](int64_t rows) { return static_cast<int32_t>((rows + Core::kRows - 1) / Core::kRows); };
     const int32_t n = sequence.rows.length;
@@ -75,7 +78,8 @@ struct HopperHstuAttentionKernel {
       const int32_t near = tiles((p.mask.causal != 0 ? 1 : 2) * int64_t{p.mask.max_attn_len}) + 1;
       most = near < most ? near : most;
     }
-    return TileCosts{tiles(sequence.queries.length), p.mask.causal != 0 ? tiles(n - sequence.queries.length) : most, most};
+    const int32_t pieces = p.pieces(n).count;
+    return TileCosts{tiles(sequence.queries.length) * pieces, (p.mask.causal != 0 ? tiles(sequence.first_row) : most) * pieces, most * pieces};
   }
 
   JD_DEVICE static void produce(const Params &p, Shared &shared) {
@@ -87,9 +91,13 @@ struct HopperHstuAttentionKernel {
         p.problem.batch, p.problem.heads, [&](int64_t b) { return costs(p.problem, read_hstu_sequence(p.problem, b)); },
         [&](int64_t b, int32_t head, int32_t tile) {
           const HstuItem &item = producer.begin_item([&](HstuItem &made) {
-            const int32_t tiles = (read_hstu_sequence(p.problem, b).queries.length + Core::kRows - 1) / Core::kRows;
-            made = read_hstu_item<Core::kRows, Core::kKeys>(p.problem, b, static_cast<uint32_t>((tiles - 1 - tile) * p.problem.heads + head));
+            const HstuSequence sequence = read_hstu_sequence(p.problem, b);
+            const int32_t pieces = p.problem.pieces(sequence.rows.length).count;
+            made = make_hstu_item<Core::kRows, Core::kKeys>(p.problem, b, sequence, tile / pieces, head, tile % pieces);
           });
+          const bool empty = item.piece >= 0 && item.tiles == 0;  // nor does the second kernel look at it
+          prim::sync_warp();
+          if (empty) return;
           producer.copy_queries([&](char *target, prim::Mbarrier *barrier) {
             p.queries.copy(target, item.first_query + item.first_row, head, barrier);
           });

@@ -67,7 +67,8 @@ struct HstuAttentionKernel {
           if (prim::thread_idx().x == 0) item = read_hstu_item<Core::kRows, Core::kKeys>(p, b, index);
           prim::sync_threads();
           if constexpr (kOptions) {
-            if (index == 0 && is_paged(p)) check_pages(p, b, item);
+            // In the window that has the sequence's first query.
+            if (index == 0 && is_paged(p) && p.q_offsets[b] >= p.first_query) check_pages(p, b, item);
           }
           run_item(p, shared, item);
         });
@@ -78,6 +79,7 @@ struct HstuAttentionKernel {
   using TileCopy = typename Core::TileCopy;
 
   JD_DEVICE static void run_item(const Params &p, Shared &shared, const HstuItem &item) {
+    if (item.piece >= 0 && item.tiles == 0) return;  // nor does the second kernel look at it
     // Phase 1: copies start.
     const Element *first_keys = nullptr, *first_values = nullptr;
     {

@@ -8,6 +8,7 @@
 #include "attention/fma_core.h"
 #include "attention/hopper_hstu_attention.h"
 #include "attention/hstu_attention.h"
+#include "attention/hstu_attention_merge.h"
 #include "attention/launch_support.h"
 #include "attention/mma_core.h"
 #include "decode/pages_launch.h"
@@ -44,13 +45,24 @@ using HopperHstuAttentionKernels =
 
 }  // namespace attention
 
-// No scratch but the table of time buckets.
+// Scratch: the table of time buckets and, in plans of small batches, sums of pieces.
 struct HstuAttentionPlan : KernelPlan {
+  // Keys are cut in plans of at most so many sequences, of which all rows and heads together are so many tiles of 128 rows: they fill a device
+  // hardly, with a few rows each not at all. Sums of pieces would cost larger plans more than they gain; those pay nothing.
+  static constexpr int64_t kSmallBatch = 8, kFewTiles = 128;
+  // Sums of pieces are float, rows * heads * pieces * dv: never more than this.
+  static constexpr int64_t kScratchBudget = int64_t{64} << 20;
+
   HstuAttentionPlan(const PlanResources &resources, const jd_hstu_attention_desc &description)
       : KernelPlan(JDB_OP_HSTU_ATTENTION, resources), desc(description),
         shape{description.dtype, description.head_dim_qk, description.head_dim_v},
         columns(attention::HstuAttentionKernels::columns(shape)),
-        on_hopper(resources.hopper && attention::has_hopper_kernel<attention::HopperHstuAttentionKernels>(shape)) {}
+        on_hopper(resources.hopper && attention::has_hopper_kernel<attention::HopperHstuAttentionKernels>(shape)),
+        most_pieces(is_small(description) ? attention::HstuPieces::most(description.max_seq_len) : 1) {}
+
+  static bool is_small(const jd_hstu_attention_desc &d) {
+    return d.max_batch <= kSmallBatch && d.max_batch * d.num_heads * ((d.max_seq_len + 127) / 128) <= kFewTiles;
+  }
 
   static jd_status create(const PlanResources &resources, const jd_hstu_attention_desc &desc, KernelPlan **plan,
                           jd_error *error) {
@@ -61,6 +73,13 @@ struct HstuAttentionPlan : KernelPlan {
     const TimeBuckets table = TimeBuckets::make();
     if (const jd_status status = resources.upload(resources.upload_context, memory, &table, sizeof table, error)) return status;
     made->buckets = static_cast<const TimeBuckets *>(memory);
+    if (made->most_pieces > 1) {
+      const int64_t a_row = int64_t{desc.num_heads} * made->most_pieces * desc.head_dim_v * 4;
+      made->window = std::min(desc.max_batch * desc.max_seq_len, std::max<int64_t>(kScratchBudget / a_row, 1));
+      void *sums = nullptr;
+      if (const jd_status status = made->buffers.alloc(static_cast<size_t>(made->window * a_row), &sums, error)) return status;
+      made->partials = static_cast<float *>(sums);
+    }
     *plan = made.release();
     return JD_OK;
   }
@@ -72,23 +91,37 @@ struct HstuAttentionPlan : KernelPlan {
     if (on_hopper)
       attention::append_hopper_text<attention::HopperHstuAttentionKernels>(
           text, capacity, "without biases and pages, rows that the copy engine can address", shape);
+    if (most_pieces > 1) {
+      const size_t length = strlen(text);
+      snprintf(text + length, capacity - length, "; keys in up to %d pieces a sequence (a small plan)", most_pieces);
+    }
+  }
+
+  // Of the longest sequence that a run can have.
+  int32_t run_pieces(const jdb_hstu_attention_args &args) const {
+    const bool is_paged = args.key_pages.dtype != 0;
+    const int64_t keys = is_paged ? args.page_table.shape[1] * args.key_pages.shape[1] : args.keys.shape[0];
+    return std::min(most_pieces, attention::HstuPieces::most(keys));
   }
 
   // Rows of the tiles of a run.
-  int32_t tile_rows(int64_t batch, int64_t rows, bool with_options) const {
+  int32_t tile_rows(int64_t batch, int64_t rows, bool with_options, int32_t pieces = 1) const {
     if (with_options) return attention::small_tile(desc.dtype, columns);
-    return attention::tile_rows_for(desc.dtype, columns, items(batch, rows, attention::kLargeTile), multiprocessors);
+    return attention::tile_rows_for(desc.dtype, columns, items(batch, rows, attention::kLargeTile, pieces), multiprocessors);
   }
 
-  int64_t items(int64_t batch, int64_t rows, int32_t tile_rows) const {
-    return attention::max_tiles(rows, 1, batch, tile_rows) * desc.num_heads;
+  int64_t items(int64_t batch, int64_t rows, int32_t tile_rows, int32_t pieces = 1) const {
+    return attention::max_tiles(rows, 1, batch, tile_rows) * desc.num_heads * pieces;
   }
 
   const jd_hstu_attention_desc desc;
   const attention::HeadShape shape;
   const int32_t columns;
   const bool on_hopper;
+  const int32_t most_pieces;  // of a sequence; 1: keys are not cut
+  int64_t window = INT64_MAX;  // query rows of a launch
   const TimeBuckets *buckets = nullptr;
+  float *partials = nullptr;
 };
 
 namespace attention {
@@ -123,9 +156,17 @@ inline HstuPages hstu_pages(const HstuAttentionPlan &plan, const jdb_hstu_attent
   return pages;
 }
 
+// The query rows of a launch, and into how many pieces keys are cut at most.
+struct HstuWindow {
+  int64_t first, end;
+  int32_t pieces;
+  int64_t rows() const { return end - first; }
+};
+
 // Parameters of any of the kernels.
 template <class Element, class Exec>
-HstuAttentionParams<Element> hstu_attention_params(Exec &exec, const HstuAttentionPlan &plan, const jdb_hstu_attention_args &args) {
+HstuAttentionParams<Element> hstu_attention_params(Exec &exec, const HstuAttentionPlan &plan, const jdb_hstu_attention_args &args,
+                                                   const HstuWindow &window) {
   const jd_hstu_attention_desc &desc = plan.desc;
   HstuAttentionParams<Element> params{};
   params.queries = rows_of<Element>(args.queries);
@@ -148,6 +189,11 @@ HstuAttentionParams<Element> hstu_attention_params(Exec &exec, const HstuAttenti
   if (args.position_bias.dtype != 0 || args.time_bias.dtype != 0) params.bias = hstu_bias(plan, args);
   if (args.key_pages.dtype != 0) params.pages = hstu_pages(plan, args);
   params.sink = FaultSink{exec.faults(), exec.launch_number(), JDB_OP_HSTU_ATTENTION, desc.bounds};
+  params.split = window.pieces > 1;
+  params.most_pieces = plan.most_pieces;
+  params.first_query = window.first;
+  params.end_query = window.end;
+  params.partials = plan.partials;
   return params;
 }
 
@@ -155,30 +201,31 @@ HstuAttentionParams<Element> hstu_attention_params(Exec &exec, const HstuAttenti
 
 template <class Kernels, class Exec>
 jd_status launch_hstu_attention_of(Exec &exec, const HstuAttentionPlan &plan, const jdb_hstu_attention_args &args,
-                                   bool with_options) {
+                                   const attention::HstuWindow &window, bool with_options) {
   using namespace attention;
-  const int64_t rows = args.queries.shape[0];
-  const int32_t tile_rows = plan.tile_rows(args.batch, rows, with_options);
+  const int32_t tile_rows = plan.tile_rows(args.batch, window.rows(), with_options, window.pieces);
   jd_status status = JD_INTERNAL;
   Kernels::select(plan.shape, tile_rows, [&](auto tag) {
     using Kernel = typename decltype(tag)::type;
-    const int64_t items = plan.items(args.batch, rows, tile_rows);
+    const int64_t items = plan.items(args.batch, window.rows(), tile_rows, window.pieces);
     status = exec.template launch<Kernel>(grid_for(items, kBlocksAMultiprocessor * plan.multiprocessors),
-                                          hstu_attention_params<typename Kernel::Element>(exec, plan, args));
+                                          hstu_attention_params<typename Kernel::Element>(exec, plan, args, window));
   });
   return status;
 }
 
 // In a file of its own (launch_hstu_attention_options), so that the kernels build in parallel.
 template <class Exec>
-jd_status launch_hstu_attention_options(Exec &exec, const HstuAttentionPlan &plan, const jdb_hstu_attention_args &args) {
-  return launch_hstu_attention_of<attention::HstuAttentionOptionKernels>(exec, plan, args, true);
+jd_status launch_hstu_attention_options(Exec &exec, const HstuAttentionPlan &plan, const jdb_hstu_attention_args &args,
+                                        const attention::HstuWindow &window) {
+  return launch_hstu_attention_of<attention::HstuAttentionOptionKernels>(exec, plan, args, window, true);
 }
 
 // The kernels of sm_90a. `launched` stays false, and nothing is launched, where they do not serve: the portable ones do. In a file of its
 // own, too.
 template <class Exec>
-jd_status launch_hstu_attention_hopper(Exec &exec, const HstuAttentionPlan &plan, const jdb_hstu_attention_args &args, bool &launched) {
+jd_status launch_hstu_attention_hopper(Exec &exec, const HstuAttentionPlan &plan, const jdb_hstu_attention_args &args,
+                                       const attention::HstuWindow &window, bool &launched) {
   using namespace attention;
   jd_status status = JD_OK;
   HopperHstuAttentionKernels::select(plan.shape, kLargeTile, [&](auto tag) {
@@ -188,24 +235,49 @@ jd_status launch_hstu_attention_hopper(Exec &exec, const HstuAttentionPlan &plan
                              exec.tensor_map(tile_geometry(args.keys, Kernel::kTileKeys, plan.buckets), &params.keys.map) &&
                              exec.tensor_map(tile_geometry(args.values, Kernel::kTileKeys, plan.buckets), &params.values.map);
     if (!addressable) return;
-    params.problem = hstu_attention_params<typename Kernel::Element>(exec, plan, args);
+    params.problem = hstu_attention_params<typename Kernel::Element>(exec, plan, args, window);
     launched = true;
-    status = exec.template launch<Kernel>(grid_for(plan.items(args.batch, args.queries.shape[0], kLargeTile), plan.multiprocessors), params);
+    status = exec.template launch<Kernel>(grid_for(plan.items(args.batch, window.rows(), kLargeTile, window.pieces), plan.multiprocessors),
+                                          params);
   });
   return status;
 }
 
+// The first kernel of a window's.
 template <class Exec>
-jd_status launch_hstu_attention(Exec &exec, const HstuAttentionPlan &plan, const jdb_hstu_attention_args &args) {
-  if (args.batch == 0) return JD_OK;
+jd_status launch_hstu_attention_window(Exec &exec, const HstuAttentionPlan &plan, const jdb_hstu_attention_args &args,
+                                       const attention::HstuWindow &window) {
   if (args.key_pages.dtype != 0 || args.position_bias.dtype != 0 || args.time_bias.dtype != 0)
-    return launch_hstu_attention_options(exec, plan, args);
+    return launch_hstu_attention_options(exec, plan, args, window);
   if (plan.on_hopper) {
     bool launched = false;
-    const jd_status status = launch_hstu_attention_hopper(exec, plan, args, launched);
+    const jd_status status = launch_hstu_attention_hopper(exec, plan, args, window, launched);
     if (launched) return status;
   }
-  return launch_hstu_attention_of<attention::HstuAttentionKernels>(exec, plan, args, false);
+  return launch_hstu_attention_of<attention::HstuAttentionKernels>(exec, plan, args, window, false);
+}
+
+template <class Exec>
+jd_status launch_hstu_attention(Exec &exec, const HstuAttentionPlan &plan, const jdb_hstu_attention_args &args) {
+  using namespace attention;
+  if (args.batch == 0) return JD_OK;
+  const int64_t rows = args.queries.shape[0];
+  const int32_t pieces = plan.run_pieces(args);
+  if (pieces == 1) return launch_hstu_attention_window(exec, plan, args, HstuWindow{0, rows, 1});
+  // Offsets of a batch without queries are looked at too.
+  for (int64_t first = 0; first == 0 || first < rows; first += plan.window) {
+    const HstuWindow window{first, std::min(rows, first + plan.window), pieces};
+    if (const jd_status status = launch_hstu_attention_window(exec, plan, args, window)) return status;
+    const auto merge = [&](auto element) {
+      using Kernel = HstuAttentionMergeKernel<decltype(element)>;
+      const int64_t groups = int64_t{plan.desc.num_heads} * (plan.desc.head_dim_v / 4);
+      const int64_t items = max_tiles(window.rows(), groups, args.batch, Kernel::kThreads);
+      return exec.template launch<Kernel>(grid_for(items, kBlocksAMultiprocessor * plan.multiprocessors),
+                                          hstu_attention_params<decltype(element)>(exec, plan, args, window));
+    };
+    if (const jd_status status = plan.desc.dtype == JD_F32 ? merge(float{}) : merge(uint16_t{})) return status;
+  }
+  return JD_OK;
 }
 
 }  // namespace jindou

@@ -1,6 +1,11 @@
 // Parameters of hstu_attention and how a sequence's work is cut up: one item is a tile of query rows of one head. The
 // last tiles, which see the most keys, come first; the heads of a tile follow each other, so that blocks running
 // together read the same rows of memory.
+//
+// Plans of small batches (`split`) cut the keys of a sequence into pieces, by its length alone: an item is then a piece of a tile's keys,
+// whose sums are left in scratch memory, and a second kernel adds those of the pieces that a row sees something of, in their order. So few
+// rows over a long sequence fill a device, and a row's bits are the same whichever others are asked for. A launch serves a window of query
+// rows: as many as scratch memory holds the pieces of.
 #ifndef JINDOU_KERNELS_ATTENTION_HSTU_ATTENTION_PROBLEM_H
 #define JINDOU_KERNELS_ATTENTION_HSTU_ATTENTION_PROBLEM_H
 
@@ -37,6 +42,29 @@ struct HstuPages {
   int32_t dtype;            // of the pages
 };
 
+// How a sequence is cut over its keys. 512 keys of a tile are multiplied in some microseconds, several times what its sums take to memory
+// and back.
+struct HstuPieces {
+  static constexpr int32_t kMost = 32;
+  static constexpr int32_t kLeastKeys = 512;
+  static constexpr int32_t kGranule = 128;  // whole tiles of keys for every kernel
+
+  int32_t length, count;
+
+  JD_HOST_DEVICE static HstuPieces of(int32_t keys) {
+    const int32_t even = ((keys + kMost - 1) / kMost + kGranule - 1) / kGranule * kGranule;
+    HstuPieces pieces;
+    pieces.length = even > kLeastKeys ? even : kLeastKeys;
+    pieces.count = keys <= pieces.length ? 1 : (keys + pieces.length - 1) / pieces.length;
+    return pieces;
+  }
+  // Upper bound of `count` for up to `keys` keys.
+  JD_HOST_DEVICE static int32_t most(int64_t keys) {
+    const int64_t count = (keys + kLeastKeys - 1) / kLeastKeys;
+    return count < 1 ? 1 : count < kMost ? static_cast<int32_t>(count) : kMost;
+  }
+};
+
 template <class T>
 struct HstuAttentionParams {
   Rows<const T> queries, keys, values;
@@ -57,11 +85,25 @@ struct HstuAttentionParams {
   HstuBias bias;
   HstuPages pages;
   FaultSink sink;
+  int32_t split;                   // 1: items are pieces
+  int32_t most_pieces;             // of a sequence
+  int64_t first_query, end_query;  // the window of query rows
+  float *partials;                 // [rows of the window, heads, most_pieces, dim_v]: see partial_sums
+
+  JD_DEVICE HstuPieces pieces(int32_t keys) const { return split ? HstuPieces::of(keys) : HstuPieces{keys, 1}; }
+  // Where the sums of a piece of a row lie.
+  JD_DEVICE int64_t partial_sums(int64_t token, int32_t head, int32_t piece) const {
+    return (((token - first_query) * heads + head) * most_pieces + piece) * shape.dim_v;
+  }
+  JD_DEVICE HstuMask mask_of(int32_t keys, int32_t targets) const {
+    return HstuMask(mask.causal != 0, keys, targets, mask.contextual_seq_len, mask.max_attn_len, mask.min_full_attn_seq_len);
+  }
 };
 
 struct HstuSequence {
-  Sequence rows;     // of keys and values; paged: begin is that of the timestamps
-  Sequence queries;  // the last of these rows
+  Sequence rows;      // of keys and values; paged: begin is that of the timestamps
+  Sequence queries;   // the last of these rows, of them those in the window
+  int32_t first_row;  // that the first of them is
   int32_t targets;
   Fault fault;
 };
@@ -69,7 +111,7 @@ struct HstuSequence {
 template <class T>
 JD_DEVICE HstuSequence read_hstu_sequence(const HstuAttentionParams<T> &p, int64_t b) {
   HstuSequence sequence;
-  sequence.targets = 0;
+  sequence.targets = sequence.first_row = 0;
   sequence.queries = Sequence{0, 0};
   if (p.pages.seq_lens != nullptr) {
     const int64_t length = p.pages.seq_lens[b];
@@ -93,15 +135,24 @@ JD_DEVICE HstuSequence read_hstu_sequence(const HstuAttentionParams<T> &p, int64
     if (sequence.targets < 0 || sequence.targets > sequence.rows.length)
       sequence.fault = Fault{JDB_FAULT_TARGETS, -1, b, sequence.targets, sequence.rows.length};
   }
-  if (sequence.fault.fault != JDB_FAULT_NONE) sequence.queries.length = 0;
+  Sequence &queries = sequence.queries;
+  sequence.first_row = sequence.rows.length - queries.length;
+  if (sequence.fault.fault != JDB_FAULT_NONE) {
+    queries.length = 0;
+  } else if (p.split) {
+    const int64_t begin = queries.begin > p.first_query ? queries.begin : p.first_query, last = queries.begin + queries.length;
+    const int64_t end = last < p.end_query ? last : p.end_query;
+    sequence.first_row += static_cast<int32_t>(begin < last ? begin - queries.begin : 0);
+    queries = Sequence{begin, static_cast<int32_t>(begin < end ? end - begin : 0)};
+  }
   return sequence;
 }
 
 template <int kRows, class T>
 JD_DEVICE uint32_t count_hstu_items(const HstuAttentionParams<T> &p, int64_t b) {
   const HstuSequence sequence = read_hstu_sequence(p, b);
-  if (sequence.fault.fault != JDB_FAULT_NONE && prim::block_idx().x == 0) report_fault(p.sink, sequence.fault);
-  return static_cast<uint32_t>((sequence.queries.length + kRows - 1) / kRows) * p.heads;
+  if (sequence.fault.fault != JDB_FAULT_NONE && prim::block_idx().x == 0 && p.first_query == 0) report_fault(p.sink, sequence.fault);
+  return packed_tiles<kRows>(sequence.queries, 1) * p.heads * p.pieces(sequence.rows.length).count;
 }
 
 // A tile of query rows of one head, and the tiles of keys the mask leaves it: a first run, for rows of one interval of
@@ -113,6 +164,7 @@ struct HstuItem {
   HstuMask mask;
   int32_t first_row, last_row;  // [first_row, last_row)
   int32_t head;
+  int32_t piece;                                   // -1: all keys
   int32_t first_run, first_run_tiles, second_run;  // in tiles of keys
   int32_t tiles;                                   // of both
 
@@ -121,30 +173,40 @@ struct HstuItem {
   }
 };
 
+// Tiles of rows are numbered from the first asked for on; `piece` counts where there are several.
 template <int kRows, int kKeys, class T>
-JD_DEVICE HstuItem read_hstu_item(const HstuAttentionParams<T> &p, int64_t b, uint32_t item) {
-  const HstuSequence sequence = read_hstu_sequence(p, b);
-  const int32_t n = sequence.rows.length;
-  const HstuMask mask(p.mask.causal != 0, n, sequence.targets, p.mask.contextual_seq_len, p.mask.max_attn_len,
-                      p.mask.min_full_attn_seq_len);
-  const int32_t before = n - sequence.queries.length;  // rows that are not asked for
-  const int32_t tile = (sequence.queries.length - 1) / kRows - static_cast<int32_t>(item / p.heads);
-  const int32_t first_row = before + tile * kRows;
-  const int32_t last_row = n - first_row < kRows ? n : first_row + kRows;
+JD_DEVICE HstuItem make_hstu_item(const HstuAttentionParams<T> &p, int64_t b, const HstuSequence &sequence, int32_t tile, int32_t head,
+                                  int32_t piece) {
+  const int32_t n = sequence.rows.length, end_row = sequence.first_row + sequence.queries.length;
+  const HstuMask mask = p.mask_of(n, sequence.targets);
+  const int32_t first_row = sequence.first_row + tile * kRows;
+  const int32_t last_row = end_row - first_row < kRows ? end_row : first_row + kRows;
+  const HstuPieces pieces = p.pieces(n);
+  const int32_t first_tile = piece * (pieces.length / kKeys);  // of the piece
+  const int32_t end_tile = pieces.count == 1 ? INT32_MAX : first_tile + pieces.length / kKeys;
+  const auto within = [&](int32_t t) { return t < first_tile ? first_tile : t < end_tile ? t : end_tile; };
 
   const HstuMask::TileKeys seen = mask.tile_keys(first_row, last_row);
-  const int32_t first_run = seen.begin / kKeys;
-  const int32_t first_run_end = seen.begin < seen.end ? (seen.end + kKeys - 1) / kKeys : first_run;
-  const int32_t diagonal = first_row / kKeys, diagonal_end = (last_row + kKeys - 1) / kKeys;
-  const int32_t second_run = diagonal > first_run_end ? diagonal : first_run_end;
+  const int32_t whole_run_end = seen.begin < seen.end ? (seen.end + kKeys - 1) / kKeys : seen.begin / kKeys;
+  const int32_t first_run = within(seen.begin / kKeys), first_run_end = within(whole_run_end);
+  const int32_t diagonal = first_row / kKeys, diagonal_end = within((last_row + kKeys - 1) / kKeys);
+  const int32_t second_run = within(diagonal > whole_run_end ? diagonal : whole_run_end);
   const int32_t second_run_tiles = diagonal_end > second_run ? diagonal_end - second_run : 0;
 
   const int32_t first_run_tiles = first_run_end - first_run;
-  const int32_t head = static_cast<int32_t>(item % p.heads);
-  const int64_t first_query = sequence.queries.begin - before;
+  const int64_t first_query = sequence.queries.begin - sequence.first_row;
   const int32_t *pages = p.pages.seq_lens != nullptr ? p.pages.table.row(b) : nullptr;
-  return HstuItem{sequence.rows, pages, first_query, mask,      first_row,       last_row,
-                  head,          first_run,   first_run_tiles, second_run, first_run_tiles + second_run_tiles};
+  return HstuItem{sequence.rows, pages,     first_query,     mask,       first_row, last_row, head, pieces.count == 1 ? -1 : piece,
+                  first_run,     first_run_tiles, second_run, first_run_tiles + second_run_tiles};
+}
+
+template <int kRows, int kKeys, class T>
+JD_DEVICE HstuItem read_hstu_item(const HstuAttentionParams<T> &p, int64_t b, uint32_t item) {
+  const HstuSequence sequence = read_hstu_sequence(p, b);
+  const uint32_t heads = static_cast<uint32_t>(p.heads), tiles = packed_tiles<kRows>(sequence.queries, 1);
+  const uint32_t tile = tiles - 1 - item / heads % tiles, piece = item / heads / tiles;
+  return make_hstu_item<kRows, kKeys>(p, b, sequence, static_cast<int32_t>(tile), static_cast<int32_t>(item % heads),
+                                      static_cast<int32_t>(piece));
 }
 
 }  // namespace jindou::attention

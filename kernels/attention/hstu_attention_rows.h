@@ -21,20 +21,27 @@ JD_DEVICE void hide_masked(typename Core::Scores &scores, const HstuItem &item, 
   }
 }
 
+// Of all keys: the result. Of a piece: its sums.
 template <class Core, class T>
 JD_DEVICE void store_hstu_rows(const HstuAttentionParams<T> &p, const HstuItem &item, typename Core::Accumulators &acc) {
   const typename Core::Place place;
+  const bool partial = item.piece >= 0;
+  OutRows out = p.out;
+  if (partial) {
+    out.data = p.partials;
+    out.dtype = JD_F32;
+  }
 #pragma unroll
   for (int r = 0; r < Core::Accumulators::kRows; ++r) {
     const int32_t row = item.first_row + place.row(r);
     if (row >= item.last_row) continue;
     const int64_t token = item.first_query + row;
-    const float norm = p.attn_scale != nullptr ? p.attn_scale[token] : p.norm;
-    const int64_t at = p.out.at(token, item.head);
+    const float norm = partial ? 1.0f : p.attn_scale != nullptr ? p.attn_scale[token] : p.norm;
+    const int64_t at = partial ? p.partial_sums(token, item.head, item.piece) : p.out.at(token, item.head);
 #pragma unroll
     for (int c = 0; c < Core::Accumulators::kColumns; c += 2) {
       if (place.column(c) >= p.shape.dim_v) continue;
-      p.out.store_pair(at + place.column(c), acc.out(r, c) * norm, acc.out(r, c + 1) * norm);
+      out.store_pair(at + place.column(c), acc.out(r, c) * norm, acc.out(r, c + 1) * norm);
     }
   }
 }

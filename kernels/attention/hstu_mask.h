@@ -65,6 +65,12 @@ struct HstuMask {
       // Without branches: kernels ask it for every pair of a tile.
       return (j == i) | ((j >= begin) & (j < end) & !((j >= hole_begin) & (j < hole_end)));
     }
+    // Some key of [key_begin, key_end), which is not empty, is seen by row i.
+    JD_MASK_FUNCTION bool meets(int32_t i, int32_t key_begin, int32_t key_end) const {
+      const bool before = begin < hole_begin && key_begin < hole_begin && key_end > begin;
+      const bool after = hole_end < end && key_begin < end && key_end > hole_end;
+      return before || after || (i >= key_begin && i < key_end);
+    }
   };
 
   JD_MASK_FUNCTION RowKeys row_keys(int32_t i) const {

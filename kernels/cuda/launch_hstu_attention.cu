@@ -4,9 +4,9 @@
 namespace jindou {
 
 extern template jd_status launch_hstu_attention_options(cuda_backend::Executor &, const HstuAttentionPlan &,
-                                                      const jdb_hstu_attention_args &);
+                                                      const jdb_hstu_attention_args &, const attention::HstuWindow &);
 extern template jd_status launch_hstu_attention_hopper(cuda_backend::Executor &, const HstuAttentionPlan &,
-                                                      const jdb_hstu_attention_args &, bool &);
+                                                      const jdb_hstu_attention_args &, const attention::HstuWindow &, bool &);
 template jd_status launch_hstu_attention(cuda_backend::Executor &, const HstuAttentionPlan &, const jdb_hstu_attention_args &);
 
 }  // namespace jindou

@@ -4,6 +4,6 @@
 namespace jindou {
 
 template jd_status launch_hstu_attention_hopper(cuda_backend::Executor &, const HstuAttentionPlan &, const jdb_hstu_attention_args &,
-                                                bool &);
+                                                const attention::HstuWindow &, bool &);
 
 }  // namespace jindou

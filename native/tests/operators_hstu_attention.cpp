@@ -10,6 +10,7 @@ using reference::HstuAttentionCase;
 struct Variant {
   int32_t dtype = JD_F32, out_dtype = 0, offset_dtype = JD_I64;
   int64_t padding = 0;
+  int64_t max_batch = 0;  // 0: what the case has
 };
 
 // dim_v: 0 = dim.
@@ -51,6 +52,7 @@ class HstuAttention : public ::testing::TestWithParam<std::string> {
     desc.max_batch = std::max<int64_t>(batch, 1);
     desc.max_seq_len = 1;
     for (int64_t b = 0; b < batch; ++b) desc.max_seq_len = std::max(desc.max_seq_len, c.offsets[b + 1] - c.offsets[b]);
+    if (s.max_batch) desc.max_batch = s.max_batch;
     return desc;
   }
 
@@ -515,6 +517,56 @@ TEST_P(HstuAttention, small_batches_on_many_threads_have_the_same_bits) {
         c.mask.max_attn_len = asked == 70 ? 50 : 0;
         const HstuAttentionCase part = last_rows(c, {asked, 1});
         EXPECT_EQ(many.bits(run(many, part, s)), one.bits(run(one, part, s))) << threads << " threads, " << asked << " rows";
+      }
+    }
+  }
+}
+
+// Small plans may cut the keys of a sequence into pieces, others not: both are the same function, and within a plan the bits of
+// the last rows are those of the whole sequence's run.
+TEST_P(HstuAttention, few_rows_over_long_sequences) {
+  Rig rig(GetParam());
+  const std::vector<int64_t> lengths = {1100, 513, 0, 512, 3}, counts = {5, 70, 0, 1, 3}, targets = {9, 0, 0, 2, 1};
+  for (const int32_t dtype : {JD_F32, JD_BF16, JD_F16}) {
+    for (const reference::HstuMaskParams &mask :
+         {reference::HstuMaskParams{true, 0, 0, 0}, {false, 0, 0, 0}, {true, 0, 600, 0}, {true, 3, 100, 20}, {false, 3, 300, 0}}) {
+      for (const int64_t max_batch : {5, 8, 9}) {
+        if (!rig.fast() && (max_batch == 8 || (dtype == JD_F16 && (max_batch == 9 || mask.max_attn_len > 0)))) continue;
+        Random random(31);
+        Variant s;
+        s.dtype = dtype;
+        s.padding = 16;
+        s.max_batch = max_batch;
+        HstuAttentionCase c = make(random, dtype, 64, 2, lengths, targets);
+        c.mask = mask;
+        c.attn_scale = random.values(c.offsets.back(), JD_F32);
+        const HstuAttentionCase part = last_rows(c, counts);
+        if (!available(rig, part, s)) return;
+        compare(rig, part, s, name(c) + ", batches of up to " + std::to_string(max_batch));
+      }
+    }
+  }
+}
+
+TEST_P(HstuAttention, last_rows_of_long_sequences_have_the_same_bits) {
+  Rig rig(GetParam());
+  for (const int32_t dtype : {JD_F32, JD_BF16}) {
+    for (const bool biased : {false, true}) {
+      Random random(32);
+      HstuAttentionCase c = make(random, dtype, 32, 1, {1100, 40}, {20, 1});
+      c.mask = {true, 3, 700, 30};
+      if (biased) add_biases(c, random, false, true, true);
+      Variant s;
+      s.dtype = dtype;
+      const std::vector<uint32_t> whole = rig.bits(run(rig, c, s));
+      compare(rig, c, s, "whole");
+      for (const std::vector<int64_t> &counts : {std::vector<int64_t>{1, 1}, {130, 0}, {3, 40}}) {
+        const HstuAttentionCase part = last_rows(c, counts);
+        const std::vector<uint32_t> bits = rig.bits(run(rig, part, s));
+        for (size_t b = 0; b < counts.size(); ++b) {
+          EXPECT_TRUE(std::equal(bits.begin() + part.q_offsets[b] * 32, bits.begin() + part.q_offsets[b + 1] * 32,
+                                 whole.begin() + (c.offsets[b + 1] - counts[b]) * 32)) << "sequence " << b;
+        }
       }
     }
   }

@@ -38,6 +38,7 @@ struct HstuCase {
   uint64_t simt_seed = 0;
   int32_t multiprocessors = 2;
   bool hopper = false;  // the kernels of sm_90a, where there are any
+  int64_t window = 0;   // query rows of a launch; 0: the plan's own
 
   int64_t rows() const { return offsets_of_lengths(lengths).back(); }
 
@@ -149,7 +150,8 @@ inline HstuOutcome run(const HstuCase &c) {
     resources.hopper = c.hopper;
     EXPECT_EQ(HstuAttentionPlan::create(resources, desc_of(c), &made, &error), JD_OK) << error.message;
     const std::unique_ptr<KernelPlan> plan(made);
-    const auto &hstu = static_cast<const HstuAttentionPlan &>(*plan);
+    auto &hstu = static_cast<HstuAttentionPlan &>(*plan);
+    if (c.window > 0) hstu.window = c.window;
     outcome.tile_rows = hstu.tile_rows(args.batch, c.rows(), false);
     simt_backend::Executor executor(stream, &error);
     EXPECT_EQ(launch_hstu_attention(executor, hstu, args), JD_OK) << error.message;

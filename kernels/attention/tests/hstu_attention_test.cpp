@@ -347,9 +347,57 @@ TEST(HstuAttentionPlan, says_what_it_runs_and_refuses_other_head_dims) {
   EXPECT_NE(std::string(text).find("FMA"), std::string::npos) << text;
   delete made;
 
+  // Only small plans cut keys, and have memory for the sums of pieces.
+  jd_hstu_attention_desc desc = testing::desc_of(c);
+  desc.num_heads = 4;
+  desc.max_seq_len = 4096;
+  for (const int64_t batch : {1, 2}) {  // 128 tiles of 128 rows; 256
+    desc.max_batch = batch;
+    ASSERT_EQ(HstuAttentionPlan::create(memory.resources(132), desc, &made, &error), JD_OK);
+    made->describe(text, sizeof text);
+    EXPECT_EQ(std::string(text).find("keys in up to 8 pieces a sequence") != std::string::npos, batch == 1) << text;
+    EXPECT_EQ(memory.alive_bytes > int64_t{1} << 20, batch == 1);
+    EXPECT_LE(memory.alive_bytes, HstuAttentionPlan::kScratchBudget + (int64_t{1} << 20));
+    delete made;
+    EXPECT_EQ(memory.alive_bytes, 0);
+  }
+
   c.dv = 288;
   EXPECT_EQ(HstuAttentionPlan::create(memory.resources(132), testing::desc_of(c), &made, &error), JD_UNSUPPORTED);
   EXPECT_NE(std::string(error.message).find("288"), std::string::npos) << error.message;
+}
+
+// Plans that cut keys: whole sequences against the reference, with the bits they have when a launch serves a few of the rows.
+TEST(HstuAttentionPieces, rows_in_several_launches_have_the_same_bits) {
+  for (const int32_t dtype : {JD_F32, JD_BF16}) {
+    for (const bool hopper : {false, true}) {
+      if (hopper && dtype != JD_BF16) continue;
+      HstuCase c = case_of({dtype, 64, 64});
+      c.hopper = hopper;
+      c.dqk = c.dv = 64;
+      c.heads = 1;
+      c.lengths = {3, 1100, 0, 513};
+      c.targets = {1, 40, 0, 0};
+      c.mask = {true, 2, 700, 30};
+      c.max_seq_len = 1100;
+      c.draw();
+      const std::vector<float> whole = run_and_expect_close(c).out;
+      for (const int64_t window : {130, 1000}) {
+        c.window = window;
+        expect_same_bits(run(c).out, whole);
+      }
+    }
+  }
+}
+
+TEST(HstuAttentionPieces, cover_every_sequence_in_whole_tiles) {
+  for (const int32_t keys : {0, 1, 511, 512, 513, 1024, 4096, 16384, 16385, 131071, 131072}) {
+    const attention::HstuPieces pieces = attention::HstuPieces::of(keys);
+    EXPECT_EQ(pieces.length % attention::HstuPieces::kGranule, 0) << keys;
+    EXPECT_GE(int64_t{pieces.length} * pieces.count, keys);
+    EXPECT_TRUE(pieces.count == 1 || int64_t{pieces.length} * (pieces.count - 1) < keys) << keys;
+    EXPECT_LE(pieces.count, attention::HstuPieces::most(keys)) << keys;
+  }
 }
 
 // -- what only the device can see -----------------------------------------------------------------------------------

@@ -4,6 +4,6 @@
 namespace jindou {
 
 template jd_status launch_hstu_attention_options(simt_backend::Executor &, const HstuAttentionPlan &,
-                                               const jdb_hstu_attention_args &);
+                                               const jdb_hstu_attention_args &, const attention::HstuWindow &);
 
 }  // namespace jindou
