@@ -130,17 +130,18 @@ struct BeamKernel {
       const int32_t length = attention::piece_length(work.request.prefix.length);
       const int32_t first = piece * length;
       const int32_t last = work.most_seen - first < length ? work.most_seen - first : length, keys = last > 0 ? last : 0;
-      const int32_t shared_keys = piece == 0 ? work.request.shared : 0;
-      const int shared_tiles = (shared_keys + kKeys - 1) / kKeys;
+      // Read again from shared memory wherever it is asked for: the loop needs the registers.
+      const auto shared_keys = [&] { return piece == 0 ? work.request.shared : 0; };
+      const auto shared_tiles = [&] { return (shared_keys() + kKeys - 1) / kKeys; };
       const auto copy = [&](int i, char *slot) {
-        const int tile = i / 2 - shared_tiles;
+        const int tile = i / 2 - shared_tiles();
         if (tile < 0) {
           copy_globals(p, work, i % 2 == 0, i / 2 * kKeys, slot);
         } else {
           copy_tile(p, shared, work, i % 2 == 0, first + tile * kKeys, first + keys, slot);
         }
       };
-      const int tiles = shared_tiles + (keys + kKeys - 1) / kKeys;
+      const int tiles = shared_tiles() + (keys + kKeys - 1) / kKeys;
       attention::KeyValueLoop<kSlots, kSlotBytes> loop(shared.ring, tiles, copy);
 
       // Phase 2: queries arrive; the suffix is the first keys.
@@ -161,19 +162,19 @@ struct BeamKernel {
       loop.run(
           tiles, copy,
           [&](int tile, const char *slot) {
-            const bool is_global = tile < shared_tiles;
+            const bool is_global = tile < shared_tiles();
             Core::multiply_keys(scores, queries, elements(p, shared, work, true, is_global ? tile : -1, slot), p.problem.shape);
             if constexpr (kCodes) {
               if (!is_global) scale_columns(scores, shared, slot);
             }
-            const int32_t begin = is_global ? tile * kKeys : (tile - shared_tiles) * kKeys;
-            const int32_t left = (is_global ? shared_keys : keys) - begin;
+            const int32_t begin = is_global ? tile * kKeys : (tile - shared_tiles()) * kKeys;
+            const int32_t left = (is_global ? shared_keys() : keys) - begin;
             if (left < kKeys) attention::hide_keys_from<Core>(scores, left);
             if (!is_global && first + begin + (left < kKeys ? left : kKeys) > work.least_seen) hide_unseen(p, work, first + begin, scores);
             attention::weigh_tile<Place>(scores, scale, acc);
           },
           [&](int tile, const char *slot) {
-            const bool is_global = tile < shared_tiles;
+            const bool is_global = tile < shared_tiles();
             const char *values = elements(p, shared, work, false, is_global ? tile : -1, slot);
             if constexpr (kCodes) {
               if (!is_global) scale_columns(scores, shared, slot);
