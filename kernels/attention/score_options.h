@@ -1,8 +1,9 @@
-// What softmax_attention may do to a score besides scaling it: a soft-cap, then a bias (jindou/softmax_attention.h). Scores
+// What softmax_attention may do to a score besides scaling it: a bias, then a soft-cap (jindou/softmax_attention.h). Scores
 // leave in units of log 2.
 #ifndef JINDOU_KERNELS_ATTENTION_SCORE_OPTIONS_H
 #define JINDOU_KERNELS_ATTENTION_SCORE_OPTIONS_H
 
+#include "attention/hiding_bias.h"
 #include "attention/t5_buckets.h"
 #include "core/backend.h"
 #include "primitives/primitives.h"
@@ -38,21 +39,20 @@ struct ScoreRow {
   int32_t head, row, position;
 };
 
-// One row's scores of a tile of keys, in place: log2(e) * (cap(scale * score) + bias). This thread holds kCount of them,
+// One row's scores of a tile of keys, in place: log2(e) * cap(scale * score + bias). This thread holds kCount of them,
 // score(i) -> float &, of the keys key(i). The choices are a branch a row.
 template <int kCount, class Score, class Key>
 JD_DEVICE void apply_options(const ScoreOptions &o, const ScoreRow &at, float scale, const Score &score, const Key &key) {
-  if (o.softcap == 0.0f) {
+  static_assert(kCount <= 32, "one bit a key");
+  const bool capped = o.softcap != 0.0f;
+  const float unit = capped ? o.inverse_softcap : 1.0f;  // of a score before the cap
+  const float factor = scale * unit;
 #pragma unroll
-    for (int i = 0; i < kCount; ++i) score(i) *= scale;
-  } else {
-    const float factor = scale * o.inverse_softcap;
-#pragma unroll
-    for (int i = 0; i < kCount; ++i) score(i) = o.softcap * tanh_accurate(score(i) * factor);
-  }
+  for (int i = 0; i < kCount; ++i) score(i) *= factor;
+  uint32_t hidden = 0;  // keys that a dense bias hides: the cap would make -softcap of them
   switch (o.bias) {
     case JD_BIAS_ALIBI: {
-      const float slope = o.data[at.head];
+      const float slope = o.data[at.head] * unit;
 #pragma unroll
       for (int i = 0; i < kCount; ++i)
         score(i) = prim::fma(-slope, prim::abs(static_cast<float>(key(i) - at.position)), score(i));
@@ -61,16 +61,28 @@ JD_DEVICE void apply_options(const ScoreOptions &o, const ScoreRow &at, float sc
     case JD_BIAS_T5: {
       const float *table = o.data + at.head;
 #pragma unroll
-      for (int i = 0; i < kCount; ++i) score(i) += table[o.buckets->bucket(key(i) - at.position) * o.row_stride];
+      for (int i = 0; i < kCount; ++i)
+        score(i) = prim::fma(table[o.buckets->bucket(key(i) - at.position) * o.row_stride], unit, score(i));
       break;
     }
     case JD_BIAS_DENSE: {
       const float *row = o.data + at.sequence * o.batch_stride + at.head * o.head_stride + at.row * o.row_stride;
 #pragma unroll
-      for (int i = 0; i < kCount; ++i) score(i) += row[key(i)];
+      for (int i = 0; i < kCount; ++i) {
+        const float bias = row[key(i)];
+        score(i) = prim::fma(bias, unit, score(i));
+        hidden |= bias < kHidingBias ? 1u << i : 0u;
+      }
       break;
     }
     default: break;
+  }
+  if (capped) {
+#pragma unroll
+    for (int i = 0; i < kCount; ++i) {
+      const float cap = o.softcap * tanh_accurate(score(i));
+      score(i) = hidden >> i & 1u ? cap - INFINITY : cap;  // a NaN stays one
+    }
   }
 #pragma unroll
   for (int i = 0; i < kCount; ++i) score(i) *= 1.4426950408889634f;

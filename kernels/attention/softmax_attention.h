@@ -1,7 +1,7 @@
 // softmax_attention: attention over jagged sequences with a mask and, in kernels of their own, a soft-cap and biases. One
 // text; the core does the arithmetic, on tensor cores for bf16 and f16 (mma_core.h), with FMA for f32 (fma_core.h).
 //
-//   s_ij = cap(scale * q_i . k_j) + bias_ij      out_i = sum_j softmax_j(s_ij) v_j      lse_i = log sum_j exp(s_ij)
+//   s_ij = cap(scale * q_i . k_j + bias_ij)      out_i = sum_j softmax_j(s_ij) v_j      lse_i = log sum_j exp(s_ij)
 //
 // Shapes: queries [sum nq, H, dqk], keys [sum nk, Hkv, dqk], values [sum nk, Hkv, dv], out [sum nq, H, dv] in the inputs'
 // dtype or f32, lse [sum nq, H] f32; dqk and dv up to Core::kD columns. Columns past a row's dim are zeros that no memory
@@ -13,7 +13,7 @@
 // Up to 128 columns 16-bit rows have tiles of 128 rows, and of 64 for when there is little work. A row's arithmetic is the
 // same in both, bit for bit.
 //
-// kOptions: soft-cap and bias are put on the scores between the products, pair by pair; nothing is laid out as a matrix.
+// kOptions: bias and soft-cap are put on the scores between the products, pair by pair; nothing is laid out as a matrix.
 //
 // FLOPs 2 * (dqk + dv) * H * allowed pairs, plus one exp2 a pair. Bytes: queries and out once; keys and values once from
 // HBM, visited tiles / kRows of the rows times from L2: kRows FLOPs a byte of L2 in 16 bit. Bound: tensor cores (FMA units)

@@ -1,4 +1,6 @@
 // softmax_attention through the C ABI against its float64 reference.
+#include <functional>
+
 #include "operators_support.h"
 #include "reference/softmax_attention.h"
 
@@ -178,12 +180,11 @@ class SoftmaxAttention : public ::testing::TestWithParam<std::string> {
   // What a row's error is measured by: scores of random vectors, generously, and the biases that can lie near the largest.
   static double score_of(const SoftmaxAttentionCase &c) {
     double score = std::fabs(c.scale) * largest(c.queries) * largest(c.keys) * std::sqrt(static_cast<double>(c.dqk)) * 2;
-    if (c.softcap > 0) score = std::min(score, 4 * c.softcap);
     double bias = std::max(largest(c.t5_bias), std::min(largest(c.bias), 100.0));
     if (!c.alibi_slopes.empty()) {
       bias = largest(c.alibi_slopes) * static_cast<double>(std::max(longest(c.k_offsets), longest(c.q_offsets)));
     }
-    return score + bias;
+    return c.softcap > 0 ? std::min(score + bias, 4 * c.softcap) : score + bias;
   }
 
   static void compare(Rig &rig, const SoftmaxAttentionCase &c, const Variant &s, const std::string &what) {
@@ -360,6 +361,124 @@ TEST_P(SoftmaxAttention, dense_bias) {
           compare(rig, c, s, std::string(batch ? "of each sequence, " : "of all, ") + name(mask));
         }
       }
+    }
+  }
+}
+
+// -- a soft-cap of biased scores ---------------------------------------------------------------------------------------
+// Biases of a case of sequences of 70, 3 and 49 queries, larger than the caps below: they cannot be taken for uncapped ones.
+using AddBias = void (*)(SoftmaxAttentionCase &);
+const std::pair<const char *, AddBias> kBiases[] = {
+    {"alibi",
+     [](SoftmaxAttentionCase &c) {
+       c.alibi_slopes = {0.5, 0.0625, 0.0, -0.125};
+       c.alibi_slopes.resize(static_cast<size_t>(c.heads));
+     }},
+    {"t5, bidirectional",
+     [](SoftmaxAttentionCase &c) {
+       c.t5_num_buckets = 32;
+       c.t5_max_distance = 100;
+       c.t5_bidirectional = true;
+       c.t5_bias = Random(31).values(32 * c.heads, JD_F32, 5);
+     }},
+    {"t5",
+     [](SoftmaxAttentionCase &c) {
+       c.t5_num_buckets = 20;
+       c.t5_max_distance = 60;
+       c.t5_bias = Random(32).values(20 * c.heads, JD_F32, 5);
+     }},
+    {"dense",  // Key 7 has a bias so low that it is capped, and counts; some are hidden, by row 2 all.
+     [](SoftmaxAttentionCase &c) {
+       c.bias_batch = c.heads == 2;
+       c.bias_rows = 71;
+       c.bias_keys = 131;
+       Random random(33);
+       c.bias = random.values((c.bias_batch ? 3 : 1) * c.heads * c.bias_rows * c.bias_keys, JD_F32, 5);
+       for (size_t i = 0; i < c.bias.size(); ++i) {
+         const int64_t key = static_cast<int64_t>(i) % c.bias_keys, row = static_cast<int64_t>(i) / c.bias_keys % c.bias_rows;
+         if (random.uniform(0, 1) < 0.2) c.bias[i] = random.uniform(0, 1) < 0.5 ? -INFINITY : -3e38f;
+         if (key == 7) c.bias[i] = row % 2 ? -1e29f : -1e4f;
+         if (row == 2) c.bias[i] = -INFINITY;
+       }
+     }},
+};
+
+TEST_P(SoftmaxAttention, a_soft_cap_bounds_the_score_with_every_bias) {
+  Rig rig(GetParam());
+  int turn = 0;
+  for (const int32_t dtype : {JD_F32, JD_F16, JD_BF16}) {
+    for (const auto &[bias, add] : kBiases) {
+      for (const double cap : {0.25, 2.0, 30.0}) {
+        for (const auto &[heads, kv_heads] : {std::pair<int64_t, int64_t>{2, 2}, {4, 1}}) {
+          for (const SoftmaxMaskParams &mask : {SoftmaxMaskParams{}, causal(), window(30, 5)}) {
+            if (!rig.fast() && ++turn % 4 != 0) continue;
+            SoftmaxAttentionCase c = make(30, dtype, 32, heads, kv_heads, {70, 3, 49}, {67, 130, 20}, mask);
+            add(c);
+            c.softcap = static_cast<float>(cap);
+            Variant s;
+            s.dtype = dtype;
+            s.padding = heads == 2 ? 16 : 0;
+            if (!available(rig, c, s)) return;
+            compare(rig, c, s, std::string(jd_dtype_name(dtype)) + ", " + bias + ", cap " + std::to_string(cap) + ", " +
+                                   std::to_string(kv_heads) + " key heads, " + name(mask));
+          }
+        }
+      }
+    }
+  }
+}
+
+TEST_P(SoftmaxAttention, a_bias_of_zeros_under_a_soft_cap_changes_no_bit) {
+  Rig rig(GetParam());
+  for (const int32_t dtype : {JD_F32, JD_BF16}) {
+    SoftmaxAttentionCase c = make(34, dtype, 32, 2, 1, {70, 3, 49}, {67, 130, 20}, window(40, 0));
+    c.softcap = 1.5;
+    Variant s;
+    s.dtype = dtype;
+    if (!available(rig, c, s)) return;
+    const std::vector<uint32_t> without = bits(rig, c, s);
+    for (const auto &[bias, add] : kBiases) {
+      SoftmaxAttentionCase zeros = c;
+      add(zeros);
+      for (std::vector<double> *numbers : {&zeros.alibi_slopes, &zeros.t5_bias, &zeros.bias}) {
+        std::fill(numbers->begin(), numbers->end(), 0.0);
+      }
+      EXPECT_EQ(bits(rig, zeros, s), without) << bias << ", " << jd_dtype_name(dtype);
+    }
+  }
+}
+
+// What is not a number shows in its rows, whether there is a cap or not, and also where the bias hides the key.
+TEST_P(SoftmaxAttention, a_soft_cap_keeps_nan) {
+  Rig rig(GetParam());
+  for (const int32_t dtype : {JD_F32, JD_BF16}) {
+    for (const double cap : {0.0, 2.0}) {
+      SoftmaxAttentionCase c = make(35, dtype, 32, 1, 1, {20}, {90});
+      c.softcap = cap;
+      c.bias_rows = 20;
+      c.bias_keys = 90;
+      c.bias = Random(36).values(20 * 90, JD_F32, 3);
+      Variant s;
+      s.dtype = dtype;
+      if (!available(rig, c, s)) return;
+      const auto expect_nan = [&](const SoftmaxAttentionCase &x, const std::function<bool(int64_t)> &in_row, const std::string &what) {
+        const Outputs o = run(rig, x, s);
+        const std::vector<double> out = rig.read(o.out), lse = rig.read(o.lse);
+        for (int64_t i = 0; i < 20; ++i) {
+          for (int64_t d = 0; d < 32; ++d) EXPECT_EQ(std::isnan(out[i * 32 + d]), in_row(i)) << what << ", row " << i << ", cap " << cap;
+          EXPECT_EQ(std::isnan(lse[i]), in_row(i)) << what << ", lse " << i << ", cap " << cap;
+        }
+      };
+      SoftmaxAttentionCase x = c;
+      x.queries[3 * 32 + 5] = NAN;
+      expect_nan(x, [](int64_t i) { return i == 3; }, "a query");
+      x = c;
+      x.bias[4 * 90 + 70] = NAN;
+      expect_nan(x, [](int64_t i) { return i == 4; }, "a bias");
+      x = c;
+      x.keys[70 * 32 + 1] = NAN;
+      for (int64_t i = 0; i < 20; i += 2) x.bias[i * 90 + 70] = -INFINITY;
+      expect_nan(x, [](int64_t) { return true; }, "a key");
     }
   }
 }

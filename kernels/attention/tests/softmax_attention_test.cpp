@@ -288,22 +288,25 @@ TEST(SoftmaxAttention, every_bias_with_and_without_a_soft_cap) {
   }
 }
 
-TEST(SoftmaxAttention, a_dense_bias_of_minus_infinity_hides_keys) {
+TEST(SoftmaxAttention, a_dense_bias_of_minus_infinity_hides_keys_with_and_without_a_soft_cap) {
   for (const int32_t dtype : {JD_F32, JD_BF16}) {
-    SoftmaxCase c;
-    c.dtype = c.out_dtype = dtype;
-    c.bias = JD_BIAS_DENSE;
-    c.queries = {5};
-    c.keys = {70};
-    c.heads = c.kv_heads = 1;
-    c.draw();
-    for (int64_t j = 0; j < 70; ++j) {
-      c.bias_values[static_cast<size_t>(2 * 70 + j)] = -INFINITY;            // row 2 sees nothing
-      if (j < 66) c.bias_values[static_cast<size_t>(3 * 70 + j)] = -INFINITY;  // row 3 its last keys only
+    for (const float softcap : {0.0f, 0.5f}) {
+      SoftmaxCase c;
+      c.dtype = c.out_dtype = dtype;
+      c.softcap = softcap;
+      c.bias = JD_BIAS_DENSE;
+      c.queries = {5};
+      c.keys = {70};
+      c.heads = c.kv_heads = 1;
+      c.draw();
+      for (int64_t j = 0; j < 70; ++j) {
+        c.bias_values[static_cast<size_t>(2 * 70 + j)] = -INFINITY;            // row 2 sees nothing
+        if (j < 66) c.bias_values[static_cast<size_t>(3 * 70 + j)] = -INFINITY;  // row 3 its last keys only
+      }
+      const SoftmaxOutcome outcome = run_and_expect_close(c);
+      for (int64_t column = 0; column < c.dv; ++column) EXPECT_EQ(outcome.out[static_cast<size_t>(2 * c.dv + column)], 0.0f);
+      EXPECT_EQ(outcome.lse[2], -INFINITY);
     }
-    const SoftmaxOutcome outcome = run_and_expect_close(c);
-    for (int64_t column = 0; column < c.dv; ++column) EXPECT_EQ(outcome.out[static_cast<size_t>(2 * c.dv + column)], 0.0f);
-    EXPECT_EQ(outcome.lse[2], -INFINITY);
   }
 }
 

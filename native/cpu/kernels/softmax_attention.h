@@ -1,18 +1,20 @@
 // softmax_attention: attention under masks, with biases and a soft-cap (jindou/softmax_attention.h).
 //
-//   s_ij = cap(scale * q_i . k_j) + bias_ij      out_i = sum_j softmax_j(s_ij) v_j      over the keys that row i sees
+//   s_ij = cap(scale * q_i . k_j + bias_ij)      out_i = sum_j softmax_j(s_ij) v_j      over the keys that row i sees
 //
 // FLOPs 2 * (dqk + dv) * pairs; the FMA rate is the bound. A task owns some tiles of lanes of one sequence (SoftmaxAttentionTask), which
 // share each block of keys.
 //
 // Blocks that no row of a tile sees are skipped. A block that every row sees, without cap and bias, takes three steps: scores with
-// their maximum, weights, sums. The others take up to three more between the first two: the cap, the bias, and what hides the keys that
+// their maximum, weights, sums. The others take up to three more between the first two: the bias, the cap, and what hides the keys that
 // a lane does not see and finds the maximum. These steps are passes over a tile of scores in the cache, not variants of the loops.
 //
-// The softmax is in powers of two (kernels/online_softmax.h): log2(e) is part of the scale, or with a cap of its height, and of the biases.
+// The softmax is in powers of two (kernels/online_softmax.h): log2(e) is part of the scale and of the biases. With a cap these have its
+// inverse in them instead, and its height has log2(e).
 #ifndef JINDOU_CPU_KERNELS_SOFTMAX_ATTENTION_H
 #define JINDOU_CPU_KERNELS_SOFTMAX_ATTENTION_H
 
+#include "attention/hiding_bias.h"
 #include "cpu/kernels/online_softmax.h"
 
 namespace jindou::cpu {
@@ -44,6 +46,7 @@ struct SoftmaxAttention {
   const int64_t pieces;
   const bool biased;
   const float factor;  // of a product of queries and keys
+  const float unit;    // of a bias
   float *const s, *const k, *const v;
 
   explicit SoftmaxAttention(const SoftmaxAttentionTask &task)
@@ -54,6 +57,7 @@ struct SoftmaxAttention {
         pieces((int64_t{t.num_keys} + t.piece_keys - 1) / t.piece_keys),
         biased(t.bias.slopes || t.bias.table || t.bias.matrix),
         factor(t.softcap > 0 ? t.scale / t.softcap : t.scale * kLog2E),
+        unit(t.softcap > 0 ? 1 / t.softcap : kLog2E),
         s(t.scratch),
         k(s + Tile::kScoreFloats),
         v(k + shape.key_floats()) {}
@@ -177,10 +181,13 @@ struct SoftmaxAttention {
       Softmax::template weigh<N, false>(s, begin, end, state, top, older);
     } else {
       Tile::template scores<N, false>(queries(tile), k, shape.steps, begin, end, typename Tile::OneFactor{factor}, s, nullptr, ahead);
-      if (t.softcap > 0) cap(N, begin, end);
       if (t.bias.slopes) add_alibi(N, tile, first, begin, end);
       if (t.bias.table) add_t5(N, tile, first, begin, end);
-      if (t.bias.matrix) add_matrix(N, tile, first, begin, end);
+      if (t.bias.matrix) {
+        add_matrix(N, tile, first, begin, end);  // and the cap
+      } else if (t.softcap > 0) {
+        cap(N, begin, end);
+      }
       if (full) {
         hide<false>(N, tile, first, begin, end, top);
       } else {
@@ -191,7 +198,7 @@ struct SoftmaxAttention {
     Tile::template weigh<N, true>(s, v, t.dim_v, kPairs ? begin / 2 : begin, kPairs ? (end + 1) / 2 : end, older, state.o);
   }
 
-  // Scores come as scale * q . k / softcap.
+  // Scores come as (scale * q . k + bias) / softcap.
   __attribute__((noinline)) void cap(int vectors, int begin, int end) const {
     const F height = Isa::set(t.softcap * kLog2E);
     for (int j = begin; j < end; ++j) {
@@ -208,7 +215,7 @@ struct SoftmaxAttention {
     float positions[kLanes], slopes[kLanes];
     for (int i = 0; i < vectors * kWidth; ++i) {
       positions[i] = static_cast<float>(position(tile, i));
-      slopes[i] = -kLog2E * t.bias.slopes[head_of(first_lane(tile) + i)];
+      slopes[i] = -unit * t.bias.slopes[head_of(first_lane(tile) + i)];
     }
     for (int n = 0; n < vectors * kWidth; n += kWidth) {
       const F at_row = Isa::load(positions + n), slope = Isa::load(slopes + n);
@@ -245,12 +252,13 @@ struct SoftmaxAttention {
 
   float t5(int relative, int64_t head) const {
     const int limit = t.bias.limit, clipped = relative < -limit ? -limit : relative > limit ? limit : relative;
-    return t.bias.table[t.bias.buckets[clipped] * t.bias.table_row + head] * kLog2E;
+    return t.bias.table[t.bias.buckets[clipped] * t.bias.table_row + head] * unit;
   }
 
-  // The rows of the matrix are transposed as the queries are.
+  // The rows of the matrix are transposed as the queries are. The cap follows at once, while it is known which biases hide their keys:
+  // it would make -softcap of them. What hides is added, so that a NaN stays one.
   __attribute__((noinline)) void add_matrix(int vectors, int tile, int first, int begin, int end) const {
-    const F log2_e = Isa::set(kLog2E);
+    const F of_bias = Isa::set(unit), height = Isa::set(t.softcap * kLog2E), hidden = Isa::set(kHidden), hiding = Isa::set(kHidingBias);
     for (int n = 0; n < vectors * kWidth; n += kWidth) {
       for (int from = begin; from < end; from += kWidth) {
         const int count = smaller(end - from, kWidth);
@@ -265,7 +273,11 @@ struct SoftmaxAttention {
         Isa::transpose(block);
         for (int j = 0; j < count; ++j) {
           float *at = s + (from + j) * kLanes + n;
-          Isa::store(at, Isa::fma(block[j], log2_e, Isa::load(at)));
+          F x = Isa::fma(block[j], of_bias, Isa::load(at));
+          if (t.softcap > 0) {
+            x = Isa::add(Isa::mul(tanh<Isa>(x), height), Isa::keep(Isa::less(block[j], hiding), hidden));
+          }
+          Isa::store(at, x);
         }
       }
     }

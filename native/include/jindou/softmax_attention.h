@@ -1,9 +1,9 @@
 /* softmax_attention: attention over jagged sequences with masks, biases and a soft-cap; merge_attention_states.
  *
- *   s_ij = cap(scale * q_i . k_j) + bias_ij ,  cap(x) = softcap * tanh(x / softcap), or x without a soft-cap
+ *   s_ij = cap(scale * q_i . k_j + bias_ij) ,  cap(x) = softcap * tanh(x / softcap), or x without a soft-cap
  *   out_i = sum_j softmax_j(s_ij) v_j ,  lse_i = log sum_j exp(s_ij) ,  over the allowed j of the row's own sequence
  *
- * The soft-cap comes before the bias and bounds the scaled product alone, as in FlashAttention. (FlashInfer adds ALiBi before.)
+ * The soft-cap bounds the sum of product and bias, as in FlashInfer. (FlashAttention caps the product alone, then adds ALiBi.)
  * A row without an allowed key gives zeros and lse = -infinity. Query head h reads key/value head h / (num_heads / num_kv_heads).
  *
  * Sequence b has nq query rows and nk key rows, either of which may be more, or none. Query row i stands at position
@@ -24,8 +24,8 @@
  *                  bidirectional: m = n / 2, base = r > 0 ? m : 0, d = |r|; else m = n, base = 0, d = max(-r, 0);
  *                  bucket = base + (d < e ? d : min(e + floor(log(d / e) / log(t5_max_distance / e) * (m - e)), m - 1)), e = m / 2,
  *                  halves rounded down; of the exact logarithms, which those in f32 are at T5's own parameters (32, 128)
- *   JD_BIAS_DENSE  bias[h, i, j], or bias[b, h, i, j], i and j counted from the sequence's first row and key; stride 0 shares
- *                  one matrix between heads or sequences. A bias below -1e30, -infinity say, hides a key.
+ *   JD_BIAS_DENSE  bias[h, i, j], or bias[b, h, i, j], i and j counted from the sequence's first row and key; stride 0 shares one matrix
+ *                  between heads or sequences. Below -1e30, -infinity say, it hides a key; under a soft-cap -10000, say, does not.
  *
  * Tensors are jagged, with jindou/attention.h's rules of strides, alignment, overlap, declared maxima and bounds. Slopes, tables, biases
  * and lse are contiguous in their last dimension and aligned to their elements only. The bits of a sequence's result depend on nothing else of the batch.

@@ -99,9 +99,10 @@ inline AttentionState softmax_attention(const SoftmaxAttentionCase &c) {
           double x = 0;
           for (int64_t d = 0; d < c.dqk; ++d) x += c.queries[row * c.dqk + d] * k[d];
           x *= c.scale;
+          const double bias = softmax_bias(c, b, h, i, j, nk - nq + i);
+          x += bias;
           if (c.softcap > 0) x = c.softcap * std::tanh(x / c.softcap);
-          s[j] = x + softmax_bias(c, b, h, i, j, nk - nq + i);
-          if (s[j] < -1e30) s[j] = -INFINITY;
+          s[j] = x < -1e30 || (!c.bias.empty() && bias < -1e30) ? -INFINITY : x;
           top = std::fmax(top, s[j]);
         }
         if (top == -INFINITY) continue;

@@ -499,9 +499,9 @@ def softmax_attention(q, k, v, q_off, k_off, scale, allowed, bias, softcap=0.0):
             seen = [j for j in range(nk) if allowed(i, j, nk - nq + i)]
             for h in range(heads if seen else 0):
                 s = k[k_off[b] + np.array(seen), h // group] @ q[q_off[b] + i, h] * scale
-                if softcap:
-                    s = softcap * np.tanh(s / softcap)
                 s = s + np.array([bias(b, h, i, j, nk - nq + i) for j in seen])
+                if softcap:  # none of its cases has a bias, see softcap_bias_cases
+                    s = softcap * np.tanh(s / softcap)
                 weights = np.exp(s - s.max())
                 out[q_off[b] + i, h] = weights @ v[k_off[b] + np.array(seen), h // group] / weights.sum()
                 lse[q_off[b] + i, h] = s.max() + np.log(weights.sum())
@@ -1046,6 +1046,36 @@ def top_k_cases():
              {"indices": indices, "scores": values}, 0)
 
 
+def softcap_bias_cases():
+    """A soft-cap of scores with a bias, from the formula by whole matrices: s = c * tanh((scale * q k' + bias) / c). Biases exceed the
+    cap; of a dense one -inf hides a key, a row has none left, and -10000 is a bias like others."""
+    rng = np.random.default_rng(23)
+    heads, dim, nq, nk, c, scale = 4, 64, [11, 2], [40, 7], 2.0, 0.3
+    q, k, v = (rng.standard_normal((sum(n), h, dim)).astype(np.float32) for n, h in ((nq, heads), (nk, 2), (nk, 2)))
+    q_off, k_off = offsets(nq), offsets(nk)
+    slopes = (2.0 ** -np.arange(heads)).astype(np.float32)
+    matrix = (4 * rng.standard_normal((heads, max(nq), max(nk)))).astype(np.float32)
+    matrix[rng.random(matrix.shape) < 0.25] = -np.inf
+    matrix[:, :, 3], matrix[1, 5] = -10000, -np.inf
+    for name, causal, inputs in (("alibi", True, {"alibi_slopes": slopes}), ("bias", False, {"bias": matrix})):
+        out, lse = np.zeros((sum(nq), heads, dim)), np.zeros((sum(nq), heads))
+        for b in range(len(nq)):
+            rows, keys = slice(q_off[b], q_off[b + 1]), slice(k_off[b], k_off[b + 1])
+            distance = np.arange(nk[b] - nq[b], nk[b])[:, None] - np.arange(nk[b])
+            for h in range(heads):
+                bias = -slopes[h] * np.abs(distance) if name == "alibi" else matrix[h, :nq[b], :nk[b]]
+                bias = bias.astype(np.float64)
+                s = c * np.tanh((scale * q[rows, h].astype(np.float64) @ k[keys, h // 2].astype(np.float64).T + bias) / c)
+                weights = np.where((bias > -np.inf) & ((distance >= 0) | (not causal)), np.exp(s), 0)
+                total = weights.sum(1, keepdims=True)
+                out[rows, h] = weights @ v[keys, h // 2] / np.where(total == 0, 1, total)
+                with np.errstate(divide="ignore"):
+                    lse[rows, h] = np.log(total[:, 0])
+        case(f"softmax_attention_softcap_{name}", "softmax_attention",
+             {"scale": scale, "dtype": "f32", "softcap": c, "mask": "causal" if causal else "none"},
+             {"queries": q, "keys": k, "values": v, "q_offsets": q_off, "k_offsets": k_off, **inputs}, {"out": out, "lse": lse}, 1e-5)
+
+
 if __name__ == "__main__":
     main()
     key_and_code_cases()
@@ -1054,3 +1084,4 @@ if __name__ == "__main__":
     stca_cases()
     longer_cases()
     top_k_cases()
+    softcap_bias_cases()

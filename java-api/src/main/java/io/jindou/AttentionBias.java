@@ -22,7 +22,7 @@ public sealed interface AttentionBias {
      */
     record T5(int numBuckets, int maxDistance, boolean bidirectional) implements AttentionBias {}
 
-    /** {@code bias[h, i, j]}, or {@code bias[b, h, i, j]}; a value below -1e30, an infinity say, hides the key. */
+    /** {@code bias[h, i, j]}, or {@code bias[b, h, i, j]}; a value below -1e30, an infinity say, hides the key, under a soft-cap, too. */
     record Dense() implements AttentionBias {}
 
     /**

@@ -11,7 +11,7 @@ import java.lang.ref.Reference;
  *
  * {@snippet file="io/jindou/DocumentationTest.java" region="softmax-attention"}
  *
- * <p>{@code s_ij = cap(scale * q_i . k_j) + bias_ij}, {@code out_i = sum_j softmax_j(s_ij) v_j} over the keys of its own sequence
+ * <p>{@code s_ij = cap(scale * q_i . k_j + bias_ij)}, {@code out_i = sum_j softmax_j(s_ij) v_j} over the keys of its own sequence
  * that row i sees. Queries and keys have offsets of their own; the last query stands beside the last key. Query head h reads key
  * and value head {@code h / (numHeads / numKvHeads)}. A row that sees no key gives zeros. On request also
  * {@code lse_i = log sum_j exp(s_ij)}, with which results over parts of the keys are merged: {@link MergeAttentionStates}.

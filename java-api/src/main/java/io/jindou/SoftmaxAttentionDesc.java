@@ -13,9 +13,9 @@ import java.util.Objects;
  * @param headDimQk of queries and keys
  * @param headDimV of values and result
  * @param scale what scores are multiplied by; finite
- * @param softcap c of {@code c * tanh(score / c)}, before the bias; 0: none
+ * @param softcap c of {@code c * tanh(score / c)}, of the score with its bias; 0: none
  * @param mask which keys a row sees
- * @param bias what is added to the scores
+ * @param bias what is added to the scores, before the soft-cap
  * @param bounds {@link Bounds#STRICT} or {@link Bounds#ZERO}, for offsets and lengths that only the device sees
  * @param maxBatch sequences a run
  * @param maxQueries queries a sequence, up to 1048576

@@ -78,11 +78,11 @@ class SoftmaxAttentionTest {
                             score += (double) x.queries[(row * HEADS + h) * DIM + d]
                                     * x.keys[((first + j) * KV_HEADS + h / 2) * DIM + d];
                         }
-                        score *= desc.scale();
+                        score = score * desc.scale() + x.bias(desc.bias(), h, i, j, p);
                         if (desc.softcap() > 0) {
                             score = desc.softcap() * Math.tanh(score / desc.softcap());
                         }
-                        weights[j] = sees(desc.mask(), i, j, p) ? Math.exp(score + x.bias(desc.bias(), h, i, j, p)) : 0;
+                        weights[j] = sees(desc.mask(), i, j, p) ? Math.exp(score) : 0;
                         sum += weights[j];
                     }
                     lse[row * HEADS + h] = Math.log(sum);
@@ -99,7 +99,7 @@ class SoftmaxAttentionTest {
 
     @ParameterizedTest
     @MethodSource("io.jindou.TestDevices#names")
-    void equals_the_formula_for_every_mask_and_bias(String name) throws Exception {
+    void equals_the_formula_for_every_mask_and_bias_with_and_without_a_soft_cap(String name) throws Exception {
         Inputs x = new Inputs();
         List<AttentionMask> masks = List.of(
                 AttentionMask.none(),
@@ -115,25 +115,27 @@ class SoftmaxAttentionTest {
             Tensor values = rig.floats(x.values, COLUMNS, KV_HEADS, VALUE_DIM);
             for (AttentionMask mask : masks) {
                 for (AttentionBias bias : biases) {
-                    SoftmaxAttentionDesc desc = SoftmaxAttentionDesc.of(DType.F32, HEADS, DIM, 2, 30)
-                            .withNumKvHeads(KV_HEADS)
-                            .withHeadDimV(VALUE_DIM)
-                            .withMask(mask)
-                            .withBias(bias)
-                            .withSoftcap(bias instanceof AttentionBias.None ? 1.5f : 0);
-                    SoftmaxAttention attention = rig.planned(() -> SoftmaxAttention.plan(rig.device, desc));
-                    if (attention == null) {
-                        return;
+                    for (float softcap : new float[] {0, 1.5f}) {
+                        SoftmaxAttentionDesc desc = SoftmaxAttentionDesc.of(DType.F32, HEADS, DIM, 2, 30)
+                                .withNumKvHeads(KV_HEADS)
+                                .withHeadDimV(VALUE_DIM)
+                                .withMask(mask)
+                                .withBias(bias)
+                                .withSoftcap(softcap);
+                        SoftmaxAttention attention = rig.planned(() -> SoftmaxAttention.plan(rig.device, desc));
+                        if (attention == null) {
+                            return;
+                        }
+                        assertEquals(desc, attention.desc());
+                        assertTrue(attention.describe().contains("softmax_attention"), attention.describe());
+                        double[] expected = new double[ROWS * HEADS * VALUE_DIM], sums = new double[ROWS * HEADS];
+                        reference(x, desc, expected, sums);
+                        Tensor out = rig.poisoned(DType.F32, ROWS, HEADS, VALUE_DIM), lse = rig.poisoned(DType.F32, ROWS, HEADS);
+                        attention.run(rig.stream, queries, keys, values, x.tensor(rig, bias), out, lse);
+                        String what = mask + ", " + bias + ", soft-cap " + softcap;
+                        near(expected, out.readFloats(rig.stream), 1e-5, what);
+                        near(sums, lse.readFloats(rig.stream), 1e-5, what + ", lse");
                     }
-                    assertEquals(desc, attention.desc());
-                    assertTrue(attention.describe().contains("softmax_attention"), attention.describe());
-                    double[] expected = new double[ROWS * HEADS * VALUE_DIM], sums = new double[ROWS * HEADS];
-                    reference(x, desc, expected, sums);
-                    Tensor out = rig.poisoned(DType.F32, ROWS, HEADS, VALUE_DIM), lse = rig.poisoned(DType.F32, ROWS, HEADS);
-                    attention.run(rig.stream, queries, keys, values, x.tensor(rig, bias), out, lse);
-                    String what = mask + ", " + bias;
-                    near(expected, out.readFloats(rig.stream), 1e-5, what);
-                    near(sums, lse.readFloats(rig.stream), 1e-5, what + ", lse");
                 }
             }
         }
