@@ -189,6 +189,7 @@ inline BeamProblem problem_of(const BeamAttentionPlan &plan, const jdb_beam_atte
     p.globals.own = plan.globals.own;
     p.globals.candidates_only = plan.globals.candidates_only;
     p.globals.most = plan.globals.most;
+    p.globals.most_recent = plan.globals.most_recent;
     if (globals->keys.dtype != 0) {
       p.globals.offsets = attention::offsets_of(globals->offsets);
       p.globals.rows = globals->keys.shape[0];

@@ -45,6 +45,7 @@ struct GlobalRows {
   int64_t rows, most;          // of the tensors, of a user
   int32_t shared, own;         // s, and c of each candidate
   int32_t candidates_only;
+  int64_t most_recent;         // events among a user's queries
 };
 
 // All that is not the inputs.
@@ -104,12 +105,12 @@ JD_DEVICE inline void read_user(const BeamProblem &p, int64_t b, BeamRequest &r)
   const bool candidates_only = g.candidates_only != 0;
   const LongerUser user{globals.length, r.beams.length, r.prefix.length};
   const int64_t before = user.global_rows(g.shared, candidates_only);
-  switch (user.judge(g.shared, g.own, candidates_only)) {
+  switch (user.judge(g.shared, g.own, candidates_only, g.most_recent)) {
     case LongerUser::kGood: break;
     case LongerUser::kGlobals: r.fault = Fault{JDB_FAULT_GLOBALS, -1, b, user.globals, g.shared}; return;
     case LongerUser::kFewRows: r.fault = Fault{JDB_FAULT_FEW_QUERIES, -1, b, user.rows, before}; return;
     case LongerUser::kManyRows:
-      r.fault = Fault{JDB_FAULT_QUERIES, -1, b, user.rows - before, candidates_only ? 0 : user.keys};
+      r.fault = Fault{JDB_FAULT_QUERIES, -1, b, user.rows - before, user.most_recent(candidates_only, g.most_recent)};
       return;
   }
   r.rows = user.read(g.shared, g.own, candidates_only);

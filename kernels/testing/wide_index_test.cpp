@@ -264,6 +264,7 @@ TEST(WideIndex, longer_attention_rows) {
   p.globals.offsets = of_globals.offsets();
   p.globals.rows = of_globals.rows();
   p.globals.most = globals;
+  p.globals.most_recent = kLength;
   p.globals.own = 256;
   const uint32_t items = decode::count_items<32>(p, 1);
   EXPECT_TRUE(equal(items, static_cast<Wide>(most) * kHeads / 32));

@@ -217,8 +217,8 @@ jd_status check(const Context &context, const Plan &plan, const jdb_beam_attenti
                                                    plan.desc.beam_attention.max_prefix, "max_prefix"});
 }
 
-// Rows and globals of each user. How long a history in pages is, and so whether the rows behind the globals are too many, is the
-// kernels' to find.
+// Rows and globals of each user. How long a history in pages is, and so whether the rows behind the globals are more than its events,
+// is the kernels' to find.
 jd_status check(const Context &context, const Plan &plan, const jdb_longer_attention_args &a) {
   const jd_longer_attention_desc &d = plan.desc.longer_attention;
   const Globals g(d);
@@ -240,7 +240,7 @@ jd_status check(const Context &context, const Plan &plan, const jdb_longer_atten
     const LongerUser user = {d.num_global > 0 ? length(a.globals.offsets, b) : 0, length(rows.beam_offsets, b),
                              is_paged ? INT64_MAX : length(rows.prefix_offsets, b)};
     const int64_t before = user.global_rows(g.shared, g.candidates_only);
-    switch (user.judge(g.shared, g.own, g.candidates_only)) {
+    switch (user.judge(g.shared, g.own, g.candidates_only, g.most_recent)) {
       case LongerUser::kGood: break;
       case LongerUser::kGlobals:
         return fail_argument(context, JD_INVALID_ARGUMENT, "global_offsets", longer_text::kGlobals, static_cast<int64_t>(g.shared),
@@ -249,7 +249,7 @@ jd_status check(const Context &context, const Plan &plan, const jdb_longer_atten
         return fail_argument(context, JD_INVALID_ARGUMENT, "q_offsets", longer_text::kFewRows, before, user.rows, b);
       case LongerUser::kManyRows:
         return fail_argument(context, JD_INVALID_ARGUMENT, "q_offsets", longer_text::kManyRows,
-                             g.candidates_only ? int64_t{0} : user.keys, user.rows - before, b);
+                             user.most_recent(g.candidates_only, g.most_recent), user.rows - before, b);
     }
   }
   return JD_OK;

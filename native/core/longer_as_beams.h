@@ -33,13 +33,15 @@ struct Globals {
   int32_t shared = 0, own = 0;  // s, and c of each candidate
   bool candidates_only = false;
   int64_t most = 0;             // rows of a user
+  int64_t most_recent = 0;      // events among its queries
 
   Globals() = default;
   explicit Globals(const jd_longer_attention_desc &d)
       : shared(d.num_shared_globals),
         own(d.num_global - d.num_shared_globals),
         candidates_only(d.candidates_only != 0),
-        most(d.num_shared_globals + own * d.max_candidates) {}
+        most(d.num_shared_globals + own * d.max_candidates),
+        most_recent(d.max_recent) {}
 };
 
 }  // namespace jindou

@@ -45,13 +45,17 @@ struct LongerUser {
 
   enum Verdict { kGood, kGlobals, kFewRows, kManyRows };
 
-  // s shared globals, c a candidate.
-  JD_LONGER_FUNCTION Verdict judge(int32_t s, int32_t c, bool candidates_only) const {
+  // s shared globals, c a candidate; `declared` events at most among the rows.
+  JD_LONGER_FUNCTION Verdict judge(int32_t s, int32_t c, bool candidates_only, int64_t declared) const {
     const int64_t own = globals - s;
     if (own < 0 || (c == 0 ? own != 0 : own % c != 0)) return kGlobals;
     const int64_t recent = rows - global_rows(s, candidates_only);
     if (recent < 0) return kFewRows;
-    return recent > (candidates_only ? 0 : keys) ? kManyRows : kGood;
+    return recent > most_recent(candidates_only, declared) ? kManyRows : kGood;
+  }
+  // Queries that may be events.
+  JD_LONGER_FUNCTION int64_t most_recent(bool candidates_only, int64_t declared) const {
+    return candidates_only ? 0 : keys < declared ? keys : declared;
   }
   // Queries that are globals.
   JD_LONGER_FUNCTION int64_t global_rows(int32_t s, bool candidates_only) const { return candidates_only ? globals - s : globals; }

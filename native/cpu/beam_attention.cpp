@@ -154,8 +154,9 @@ class BeamAttention final : public Plan {
       x.first_global = integer_at(globals.offsets, b);
       user.globals = integer_at(globals.offsets, b + 1) - x.first_global;
     }
-    if (user.judge(globals_.shared, globals_.own, globals_.candidates_only) != LongerUser::kGood) {
-      findings.note(JDB_FAULT_QUERIES, b, rows - user.global_rows(globals_.shared, globals_.candidates_only), x.keys);
+    if (user.judge(globals_.shared, globals_.own, globals_.candidates_only, globals_.most_recent) != LongerUser::kGood) {
+      findings.note(JDB_FAULT_QUERIES, b, rows - user.global_rows(globals_.shared, globals_.candidates_only),
+                    user.most_recent(globals_.candidates_only, globals_.most_recent));
       return false;
     }
     x.rows = user.read(globals_.shared, globals_.own, globals_.candidates_only);

@@ -163,8 +163,17 @@ TEST_F(LongerAttentionErrors, globals) {
   refused_run([&](Args &a) { a.out = view(a.global_values, 0, {8, 2, 32}); }, {"argument 'out': expected shape"});
   refused_run([&](Args &a) { a.q_offsets = i32({0, 4, 11}); a.k_offsets = i32({0, 9, 9}); },
               {"argument 'q_offsets': expected at most 0 queries behind the globals", "got 2 in sequence 1"});
-  refused_run([&](Args &a) { a.q_offsets = i32({0, 7, 11}); },
-              {"argument 'q_offsets': expected at least 5 queries (the globals asked for), got 4 in sequence 1"});
+  refused_run([&](Args &a) { a.q_offsets = i32({0, 4, 11}); a.global_offsets = i32({0, 5, 8}); },
+              {"argument 'q_offsets': expected at least 5 queries (the globals asked for), got 4 in sequence 0"});
+}
+
+// 7 rows a user may have: 5 globals and 2 events. User 0, of 3 globals, has no more of the latter for it; in pages neither.
+TEST_F(LongerAttentionErrors, events_among_the_queries_beyond_max_recent) {
+  const auto three = [&](Args &a) { a.q_offsets = i32({0, 6, 11}); a.global_offsets = i32({0, 3, 8}); };
+  refused_run(three, {"argument 'q_offsets': expected at most 2 queries behind the globals", "max_recent of the plan",
+                      "got 3 in sequence 0"});
+  use_pages();
+  refused_run(three, {"argument 'q_offsets': expected at most 2 queries behind the globals", "got 3 in sequence 0"});
 }
 
 TEST_F(LongerAttentionErrors, without_globals) {

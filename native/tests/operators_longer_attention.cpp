@@ -681,14 +681,57 @@ TEST_P(LongerAttention, refused_users_leave_the_others_alone) {
         EXPECT_TRUE(std::equal(bits.begin() + last, bits.end(), good.begin() + last)) << part;
       }
     };
-    refused("'q_offsets': expected at most 3 queries behind the globals (the events of the history; none with candidates_only), got 4"
-            " in sequence 1", [&](auto &a) { a.seq_lens = rig.integers(JD_I32, {40, 3, 40}); });
+    refused("'q_offsets': expected at most 3 queries behind the globals (the events of the history, to max_recent of the plan; none with candidates_only), "
+            "got 4 in sequence 1", [&](auto &a) { a.seq_lens = rig.integers(JD_I32, {40, 3, 40}); });
     refused("'seq_lens'", [&](auto &a) { a.seq_lens = rig.integers(JD_I32, {40, -1, 40}); });
     refused("'page_table': expected a page", [&](auto &a) {
       std::vector<double> table(store.table.begin(), store.table.end());
       table[4] = -1;
       a.page_table = rig.tensor(JD_I32, {3, store.shape.max_pages}, table);
     });
+  }
+}
+
+// Not the sum of candidates and events alone: what one user leaves of its candidates is not another's events. The host knows a user's
+// events on the cpu, whatever its history is in; elsewhere the kernels find them.
+TEST_P(LongerAttention, no_user_has_more_events_among_its_queries_than_declared) {
+  Rig rig(GetParam());
+  const bool on_host = std::strcmp(rig.info.backend, "cpu") == 0;
+  for (const bool paged : {false, true}) {
+    Shape shape;
+    shape.users = {{2, 3, 40}, {1, 4, 40}, {2, 1, 40}};  // 2 globals a candidate: user 1 has room for 6 events by the sum
+    const Problem p = make(21, JD_F32, shape);
+    Variant s;
+    s.paged = paged;
+    const Tensors allowed = run(rig, p, s);
+    ASSERT_EQ(allowed.message, "");
+    const std::vector<uint32_t> good = rig.bits(allowed.out);
+    const int64_t width = p.c.heads * p.c.dv;
+    for (const int32_t bounds : {JD_BOUNDS_STRICT, JD_BOUNDS_ZERO}) {
+      Variant fewer = s;
+      fewer.max_recent = 3;
+      fewer.bounds = bounds;
+      const Tensors t = run(rig, p, fewer);
+      int64_t skipped = 0;
+      Error error;
+      jd_stream_take_skipped(rig.stream, &skipped, &error);
+      const bool refused = on_host || bounds == JD_BOUNDS_STRICT;
+      EXPECT_EQ(t.status, on_host ? JD_INVALID_ARGUMENT : refused ? JD_OUT_OF_BOUNDS : JD_OK);
+      EXPECT_EQ(skipped, refused ? 0 : 1);
+      if (refused) {
+        EXPECT_NE(t.message.find("longer_attention: argument 'q_offsets': expected at most 3 queries behind the globals"),
+                  std::string::npos) << t.message;
+        EXPECT_NE(t.message.find("got 4 in sequence 1"), std::string::npos) << t.message;
+      }
+      const std::vector<uint32_t> bits = rig.bits(t.out);
+      if (on_host) {
+        for (const double x : rig.read(t.out)) EXPECT_TRUE(std::isnan(x)) << "nothing is written";
+        continue;
+      }
+      const int64_t first = p.c.q_offsets[1] * width, last = p.c.q_offsets[2] * width;
+      EXPECT_TRUE(std::equal(bits.begin(), bits.begin() + first, good.begin()));
+      EXPECT_TRUE(std::equal(bits.begin() + last, bits.end(), good.begin() + last));
+    }
   }
 }
 
