@@ -1,4 +1,4 @@
-// hstu_attention on sm_90a, for bf16: the function of hstu_attention.h (without biases and pages) with tensor copies and wgmma.
+// hstu_attention on sm_90a, for bf16: the function of hstu_attention.h (without biases; pages of bf16 alone) with tensor copies and wgmma.
 //
 //   a_ij = SiLU(alpha * q_i . k_j) * norm_i * m_ij      out_i = sum_j a_ij v_j
 //
@@ -23,7 +23,7 @@
 namespace jindou::attention {
 
 struct HopperHstuParams {
-  TileSource queries, keys, values;  // boxes of kRows, kKeys, kKeys rows
+  TileSource queries, keys, values;  // boxes of kRows, kKeys, kKeys rows; of pages: 64 columns of a page, of kKeys of its rows at most
   HstuAttentionParams<uint16_t> problem;
 };
 
@@ -65,6 +65,33 @@ struct HopperHstuAttentionKernel {
   }
 
  private:
+  // Keys or values of a tile that lie in pages: a box for each page and 64 columns. Rows past the end of the sequence's pages and
+  // those of refused pages come from outside of the tensor: zeros.
+  struct PagedTile {
+    const TileSource &source;
+    const paged::PageTable &table;
+    const HstuItem &item;
+    int32_t key;
+
+    JD_DEVICE void operator()(char *slot, prim::Mbarrier *barrier) const {
+      const int32_t page_rows = 1 << table.shift, box = page_rows < Core::kKeys ? page_rows : Core::kKeys;
+      for (int32_t row = 0; row < Core::kKeys; row += box) {
+        int32_t page = -1;
+        if (key + row < item.sequence.length) page = item.pages[table.index(key + row)];
+        if (!table.valid(page)) page = -1;
+        for (int panel = 0; panel < Core::kPanels; ++panel) {
+          prim::tensor_copy(slot + (panel * Core::kKeys + row) * prim::kTensorRowBytes, source.map, panel * 64, table.within(key + row),
+                            item.head, page, barrier);
+        }
+      }
+    }
+  };
+
+  // The launch is that of the sequence's first rows.
+  JD_DEVICE static bool first_of_sequence(const HstuAttentionParams<uint16_t> &p, int64_t b) {
+    return p.q_offsets[b] >= p.first_query;
+  }
+
   using Producer = HopperProducer<Core, HstuItem>;
   using Consumer = HopperConsumer<Core, HstuItem>;
 
@@ -95,6 +122,8 @@ struct HopperHstuAttentionKernel {
             const int32_t pieces = p.problem.pieces(sequence.rows.length).count;
             made = make_hstu_item<Core::kRows, Core::kKeys>(p.problem, b, sequence, tile / pieces, head, tile % pieces);
           });
+          const bool paged = p.problem.pages.seq_lens != nullptr;
+          if (paged && tile == 0 && head == 0 && first_of_sequence(p.problem, b)) check_hstu_pages(p.problem, b, item, prim::lane_id(), 32);
           const bool empty = item.piece >= 0 && item.tiles == 0;  // nor does the second kernel look at it
           prim::sync_warp();
           if (empty) return;
@@ -103,6 +132,11 @@ struct HopperHstuAttentionKernel {
           });
           for (int32_t i = 0; i < item.tiles; ++i) {
             const int32_t key = item.tile(i) * Core::kKeys;
+            if (paged) {
+              producer.template fill_slot<false>(PagedTile{p.keys, p.problem.pages.table, item, key}, 0);
+              producer.template fill_slot<true>(PagedTile{p.values, p.problem.pages.table, item, key}, item.sequence.length - key);
+              continue;
+            }
             producer.template copy_tile<false>(p.keys, item.sequence.begin + key, head, 0);
             producer.template copy_tile<true>(p.values, item.sequence.begin + key, head, item.sequence.length - key);
           }

@@ -104,13 +104,19 @@ class HopperProducer {
   // The next slot of the ring: rows from `token` on. With kZeroes those from `valid` on become zeros.
   template <bool kZeroes>
   JD_DEVICE void copy_tile(const TileSource &source, int64_t token, int32_t head, int32_t valid) {
+    fill_slot<kZeroes>([&](char *slot, prim::Mbarrier *barrier) { source.copy(slot, token, head, barrier); }, valid);
+  }
+
+  // ... filled by copy(slot, barrier), which one lane calls: copies of Core::kSlotBytes in all.
+  template <bool kZeroes, class Copy>
+  JD_DEVICE void fill_slot(const Copy &copy, int32_t valid) {
     prim::mbarrier_wait(&shared_.empty[at_.slot], at_.parity ^ 1);
     char *slot = shared_.ring[at_.slot];
     const bool tail = kZeroes && valid < Core::kKeys;
     prim::Mbarrier *barrier = tail ? &shared_.tail : &shared_.full[at_.slot];
     if (leads_) {
       prim::mbarrier_arrive_expect(barrier, Core::kSlotBytes);
-      source.copy(slot, token, head, barrier);
+      copy(slot, barrier);
     }
     if (tail) {
       prim::mbarrier_wait(&shared_.tail, tails_ & 1);
@@ -188,8 +194,8 @@ class HopperConsumer {
 //   scores = queries . keys^T; weigh; out += weights . values
 //
 // in which (Core::kOverlaps) the first product of a tile runs on the tensor cores together with the second of the tile before, and while the
-// weights of a tile are computed that second product goes on; else a tile's products follow each other. skips(tile): nothing of it concerns this warpgroup; the tiles between two such are a run.
-// weigh(tile, scores) turns scores into weights; before_values(acc) follows it when no product is on its way. All of them, and `tiles`, must
+// weights of a tile are computed that second product goes on; else a tile's products follow each other. skips(tile): nothing of it concerns this
+// warpgroup; the tiles between two such are a run. weigh(tile, scores) turns scores into weights; before_values(acc) follows it when no product is on its way. All of them, and `tiles`, must
 // give all lanes of a warp the same, known to the compiler (prim::shfl): products in branches that may diverge are not overlapped.
 template <class Core, class Consumer, class Skips, class Weigh, class BeforeValues>
 JD_DEVICE void hopper_loop(Consumer &consumer, const char *queries, int group, int tiles, typename Core::Accumulators &acc,

@@ -68,7 +68,9 @@ struct HstuAttentionKernel {
           prim::sync_threads();
           if constexpr (kOptions) {
             // In the window that has the sequence's first query.
-            if (index == 0 && is_paged(p) && p.q_offsets[b] >= p.first_query) check_pages(p, b, item);
+            if (index == 0 && is_paged(p) && p.q_offsets[b] >= p.first_query) {
+              check_hstu_pages(p, b, item, static_cast<int>(prim::thread_idx().x), kThreads);
+            }
           }
           run_item(p, shared, item);
         });
@@ -150,16 +152,6 @@ struct HstuAttentionKernel {
   }
 
   JD_DEVICE static bool is_paged(const Params &p) { return kOptions && p.pages.seq_lens != nullptr; }
-
-  // Reports every refused page of a sequence, once: the block of its first item, all threads.
-  JD_DEVICE static void check_pages(const Params &p, int64_t b, const HstuItem &item) {
-    const paged::PageTable &table = p.pages.table;
-    const int32_t pages = item.sequence.length == 0 ? 0 : table.index(item.sequence.length - 1) + 1;
-    for (int32_t i = static_cast<int32_t>(prim::thread_idx().x); i < pages; i += kThreads) {
-      const int32_t page = item.pages[i];
-      if (!table.valid(page)) report_fault(p.sink, Fault{JDB_FAULT_PAGE, -1, b * table.max_pages + i, page, table.num_pages});
-    }
-  }
 
   // The i-th tile of keys (even i) or values, through the page table. Rows past the end and those of refused pages are zeros.
   JD_DEVICE static void copy_paged(const Params &p, Shared &shared, const HstuItem &item, int i, char *slot) {

@@ -90,7 +90,7 @@ struct HstuAttentionPlan : KernelPlan {
              attention::core_name(desc.dtype), attention::tile_names(desc.dtype, columns));
     if (on_hopper)
       attention::append_hopper_text<attention::HopperHstuAttentionKernels>(
-          text, capacity, "without biases and pages, rows that the copy engine can address", shape);
+          text, capacity, "without biases, rows or pages of bf16 that the copy engine can address", shape);
     if (most_pieces > 1) {
       const size_t length = strlen(text);
       snprintf(text + length, capacity - length, "; keys in up to %d pieces a sequence (a small plan)", most_pieces);
@@ -231,9 +231,13 @@ jd_status launch_hstu_attention_hopper(Exec &exec, const HstuAttentionPlan &plan
   HopperHstuAttentionKernels::select(plan.shape, kLargeTile, [&](auto tag) {
     using Kernel = typename decltype(tag)::type;
     HopperHstuParams params{};
+    const bool paged = args.key_pages.dtype != 0;
+    const auto tiles = [&](const jdb_tensor &rows, const jdb_tensor &pages) {
+      return paged ? page_geometry(pages, Kernel::kTileKeys, plan.buckets) : tile_geometry(rows, Kernel::kTileKeys, plan.buckets);
+    };
     const bool addressable = exec.tensor_map(tile_geometry(args.queries, Kernel::kTileRows, plan.buckets), &params.queries.map) &&
-                             exec.tensor_map(tile_geometry(args.keys, Kernel::kTileKeys, plan.buckets), &params.keys.map) &&
-                             exec.tensor_map(tile_geometry(args.values, Kernel::kTileKeys, plan.buckets), &params.values.map);
+                             exec.tensor_map(tiles(args.keys, args.key_pages), &params.keys.map) &&
+                             exec.tensor_map(tiles(args.values, args.value_pages), &params.values.map);
     if (!addressable) return;
     params.problem = hstu_attention_params<typename Kernel::Element>(exec, plan, args, window);
     launched = true;
@@ -247,13 +251,13 @@ jd_status launch_hstu_attention_hopper(Exec &exec, const HstuAttentionPlan &plan
 template <class Exec>
 jd_status launch_hstu_attention_window(Exec &exec, const HstuAttentionPlan &plan, const jdb_hstu_attention_args &args,
                                        const attention::HstuWindow &window) {
-  if (args.key_pages.dtype != 0 || args.position_bias.dtype != 0 || args.time_bias.dtype != 0)
-    return launch_hstu_attention_options(exec, plan, args, window);
-  if (plan.on_hopper) {
+  const bool is_paged = args.key_pages.dtype != 0, is_biased = args.position_bias.dtype != 0 || args.time_bias.dtype != 0;
+  if (plan.on_hopper && !is_biased && (!is_paged || args.key_pages.dtype == plan.desc.dtype)) {
     bool launched = false;
     const jd_status status = launch_hstu_attention_hopper(exec, plan, args, window, launched);
     if (launched) return status;
   }
+  if (is_paged || is_biased) return launch_hstu_attention_options(exec, plan, args, window);
   return launch_hstu_attention_of<attention::HstuAttentionKernels>(exec, plan, args, window, false);
 }
 

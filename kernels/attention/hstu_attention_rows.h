@@ -21,6 +21,17 @@ JD_DEVICE void hide_masked(typename Core::Scores &scores, const HstuItem &item, 
   }
 }
 
+// Reports the refused pages of a sequence: threads 0..threads-1, each some of them.
+template <class T>
+JD_DEVICE void check_hstu_pages(const HstuAttentionParams<T> &p, int64_t b, const HstuItem &item, int thread, int threads) {
+  const paged::PageTable &table = p.pages.table;
+  const int32_t pages = item.sequence.length == 0 ? 0 : table.index(item.sequence.length - 1) + 1;
+  for (int32_t i = thread; i < pages; i += threads) {
+    const int32_t page = item.pages[i];
+    if (!table.valid(page)) report_fault(p.sink, Fault{JDB_FAULT_PAGE, -1, b * table.max_pages + i, page, table.num_pages});
+  }
+}
+
 // Of all keys: the result. Of a piece: its sums.
 template <class Core, class T>
 JD_DEVICE void store_hstu_rows(const HstuAttentionParams<T> &p, const HstuItem &item, typename Core::Accumulators &acc) {

@@ -93,6 +93,22 @@ inline prim::TensorGeometry tile_geometry(const jdb_tensor &tensor, int32_t box_
                               {64, static_cast<uint32_t>(box_rows), static_cast<uint32_t>(d / 64), 1}};
 }
 
+// Boxes of 64 columns of a head in rows of a page, `box_rows` at most, of pages [num_pages, page_size, heads, d]: at (column, row, head,
+// page).
+inline prim::TensorGeometry page_geometry(const jdb_tensor &pages, int32_t box_rows, const void *instead) {
+  const auto bytes = [&](int dimension) {
+    const int64_t stride = stride_of(pages, dimension);
+    return static_cast<uint64_t>(stride != 0 ? stride * 2 : 128);
+  };
+  const auto size = [&](int dimension) { return static_cast<uint64_t>(pages.shape[dimension]); };
+  const bool empty = pages.shape[0] == 0;
+  const auto rows = static_cast<uint32_t>(std::min<int64_t>(box_rows, pages.shape[1]));
+  return prim::TensorGeometry{empty ? instead : pages.data,
+                              {size(3), size(1), size(2), empty ? 1 : size(0)},
+                              {bytes(1), bytes(2), bytes(0)},
+                              {64, rows, 1, 1}};
+}
+
 // Boxes of `rows` packed rows: `group` heads of each of rows / group tokens of a tensor [tokens, heads, d].
 inline prim::TensorGeometry packed_geometry(const jdb_tensor &queries, int32_t group, int32_t rows, const void *instead) {
   const prim::TensorGeometry one = tile_geometry(queries, 1, instead);
