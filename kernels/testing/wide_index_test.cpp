@@ -385,7 +385,7 @@ TEST(WideIndex, embedding_rows_bags_and_columns) {
   EXPECT_TRUE(embedding::read_bag(in, 1, 0, false, faults, begin, length));
   EXPECT_EQ(begin, 3 * kFar);
   embedding::TableMeta table{};
-  table.rows = 5 * kFar;
+  table.limit = 5 * kFar;
   EXPECT_TRUE(embedding::check_id(in, table, 5 * kFar - 1, 0, false, faults));
   EXPECT_FALSE(embedding::check_id(in, table, 5 * kFar, 0, false, faults));
   for (const int32_t dtype : {JD_F32, JD_F16}) {
