@@ -12,7 +12,7 @@
 
 namespace jindou::attention {
 
-// Registers decide the tile of keys: a consumer thread has 224 or 232 for outputs (d / 2), scores (kKeys / 2), weights (kKeys / 4). Shared
+// Registers decide the tile of keys: a consumer thread has 224 for outputs (d / 2), scores (kKeys / 2), weights (kKeys / 4). Shared
 // memory decides the slots: queries take kRows * d * 2 bytes, a slot kKeys * d * 2, all together 227 KiB at most.
 //
 // kOverlap: the first product of a tile runs together with the second of the tile before (hopper_pipeline.h), whose weights live beside the
@@ -26,7 +26,7 @@ struct HopperTraits {
   static constexpr int kKeys = kTileKeys;
   static constexpr bool kOverlaps = kOverlap;
   static constexpr int kSlots = kD * kKeys <= 64 * 128 ? 8 : kD <= 128 ? 6 : 4;
-  static constexpr int kProducerRegisters = kD > 128 && kOverlap ? 40 : 56;
+  static constexpr int kProducerRegisters = 56;
   static constexpr int kConsumerRegisters = (504 - kProducerRegisters) / kConsumers;  // of 504 that three warpgroups have
 };
 

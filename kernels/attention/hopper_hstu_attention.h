@@ -75,10 +75,12 @@ struct HopperHstuAttentionKernel {
 
     JD_DEVICE void operator()(char *slot, prim::Mbarrier *barrier) const {
       const int32_t page_rows = 1 << table.shift, box = page_rows < Core::kKeys ? page_rows : Core::kKeys;
+#pragma unroll 1
       for (int32_t row = 0; row < Core::kKeys; row += box) {
         int32_t page = -1;
         if (key + row < item.sequence.length) page = item.pages[table.index(key + row)];
         if (!table.valid(page)) page = -1;
+#pragma unroll 1
         for (int panel = 0; panel < Core::kPanels; ++panel) {
           prim::tensor_copy(slot + (panel * Core::kKeys + row) * prim::kTensorRowBytes, source.map, panel * 64, table.within(key + row),
                             item.head, page, barrier);
