@@ -259,10 +259,10 @@ final class ParityCase implements AutoCloseable {
         return new HostTensor(wanted, MemorySegment.ofArray(narrow), tensor.shape());
     }
 
-    /** A BOOL input of rank 1 or 2. */
+    /** A BOOL input of rank 1 or 2, or one of U8: 0 is false. */
     HostTensor flags(String name) throws IOException {
         int rank = inputs.names().contains(name) ? inputs.get(name).shape().length : 1;
-        return input(name, Math.clamp(rank, 1, 2), Set.of(DType.BOOL));
+        return input(name, Math.clamp(rank, 1, 2), Set.of(DType.BOOL, DType.U8));
     }
 
     /** Scales of pages, of rank 1 to 3, as F32. */

@@ -298,6 +298,21 @@ class ParityTest {
     }
 
     @Test
+    void items_of_any_dim_and_flags_of_bytes_are_searched() throws IOException {
+        inputs.clear();
+        expected.clear();
+        json = """
+                {"op": "top_k_inner_product", "params": {"k": 2}, "tolerance": {"scores": {"atol": 0}}}""";
+        inputs.put("queries", HostTensor.of(new float[] {1, 2, 3}, 1, 3));
+        inputs.put("items", HostTensor.of(new float[] {1, 0, 0, 0, 1, 0, 0, 0, 1}, 3, 3));
+        inputs.put("allowed", new HostTensor(DType.U8, java.lang.foreign.MemorySegment.ofArray(new byte[] {1, 1, 0}), 3));
+        expected.put("scores", HostTensor.of(new float[] {2, 1}, 1, 2));
+        expected.put("indices", HostTensor.of(new long[] {1, 0}, 1, 2));
+        Outcome outcome = runWritten();
+        assertEquals(Parity.PASSED, outcome.status(), outcome.toString());
+    }
+
+    @Test
     void one_broken_case_does_not_stop_the_others() throws IOException {
         Files.createDirectories(folder.resolve("a"));
         Path root = folder;
