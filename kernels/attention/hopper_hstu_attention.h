@@ -89,11 +89,6 @@ struct HopperHstuAttentionKernel {
     }
   };
 
-  // The launch is that of the sequence's first rows.
-  JD_DEVICE static bool first_of_sequence(const HstuAttentionParams<uint16_t> &p, int64_t b) {
-    return p.q_offsets[b] >= p.first_query;
-  }
-
   using Producer = HopperProducer<Core, HstuItem>;
   using Consumer = HopperConsumer<Core, HstuItem>;
 
@@ -125,7 +120,7 @@ struct HopperHstuAttentionKernel {
             made = make_hstu_item<Core::kRows, Core::kKeys>(p.problem, b, sequence, tile / pieces, head, tile % pieces);
           });
           const bool paged = p.problem.pages.seq_lens != nullptr;
-          if (paged && tile == 0 && head == 0 && first_of_sequence(p.problem, b)) check_hstu_pages(p.problem, b, item, prim::lane_id(), 32);
+          if (paged && tile == 0 && head == 0 && p.problem.begins(b)) check_hstu_pages(p.problem, b, item, prim::lane_id(), 32);
           const bool empty = item.piece >= 0 && item.tiles == 0;  // nor does the second kernel look at it
           prim::sync_warp();
           if (empty) return;

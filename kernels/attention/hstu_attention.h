@@ -67,8 +67,7 @@ struct HstuAttentionKernel {
           if (prim::thread_idx().x == 0) item = read_hstu_item<Core::kRows, Core::kKeys>(p, b, index);
           prim::sync_threads();
           if constexpr (kOptions) {
-            // In the window that has the sequence's first query.
-            if (index == 0 && is_paged(p) && p.q_offsets[b] >= p.first_query) {
+            if (index == 0 && is_paged(p) && p.begins(b)) {
               check_hstu_pages(p, b, item, static_cast<int>(prim::thread_idx().x), kThreads);
             }
           }

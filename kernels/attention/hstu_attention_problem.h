@@ -91,6 +91,8 @@ struct HstuAttentionParams {
   float *partials;                 // [rows of the window, heads, most_pieces, dim_v]: see partial_sums
 
   JD_DEVICE HstuPieces pieces(int32_t keys) const { return split ? HstuPieces::of(keys) : HstuPieces{keys, 1}; }
+  // This window has the first query of a sequence; with q_offsets.
+  JD_DEVICE bool begins(int64_t b) const { return q_offsets[b] >= first_query; }
   // Where the sums of a piece of a row lie.
   JD_DEVICE int64_t partial_sums(int64_t token, int32_t head, int32_t piece) const {
     return (((token - first_query) * heads + head) * most_pieces + piece) * shape.dim_v;

@@ -78,13 +78,16 @@ inline OutRows out_rows_of(const jdb_tensor &tensor) {
 
 inline Offsets offsets_of(const jdb_tensor &tensor) { return Offsets{tensor.data, tensor.dtype == JD_I64}; }
 
+// Of a dimension of a 16-bit tensor, in bytes, as tensor maps take it: one without a stride has one row, and any will do.
+inline uint64_t map_stride(const jdb_tensor &tensor, int dimension) {
+  const int64_t stride = stride_of(tensor, dimension);
+  return static_cast<uint64_t>(stride != 0 ? stride * 2 : 128);
+}
+
 // How tiles of `box_rows` rows of a tensor [rows, heads, d] of 16-bit elements are copied by the copy engine: d as panels of 64 columns.
 // A stride of a dimension of one element may be any. Nothing is copied of a tensor without rows: `instead`, device memory, stands for it.
 inline prim::TensorGeometry tile_geometry(const jdb_tensor &tensor, int32_t box_rows, const void *instead) {
-  const auto bytes = [&](int dimension) {
-    const int64_t stride = stride_of(tensor, dimension);
-    return static_cast<uint64_t>(stride != 0 ? stride * 2 : 128);
-  };
+  const auto bytes = [&](int dimension) { return map_stride(tensor, dimension); };
   const auto d = static_cast<uint64_t>(tensor.shape[2]);
   const bool empty = tensor.shape[0] == 0;
   return prim::TensorGeometry{empty ? instead : tensor.data,
@@ -96,10 +99,7 @@ inline prim::TensorGeometry tile_geometry(const jdb_tensor &tensor, int32_t box_
 // Boxes of 64 columns of a head in rows of a page, `box_rows` at most, of pages [num_pages, page_size, heads, d]: at (column, row, head,
 // page).
 inline prim::TensorGeometry page_geometry(const jdb_tensor &pages, int32_t box_rows, const void *instead) {
-  const auto bytes = [&](int dimension) {
-    const int64_t stride = stride_of(pages, dimension);
-    return static_cast<uint64_t>(stride != 0 ? stride * 2 : 128);
-  };
+  const auto bytes = [&](int dimension) { return map_stride(pages, dimension); };
   const auto size = [&](int dimension) { return static_cast<uint64_t>(pages.shape[dimension]); };
   const bool empty = pages.shape[0] == 0;
   const auto rows = static_cast<uint32_t>(std::min<int64_t>(box_rows, pages.shape[1]));
