@@ -261,14 +261,17 @@ final class ParityCase implements AutoCloseable {
 
     /** A BOOL input of rank 1 or 2, or one of U8: 0 is false. */
     HostTensor flags(String name) throws IOException {
-        int rank = inputs.names().contains(name) ? inputs.get(name).shape().length : 1;
-        return input(name, Math.clamp(rank, 1, 2), Set.of(DType.BOOL, DType.U8));
+        return input(name, rank(name, 2), Set.of(DType.BOOL, DType.U8));
     }
 
     /** Scales of pages, of rank 1 to 3, as F32. */
     HostTensor scales(String name) throws IOException {
-        int rank = inputs.names().contains(name) ? inputs.get(name).shape().length : 1;
-        return floats32(name, Math.clamp(rank, 1, 3));
+        return floats32(name, rank(name, 3));
+    }
+
+    /** The rank of an input that may have any from 1 to {@code most}. */
+    private int rank(String name, int most) throws IOException {
+        return inputs.names().contains(name) ? Math.clamp(inputs.get(name).shape().length, 1, most) : 1;
     }
 
     private HostTensor input(String name, int rank, Set<DType> allowed) throws IOException {
