@@ -189,6 +189,19 @@ TEST_P(DecodeAttention, lengths_around_every_tile_page_and_piece) {
   }
 }
 
+// Rows are taken in pairs: of two, the first stands before a block of keys and the second in it.
+TEST_P(DecodeAttention, a_row_before_a_block_beside_a_row_in_it) {
+  Rig rig(GetParam());
+  for (const int64_t heads : {1, 3}) {
+    for (const int64_t n : {65, 66, 129}) {
+      for (const int64_t asked : {2, 3, 4}) {
+        compare(rig, make(static_cast<uint64_t>(n), JD_F32, 32, heads, 1, {n}, {asked}), Variant{},
+                std::to_string(n) + " keys, " + std::to_string(asked) + " queries of " + std::to_string(heads) + " heads");
+      }
+    }
+  }
+}
+
 TEST_P(DecodeAttention, groups_of_heads) {
   Rig rig(GetParam());
   for (const int32_t dtype : {JD_F32, JD_BF16}) {

@@ -303,5 +303,191 @@ TEST_F(SteadyState, calls_allocate_nothing) {
   EXPECT_EQ(allocations - before, 0);
 }
 
+TEST_F(SteadyState, attention_to_pages_and_beams_allocates_nothing) {
+  const jd_tensor queries = tensor(JD_F32, {4, 2, 32}), out = tensor(JD_F32, {4, 2, 32}), lse = tensor(JD_F32, {4, 2});
+  const jd_tensor rows = tensor(JD_F32, {8, 2, 32}), pages = tensor(JD_F32, {2, 16, 2, 32});
+  const jd_tensor page_table = i32({1}), table = view(page_table, 0, {1, 1}), seq_lens = i32({8});
+
+  jd_hstu_attention_desc hstu = make<jd_hstu_attention_desc>();
+  hstu.dtype = JD_F32;
+  hstu.offset_dtype = JD_I32;
+  hstu.num_heads = 2;
+  hstu.head_dim_qk = hstu.head_dim_v = 32;
+  hstu.scaling_seqlen = 8;
+  hstu.causal = 1;
+  hstu.contextual_seq_len = 1;
+  hstu.max_attn_len = 3;
+  hstu.max_batch = hstu.max_seq_len = 8;
+  jd_plan plan;
+  ASSERT_EQ(jd_hstu_attention_plan(device, &hstu, &plan, &error), JD_OK) << error.message;
+  const jd_plan hstu_plan = keep(plan);
+  jd_hstu_attention_args sequence = make<jd_hstu_attention_args>();
+  sequence.queries = queries;
+  sequence.q_offsets = i32({0, 4});
+  sequence.keys = sequence.values = rows;
+  sequence.offsets = i32({0, 8});
+  sequence.num_targets = i32({1});
+  sequence.timestamps = tensor(JD_I64, {8});
+  sequence.position_bias = tensor(JD_F32, {15});
+  sequence.time_bias = tensor(JD_F32, {9});
+  sequence.out = out;
+  expect_no_allocation("jd_hstu_attention_run", [&] { return jd_hstu_attention_run(hstu_plan, stream, &sequence, &error); });
+  sequence.keys = sequence.values = sequence.offsets = 0;
+  sequence.key_pages = sequence.value_pages = pages;
+  sequence.page_table = table;
+  sequence.seq_lens = seq_lens;
+  sequence.timestamps = tensor(JD_I64, {1, 8});
+  expect_no_allocation("jd_hstu_attention_run (pages)",
+                       [&] { return jd_hstu_attention_run(hstu_plan, stream, &sequence, &error); });
+
+  jd_decode_attention_desc decode = make<jd_decode_attention_desc>();
+  decode.dtype = JD_F32;
+  decode.offset_dtype = JD_I32;
+  decode.num_heads = 2;
+  decode.head_dim_qk = decode.head_dim_v = 32;
+  decode.max_queries = 4;
+  decode.max_batch = decode.max_seq_len = 8;
+  ASSERT_EQ(jd_decode_attention_plan(device, &decode, &plan, &error), JD_OK) << error.message;
+  const jd_plan decode_plan = keep(plan);
+  jd_decode_attention_args newest = make<jd_decode_attention_args>();
+  newest.queries = queries;
+  newest.q_offsets = sequence.q_offsets;
+  newest.key_pages = newest.value_pages = pages;
+  newest.page_table = table;
+  newest.seq_lens = seq_lens;
+  newest.out = out;
+  newest.lse = lse;
+  expect_no_allocation("jd_decode_attention_run", [&] { return jd_decode_attention_run(decode_plan, stream, &newest, &error); });
+
+  jd_beam_attention_desc beam = make<jd_beam_attention_desc>();
+  beam.dtype = JD_F32;
+  beam.offset_dtype = JD_I32;
+  beam.num_heads = 2;
+  beam.head_dim_qk = beam.head_dim_v = 32;
+  beam.max_beams = 4;
+  beam.max_batch = beam.max_prefix = 8;
+  ASSERT_EQ(jd_beam_attention_plan(device, &beam, &plan, &error), JD_OK) << error.message;
+  const jd_plan beam_plan = keep(plan);
+  jd_beam_attention_args beams = make<jd_beam_attention_args>();
+  beams.queries = queries;
+  beams.beam_offsets = sequence.q_offsets;
+  beams.keys = beams.values = rows;
+  beams.prefix_offsets = i32({0, 8});
+  beams.suffix_keys = beams.suffix_values = tensor(JD_F32, {1, 3, 4, 2, 32});
+  beams.ancestry = tensor(JD_I32, {1, 3, 4});
+  beams.suffix_lens = i32({2});
+  beams.out = out;
+  beams.lse = lse;
+  expect_no_allocation("jd_beam_attention_run", [&] { return jd_beam_attention_run(beam_plan, stream, &beams, &error); });
+  beams.keys = beams.values = beams.prefix_offsets = 0;
+  beams.key_pages = beams.value_pages = pages;
+  beams.page_table = table;
+  beams.seq_lens = seq_lens;
+  expect_no_allocation("jd_beam_attention_run (pages)",
+                       [&] { return jd_beam_attention_run(beam_plan, stream, &beams, &error); });
+
+  jd_merge_attention_states_args states = make<jd_merge_attention_states_args>();
+  states.out_a = states.out_b = tensor(JD_F32, {4, 2, 32});
+  states.lse_a = states.lse_b = tensor(JD_F32, {4, 2});
+  states.out = out;
+  states.lse = lse;
+  expect_no_allocation("jd_merge_attention_states", [&] { return jd_merge_attention_states(stream, &states, &error); });
+
+  jd_paged_cache_desc cache = make<jd_paged_cache_desc>();
+  cache.dtype = cache.cache_dtype = JD_F32;
+  cache.offset_dtype = JD_I32;
+  cache.page_size = 16;
+  cache.num_kv_heads = 2;
+  cache.head_dim_k = cache.head_dim_v = 32;
+  cache.max_batch = 8;
+  ASSERT_EQ(jd_paged_append_plan(device, &cache, &plan, &error), JD_OK) << error.message;
+  const jd_plan append_plan = keep(plan);
+  ASSERT_EQ(jd_paged_gather_plan(device, &cache, &plan, &error), JD_OK) << error.message;
+  const jd_plan gather_plan = keep(plan);
+  jd_paged_cache_args copied = make<jd_paged_cache_args>();
+  copied.keys = rows;
+  copied.values = tensor(JD_F32, {8, 2, 32});
+  copied.offsets = i32({0, 8});
+  copied.key_pages = pages;
+  copied.value_pages = tensor(JD_F32, {2, 16, 2, 32});
+  copied.page_table = table;
+  copied.seq_lens = seq_lens;
+  expect_no_allocation("jd_paged_append_run", [&] { return jd_paged_append_run(append_plan, stream, &copied, &error); });
+  expect_no_allocation("jd_paged_gather_run", [&] { return jd_paged_gather_run(gather_plan, stream, &copied, &error); });
+}
+
+TEST_F(SteadyState, stca_attention_allocates_nothing) {
+  for (const int32_t path : {JD_STCA_MATERIALISED, JD_STCA_REORDERED}) {
+    jd_stca_attention_desc desc = make<jd_stca_attention_desc>();
+    desc.dtype = JD_F32;
+    desc.offset_dtype = JD_I32;
+    desc.model_dim = 64;
+    desc.num_heads = 2;
+    desc.head_dim = 32;
+    desc.path = path;
+    desc.max_batch = desc.max_candidates = desc.max_history = 8;
+    jd_plan plan;
+    ASSERT_EQ(jd_stca_attention_plan(device, &desc, &plan, &error), JD_OK) << error.message;
+    keep(plan);
+    jd_stca_attention_args args = make<jd_stca_attention_args>();
+    args.candidates = tensor(JD_F32, {3, 64});
+    args.candidate_offsets = i32({0, 3});
+    args.events = tensor(JD_F32, {8, 64});
+    args.history_offsets = i32({0, 8});
+    args.query_weight = args.key_weight = args.value_weight = tensor(JD_F32, {64, 64});
+    args.out = tensor(JD_F32, {3, 64});
+    expect_no_allocation(path == JD_STCA_REORDERED ? "jd_stca_attention_run (reordered)" : "jd_stca_attention_run (materialised)",
+                         [&] { return jd_stca_attention_run(plan, stream, &args, &error); });
+  }
+}
+
+TEST_F(SteadyState, blocks_and_signatures_allocate_nothing) {
+  const jd_tensor x = tensor(JD_F32, {3, 8});
+  jd_layer_norm_args norm = make<jd_layer_norm_args>();
+  norm.eps = 1e-5f;
+  norm.x = norm.out = x;
+  norm.weight = norm.bias = tensor(JD_F32, {8});
+  expect_no_allocation("jd_layer_norm", [&] { return jd_layer_norm(stream, &norm, &error); });
+  jd_l2_normalize_args unit = make<jd_l2_normalize_args>();
+  unit.eps = 1e-5f;
+  unit.x = unit.out = x;
+  expect_no_allocation("jd_l2_normalize", [&] { return jd_l2_normalize(stream, &unit, &error); });
+  jd_lsh_signatures_args signatures = make<jd_lsh_signatures_args>();
+  signatures.x = x;
+  signatures.projection = tensor(JD_F32, {64, 8});
+  signatures.signatures = tensor(JD_I64, {3, 1});
+  expect_no_allocation("jd_lsh_signatures", [&] { return jd_lsh_signatures(stream, &signatures, &error); });
+}
+
+TEST_F(SteadyState, hash_tables_allocate_nothing) {
+  const int64_t slots = jd_hash_table_slots(100);
+  jd_hash_table_desc desc = make<jd_hash_table_desc>();
+  desc.dtype = JD_F32;
+  desc.dim = 8;
+  desc.admission = 1;
+  jd_plan plan;
+  ASSERT_EQ(jd_hash_insert_plan(device, &desc, &plan, &error), JD_OK) << error.message;
+  const jd_plan insert = keep(plan);
+  ASSERT_EQ(jd_hash_lookup_plan(device, &desc, &plan, &error), JD_OK) << error.message;
+  const jd_plan lookup = keep(plan);
+  ASSERT_EQ(jd_hash_erase_plan(device, &desc, &plan, &error), JD_OK) << error.message;
+  const jd_plan erase = keep(plan);
+  jd_hash_table_args args = make<jd_hash_table_args>();
+  args.table_keys = tensor(JD_I64, {slots / 8, 8});
+  std::fill_n(data<int64_t>(args.table_keys), slots, -1);
+  args.table_rows = tensor(JD_F32, {slots, 8});
+  args.table_size = tensor(JD_I64, {1});
+  args.keys = i64({1, 2, 3});
+  args.rows = tensor(JD_F32, {3, 8});
+  args.slots = tensor(JD_I64, {3});
+  args.outcomes = tensor(JD_I32, {3});
+  expect_no_allocation("jd_hash_insert_run", [&] { return jd_hash_insert_run(insert, stream, &args, &error); });
+  args.table_size = 0;
+  expect_no_allocation("jd_hash_lookup_run", [&] { return jd_hash_lookup_run(lookup, stream, &args, &error); });
+  args.rows = 0;
+  args.table_size = tensor(JD_I64, {1});
+  expect_no_allocation("jd_hash_erase_run", [&] { return jd_hash_erase_run(erase, stream, &args, &error); });
+}
+
 }  // namespace
 }  // namespace jindou::test

@@ -167,7 +167,10 @@ struct DecodeAttention {
 
   // Scores of one row become weights, zeros from `visible` on; gives the factor by which the row's older sums shrink.
   static float soften(float *scores, int visible, int count, float *x) {
-    if (visible == 0) return 1.0f;
+    if (visible == 0) {  // but the row beside it may see some
+      for (int j = 0; j < count; ++j) scores[j] = 0;
+      return 1.0f;
+    }
     float top = x[0];
     if (visible >= kWidth) {
       F best = Isa::load(scores);
