@@ -96,7 +96,7 @@ def target_attention(q, co, k, v, ho, scale, self_key=False, ck=None, cv=None, n
 
 
 def hstu_attention(q, k, v, off, alpha, scaling_seqlen, num_targets=None, contextual=0, window=0, full=0, attn_scale=None,
-                   rab=None):
+                   rab=None, causal=True):
     out = np.zeros((q.shape[0], q.shape[1], v.shape[2]))
     for b in range(len(off) - 1):
         lo, hi = off[b], off[b + 1]
@@ -110,9 +110,10 @@ def hstu_attention(q, k, v, off, alpha, scaling_seqlen, num_targets=None, contex
             max_id -= num_targets[b]
             ids = np.minimum(ids, max_id)
         row, col = ids[:, None], ids[None, :]
-        mask = np.eye(n, dtype=bool) | (row > col)
+        distance = row - col if causal else np.abs(row - col)
+        mask = np.eye(n, dtype=bool) | (distance > 0)
         if window > 0:
-            near = row - col <= window
+            near = distance <= window
             if full > 0:
                 near = near | (row >= max_id - full)
             mask &= near
@@ -1076,6 +1077,60 @@ def softcap_bias_cases():
              {"queries": q, "keys": k, "values": v, "q_offsets": q_off, "k_offsets": k_off, **inputs}, {"out": out, "lse": lse}, 1e-5)
 
 
+def non_causal_cases():
+    """HSTU that sees what follows, too: the window reaches both ways; in rows, and the last rows of each sequence over pages."""
+    rng = np.random.default_rng(60)
+    f32 = lambda *shape: rng.standard_normal(shape).astype(np.float32)
+    lengths, heads, dim, reach = [29, 0, 2, 17], 2, 32, 29
+    off, total = offsets(lengths), sum(lengths)
+    targets = np.array([4, 0, 1, 0])
+    q, k, v = f32(total, heads, dim), f32(total, heads, dim), f32(total, heads, dim)
+    wide = [x.astype(np.float64) for x in (q, k, v)]
+    params = {"alpha": 0.2, "scaling_seqlen": 40, "causal": False, "contextual_seq_len": 3, "max_attn_len": 6, "min_full_attn_seq_len": 4}
+    case("hstu_attention_non_causal", "hstu_attention", params,
+         {"queries": q, "keys": k, "values": v, "offsets": off, "num_targets": targets},
+         {"out": hstu_attention(*wide, off, 0.2, 40, targets, 3, 6, 4, causal=False)}, 1e-5)
+
+    # Timestamps as hstu_attention has them, row behind row; the pages in any order.
+    position, time = f32(2 * reach - 1), f32(21)
+    stamps = np.cumsum(rng.integers(0, 40000, total))
+
+    def rab(lo, hi, h):
+        at = np.arange(hi - lo)
+        bucket = np.clip(np.floor(np.log(np.maximum(1, np.abs(stamps[lo:hi, None] - stamps[None, lo:hi]))) / 0.301), 0, 20).astype(int)
+        return position.astype(np.float64)[reach - 1 + at[None, :] - at[:, None]] + time.astype(np.float64)[bucket]
+
+    out = hstu_attention(*wide, off, 0.2, 40, targets, 3, 6, 4, rab=rab, causal=False)
+    last, table = [5, 0, 2, 17], np.array([[3, 1], [0, 0], [4, 0], [2, 0]])
+    pages = [f32(5, 16, heads, dim) for _ in range(2)]
+    table[3] = [0, 2]
+    for b, n in enumerate(lengths):
+        for r in range(n):
+            for rows, kept in zip((k, v), pages):
+                kept[table[b, r // 16], r % 16] = rows[off[b] + r]
+    rows = np.concatenate([np.arange(off[b + 1] - last[b], off[b + 1]) for b in range(4)])
+    case("cached_hstu_attention_paged_non_causal", "cached_hstu_attention", params,
+         {"queries": q[rows], "q_offsets": offsets(last), "key_pages": pages[0], "value_pages": pages[1],
+          "page_table": table.astype(np.int32), "seq_lens": np.array(lengths, np.int32), "num_targets": targets,
+          "timestamps": stamps, "position_bias": position, "time_bias": time}, {"out": out[rows]}, 1e-5)
+
+
+def bag_result_cases():
+    """Results of each table apart, and in codes with a scale for each row of a table's columns."""
+    rng = np.random.default_rng(61)
+    tables = [rng.standard_normal((9, dim)).astype(np.float32) for dim in (16, 4)]
+    off = offsets([2, 0, 3, 1, 1, 4])
+    ids = rng.integers(0, 9, 11)
+    inputs = {"table_0": tables[0], "table_1": tables[1], "ids": ids, "offsets": off}
+    out = embedding_bag(tables, ids, off, 3, "sum")
+    case("embedding_bag_split", "embedding_bag", {"pooling": "sum", "batch": 3, "split_out": True}, inputs,
+         {"out_0": out[:, :16], "out_1": out[:, 16:]}, 1e-6)
+    scales = np.stack([np.abs(out[:, :16]).max(1), np.abs(out[:, 16:]).max(1)], 1) / 127
+    steps = np.repeat(scales, [16, 4], 1)
+    case("embedding_bag_int8_out", "embedding_bag", {"pooling": "sum", "batch": 3, "out_dtype": "int8"}, inputs,
+         {"out": np.round(out / np.where(steps > 0, steps, 1)) * steps, "out_scales": scales}, 1e-5)
+
+
 if __name__ == "__main__":
     main()
     key_and_code_cases()
@@ -1085,3 +1140,5 @@ if __name__ == "__main__":
     longer_cases()
     top_k_cases()
     softcap_bias_cases()
+    non_causal_cases()
+    bag_result_cases()

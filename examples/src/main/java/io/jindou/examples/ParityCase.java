@@ -42,7 +42,12 @@ final class ParityCase implements AutoCloseable {
     private static final Set<DType> PAGES = Set.of(DType.F32, DType.F16, DType.BF16, DType.F8_E4M3, DType.I8);
     private static final Set<DType> TABLES = Set.of(DType.F32, DType.F16, DType.BF16, DType.F8_E4M3);
     private static final Set<DType> INTEGERS = Set.of(DType.I32, DType.I64);
-    private static final Set<DType> RESULTS = Set.of(DType.F32, DType.F64, DType.I32, DType.I64, DType.U8);
+    private static final Set<DType> BYTES = Set.of(DType.I8, DType.U8, DType.BOOL);
+    private static final Set<DType> RESULTS =
+            Set.of(DType.F32, DType.F64, DType.F16, DType.BF16, DType.I32, DType.I64, DType.I8, DType.U8, DType.BOOL);
+
+    /** Outputs that are integers, in whatever dtype a case expects them. */
+    private static final Set<String> INTEGER_OUTPUTS = Set.of("codes", "indices", "counts", "bits", "rows");
 
     private final Path folder;
     private final Path file;
@@ -105,10 +110,13 @@ final class ParityCase implements AutoCloseable {
         }
     }
 
+    /** One for each output, or one for all. Integers may do without: they are compared exactly. */
     private void readTolerances(JsonNode json) throws IOException {
+        boolean forAll = json.path("atol").isNumber() || json.path("rtol").isNumber();
         for (String output : expected.names()) {
-            JsonNode one = json.path(output);
-            boolean exact = one.isMissingNode() && !Set.of(DType.F32, DType.F64).contains(expected.get(output).dtype());
+            JsonNode one = forAll ? json : json.path(output);
+            boolean exact = one.isMissingNode()
+                    && (INTEGER_OUTPUTS.contains(output) || isInteger(expected.get(output).dtype()));
             double atol = exact ? 0 : one.path("atol").asDouble(one.has("rtol") ? 0 : Double.NaN);
             double rtol = exact ? 0 : one.path("rtol").asDouble(one.has("atol") ? 0 : Double.NaN);
             if (!(atol >= 0) || !(rtol >= 0)) {
@@ -146,9 +154,13 @@ final class ParityCase implements AutoCloseable {
         return tolerances;
     }
 
+    private static boolean isInteger(DType dtype) {
+        return BYTES.contains(dtype) || INTEGERS.contains(dtype);
+    }
+
     /** The elements of a result, integers too. */
     static double[] doubles(HostTensor tensor) {
-        return tensor.dtype() == DType.U8 || INTEGERS.contains(tensor.dtype())
+        return isInteger(tensor.dtype())
                 ? Arrays.stream(tensor.toLongs()).asDoubleStream().toArray()
                 : tensor.toDoubles();
     }
@@ -220,11 +232,49 @@ final class ParityCase implements AutoCloseable {
         return floats32(name, inputs.names().contains(name) && inputs.get(name).shape().length == 4 ? 4 : 3);
     }
 
-    /** Pages of a cache: floats of the case's dtype, or codes. */
-    HostTensor pages(String name) throws IOException {
+    /** Pages of a cache: floats, converted to {@code wanted}, or codes. */
+    HostTensor pages(String name, DType wanted) throws IOException {
         HostTensor tensor = input(name, 4, PAGES);
         boolean codes = tensor.dtype() == DType.F8_E4M3 || tensor.dtype() == DType.I8;
-        return codes || dtype == null || tensor.dtype() == dtype ? tensor : tensor.as(dtype);
+        return codes || tensor.dtype() == wanted ? tensor : tensor.as(wanted);
+    }
+
+    /** Queries of attention to pages: of the case's dtype; or F32 where they or the pages are. */
+    HostTensor queriesOfPages() throws IOException {
+        HostTensor queries = floats("queries", 3);
+        boolean wider = dtype == null && hasInput("key_pages") && FLOATS.contains(inputs.get("key_pages").dtype())
+                && inputs.get("key_pages").dtype() != queries.dtype();
+        return wider ? queries.as(DType.F32) : queries;
+    }
+
+    /** Zeros behind the last dimension, to a multiple of {@code step}. */
+    static HostTensor padded(HostTensor tensor, int step) {
+        long[] shape = tensor.shape();
+        int dim = Math.toIntExact(shape[shape.length - 1]), wide = Math.ceilDiv(dim, step) * step;
+        if (dim == wide) {
+            return tensor;
+        }
+        shape[shape.length - 1] = wide;
+        float[] given = tensor.toFloats();
+        float[] padded = new float[Math.toIntExact(Arrays.stream(shape).reduce(1, Math::multiplyExact))];
+        for (int from = 0, to = 0; to < padded.length; from += dim, to += wide) {
+            System.arraycopy(given, from, padded, to, dim);
+        }
+        return HostTensor.of(tensor.dtype(), padded, shape);
+    }
+
+    /** The first columns of a matrix of F32. */
+    static HostTensor columns(HostTensor matrix, int count) {
+        int rows = Math.toIntExact(matrix.shape()[0]), wide = Math.toIntExact(matrix.shape()[1]);
+        if (wide == count) {
+            return matrix;
+        }
+        float[] all = matrix.toFloats();
+        float[] cut = new float[rows * count];
+        for (int row = 0; row < rows; row++) {
+            System.arraycopy(all, row * wide, cut, row * count, count);
+        }
+        return HostTensor.of(cut, rows, count);
     }
 
     /** An embedding table: floats of the case's dtype, or fp8; or rows of codes. */
@@ -259,6 +309,22 @@ final class ParityCase implements AutoCloseable {
         return new HostTensor(wanted, MemorySegment.ofArray(narrow), tensor.shape());
     }
 
+    /** The rank of an input that is there; 0 where it is not. */
+    int rankOf(String name) throws IOException {
+        return hasInput(name) ? inputs.get(name).shape().length : 0;
+    }
+
+    /** Rows to be copied as they are: floats, converted to the case's dtype where it names one, or anything else. */
+    HostTensor rows(String name, int rank) throws IOException {
+        HostTensor tensor = input(name, rank, Set.of(DType.values()));
+        return dtype == null || tensor.dtype() == dtype || !FLOATS.contains(tensor.dtype()) ? tensor : tensor.as(dtype);
+    }
+
+    /** The same numbers in another shape. */
+    static HostTensor reshaped(HostTensor tensor, long... shape) {
+        return new HostTensor(tensor.dtype(), tensor.data(), shape);
+    }
+
     /** A BOOL input of rank 1 or 2, or one of U8: 0 is false. */
     HostTensor flags(String name) throws IOException {
         return input(name, rank(name, 2), Set.of(DType.BOOL, DType.U8));
@@ -285,6 +351,9 @@ final class ParityCase implements AutoCloseable {
         unusedInputs.remove(name);
         if (!allowed.contains(tensor.dtype())) {
             throw new BadCase(source, name, "expected one of " + new TreeSet<>(allowed) + ", got " + tensor.dtype());
+        }
+        if (rank == 1 && tensor.shape().length == 0) {
+            return new HostTensor(tensor.dtype(), tensor.data(), 1); // a single number
         }
         if (tensor.shape().length != rank) {
             throw new BadCase(source, name, "expected rank " + rank + ", got shape " + Arrays.toString(tensor.shape()));
@@ -334,7 +403,8 @@ final class ParityCase implements AutoCloseable {
         if (value.isMissingNode() || value.isNull()) {
             return otherwise;
         }
-        if (!value.isBoolean()) {
+        boolean number = value.isIntegralNumber() && (value.asLong() == 0 || value.asLong() == 1);
+        if (!value.isBoolean() && !number) {
             throw new BadCase(file, "params." + name, "expected true or false, got " + value);
         }
         return value.asBoolean();
@@ -363,7 +433,7 @@ final class ParityCase implements AutoCloseable {
         return words;
     }
 
-    /** An integer for each of {@code count}. */
+    /** An integer for each of {@code count}, or one for all; null is 0. */
     long[] integers(String name, int count) throws BadCase {
         JsonNode value = param(name);
         long[] integers = new long[count];
@@ -376,6 +446,9 @@ final class ParityCase implements AutoCloseable {
                     + (value.isMissingNode() ? "nothing" : value));
         }
         for (int i = 0; i < count; i++) {
+            if (value.get(i).isNull()) {
+                continue; // 0: of a table that needs none
+            }
             if (!value.get(i).canConvertToInt() || !value.get(i).isIntegralNumber()) {
                 throw new BadCase(file, "params." + name, "expected integers, got " + value.get(i));
             }
@@ -399,6 +472,11 @@ final class ParityCase implements AutoCloseable {
     /** Something wrong with a parameter. */
     BadCase wrongParam(String name, String problem) {
         return new BadCase(file, "params." + name, problem);
+    }
+
+    /** Something wrong with an input. */
+    BadCase wrongInput(String name, String problem) {
+        return new BadCase(folder.resolve("inputs.safetensors"), name, problem);
     }
 
     /** An integer that the case must have. */

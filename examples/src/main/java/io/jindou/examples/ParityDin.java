@@ -11,6 +11,7 @@ import io.jindou.HostTensor;
 import io.jindou.Stream;
 import io.jindou.Tensor;
 import java.io.IOException;
+import java.util.Arrays;
 import java.util.Map;
 import java.util.Set;
 
@@ -31,7 +32,7 @@ final class ParityDin {
         DinActivation activation =
                 switch (given.word("activation", "sigmoid", Set.of("sigmoid", "prelu", "dice"))) {
                     case "prelu" -> DinActivation.prelu();
-                    case "dice" -> DinActivation.dice((float) given.number("dice_eps", Double.NaN));
+                    case "dice" -> DinActivation.dice((float) given.number("dice_eps", 1e-9));
                     default -> DinActivation.sigmoid();
                 };
         DinAttentionDesc desc = DinAttentionDesc.of(
@@ -53,7 +54,7 @@ final class ParityDin {
         DinNetwork network = new DinNetwork(
                 layer(given, stream, scope, first, 1),
                 layer(given, stream, scope, second, 2),
-                scope.keep(Tensor.of(stream, given.floats32("weight_3", 2))),
+                scope.keep(Tensor.of(stream, weight3(given))),
                 scope.keep(Tensor.of(stream, given.floats32("bias_3", 1))));
         given.checkAllUsed();
         Tensor out = ParityOperators.output(device, stream, scope, candidates.shape()[0], valueDim);
@@ -72,12 +73,27 @@ final class ParityDin {
         return new DinLayer(
                 weight,
                 scope.keep(Tensor.of(stream, given.floats32("bias_" + number, 1))),
-                optional(given, stream, scope, "slope_" + number),
-                optional(given, stream, scope, "mean_" + number),
-                optional(given, stream, scope, "variance_" + number));
+                optional(given, stream, scope, "slope_" + number, weight.dim(0)),
+                optional(given, stream, scope, "mean_" + number, weight.dim(0)),
+                optional(given, stream, scope, "variance_" + number, weight.dim(0)));
     }
 
-    private static Tensor optional(ParityCase given, Stream stream, Scope scope, String name) throws IOException {
-        return ParityOperators.optional(stream, scope, given, name, input -> given.floats32(input, 1));
+    /** {@code [1, h2]}, or the vector. */
+    private static HostTensor weight3(ParityCase given) throws IOException {
+        HostTensor weight = given.floats32("weight_3", given.rankOf("weight_3") == 1 ? 1 : 2);
+        return weight.shape().length == 2 ? weight : ParityCase.reshaped(weight, 1, weight.elements());
+    }
+
+    /** A number a unit, or one for all. */
+    private static Tensor optional(ParityCase given, Stream stream, Scope scope, String name, long units) throws IOException {
+        return ParityOperators.optional(stream, scope, given, name, input -> {
+            HostTensor numbers = given.floats32(input, 1);
+            if (numbers.elements() != 1) {
+                return numbers;
+            }
+            float[] all = new float[Math.toIntExact(units)];
+            Arrays.fill(all, numbers.toFloats()[0]);
+            return HostTensor.of(all);
+        });
     }
 }

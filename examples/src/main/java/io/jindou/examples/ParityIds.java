@@ -22,13 +22,15 @@ import java.util.Set;
 
 /** Parity cases of histories of ids, and of semantic ids. */
 final class ParityIds {
+    private static final int DIM_STEP = 4; // columns of zeros change no distance
+
     private ParityIds() {}
 
     /** sequence_embedding: {@code ids} [T, total], output {@code out}. */
     static Map<String, HostTensor> sequenceEmbedding(ParityCase given, Device device, Stream stream, Scope scope)
             throws IOException {
-        List<EmbeddingTable> tables = ParityOperators.tables(given, stream, scope);
-        Tensor ids = scope.keep(Tensor.of(stream, given.matrixOfIntegers("ids", DType.I64)));
+        List<EmbeddingTable> tables = ParityBags.tables(given, stream, scope);
+        Tensor ids = scope.keep(Tensor.of(stream, ids(given)));
         HostTensor offsets = given.integers("offsets");
         boolean summed = given.word("combine", "concat", Set.of("concat", "sum")).equals("sum");
         SequenceEvents events = new SequenceEvents(
@@ -65,10 +67,19 @@ final class ParityIds {
         return Map.of("out", out.readHost(stream));
     }
 
+    /** {@code [T, total]}, or the vector of the only table. */
+    private static HostTensor ids(ParityCase given) throws IOException {
+        if (given.rankOf("ids") != 1) {
+            return given.matrixOfIntegers("ids", DType.I64);
+        }
+        HostTensor ids = given.integersAs("ids", DType.I64);
+        return ParityCase.reshaped(ids, 1, ids.elements());
+    }
+
     /** rq_encode: outputs {@code codes} and {@code residual_norm}. */
     static Map<String, HostTensor> rqEncode(ParityCase given, Device device, Stream stream, Scope scope) throws IOException {
-        HostTensor x = given.floats("x", 2);
-        Tensor codebooks = scope.keep(Tensor.of(stream, given.floats32("codebooks", 3)));
+        HostTensor x = ParityCase.padded(given.floats("x", 2), DIM_STEP);
+        Tensor codebooks = scope.keep(Tensor.of(stream, ParityCase.padded(given.floats32("codebooks", 3), DIM_STEP)));
         given.checkAllUsed();
         RqEncodeDesc desc = RqEncodeDesc.of(codebooks).withDType(x.dtype());
         Tensor codes = scope.keep(Tensor.create(device, DType.I32, x.shape()[0], desc.numLevels()));
@@ -82,11 +93,12 @@ final class ParityIds {
     /** rq_decode: output {@code out}. */
     static Map<String, HostTensor> rqDecode(ParityCase given, Device device, Stream stream, Scope scope) throws IOException {
         Tensor codes = scope.keep(Tensor.of(stream, given.matrixOfIntegers("codes", DType.I32)));
-        Tensor codebooks = scope.keep(Tensor.of(stream, given.floats32("codebooks", 3)));
+        HostTensor asGiven = given.floats32("codebooks", 3);
+        Tensor codebooks = scope.keep(Tensor.of(stream, ParityCase.padded(asGiven, DIM_STEP)));
         var bounds = ParityOperators.bounds(given);
         given.checkAllUsed();
         Tensor out = ParityOperators.output(device, stream, scope, codes.dim(0), codebooks.dim(2));
         RqDecode.run(stream, codes, codebooks, bounds, out);
-        return Map.of("out", out.readHost(stream));
+        return Map.of("out", ParityCase.columns(out.readHost(stream), Math.toIntExact(asGiven.shape()[2])));
     }
 }

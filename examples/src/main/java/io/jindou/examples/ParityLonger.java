@@ -1,5 +1,6 @@
 package io.jindou.examples;
 
+import io.jindou.Bounds;
 import io.jindou.DType;
 import io.jindou.Device;
 import io.jindou.HostTensor;
@@ -19,10 +20,10 @@ final class ParityLonger {
 
     /** longer_attention, over a history in rows or pages: outputs {@code out} and {@code lse}. */
     static Map<String, HostTensor> longerAttention(ParityCase given, Device device, Stream stream, Scope scope) throws IOException {
-        HostTensor queries = given.floats("queries", 3);
+        HostTensor queries = given.queriesOfPages();
         HostTensor queryOffsets = given.integers("q_offsets");
         boolean paged = given.hasInput("key_pages");
-        PagedKeysValues pages = paged ? ParityPaged.cache(given, stream, scope) : null;
+        PagedKeysValues pages = paged ? ParityPaged.cache(given, queries.dtype(), stream, scope) : null;
         HostTensor keys = paged ? null : given.floats("keys", 3);
         HostTensor values = paged ? null : given.floats("values", 3);
         HostTensor keyOffsets = paged ? null : given.integersAs("k_offsets", queryOffsets.dtype());
@@ -55,6 +56,7 @@ final class ParityLonger {
         if (paged) {
             desc = desc.withCacheDType(pages.keyPages().dtype());
         }
+        ParityOperators.repeatedShapes(given, heads, desc.numKvHeads(), dim, valueDim, queryOffsets.elements() - 1);
         given.checkAllUsed();
         Tensor out = ParityOperators.output(device, stream, scope, queries.shape()[0], heads, valueDim);
         Tensor lse = ParityOperators.output(device, stream, scope, queries.shape()[0], heads);
@@ -71,13 +73,13 @@ final class ParityLonger {
         return Map.of("out", out.readHost(stream), "lse", lse.readHost(stream));
     }
 
-    /** merge_tokens: output {@code out}. */
+    /** merge_tokens, of one sequence without {@code offsets}: output {@code out}. */
     static Map<String, HostTensor> mergeTokens(ParityCase given, Device device, Stream stream, Scope scope) throws IOException {
-        HostTensor x = given.floats("x", 2);
-        HostTensor offsets = given.integers("offsets");
+        HostTensor x = given.rows("x", 2);
+        long[] ends = given.hasInput("offsets") ? given.integers("offsets").toLongs() : new long[] {0, x.shape()[0]};
         int k = given.requiredInteger("k");
+        Bounds bounds = ParityOperators.bounds(given);
         given.checkAllUsed();
-        long[] ends = offsets.toLongs();
         int[] lengths = new int[Math.max(0, ends.length - 1)];
         for (int b = 0; b < lengths.length; b++) {
             lengths[b] = Math.toIntExact(ends[b + 1] - ends[b]);
@@ -87,7 +89,7 @@ final class ParityLonger {
         out.fill(stream, 0xff);
         JaggedTensor events = new JaggedTensor(scope.keep(Tensor.of(stream, x)), scope.keep(Tensor.of(stream, ends, ends.length)));
         MergeTokens.run(
-                stream, events, k, ParityOperators.bounds(given),
+                stream, events, k, bounds,
                 new JaggedTensor(out, scope.keep(Tensor.of(stream, merged, merged.length))));
         return Map.of("out", out.readHost(stream));
     }

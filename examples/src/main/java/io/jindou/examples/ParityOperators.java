@@ -3,27 +3,17 @@ package io.jindou.examples;
 import io.jindou.Bounds;
 import io.jindou.DType;
 import io.jindou.Device;
-import io.jindou.EmbeddingBag;
-import io.jindou.EmbeddingBagDesc;
-import io.jindou.EmbeddingTable;
 import io.jindou.HostTensor;
 import io.jindou.HstuAttention;
 import io.jindou.HstuAttentionDesc;
 import io.jindou.HstuBias;
 import io.jindou.HstuMask;
 import io.jindou.JaggedTensor;
-import io.jindou.MeanDenominator;
-import io.jindou.Pooling;
-import io.jindou.RowFormat;
 import io.jindou.Stream;
 import io.jindou.TargetAttention;
 import io.jindou.TargetAttentionDesc;
-import io.jindou.TableKeys;
 import io.jindou.Tensor;
 import java.io.IOException;
-import java.util.ArrayList;
-import java.util.Arrays;
-import java.util.List;
 import java.util.Locale;
 import java.util.Map;
 import java.util.Set;
@@ -41,7 +31,7 @@ final class ParityOperators {
             entry("decode_attention", ParityPaged::decodeAttention),
             entry("din_attention", ParityDin::dinAttention),
             entry("dequantize_rows", ParityRows::dequantizeRows),
-            entry("embedding_bag", ParityOperators::embeddingBag),
+            entry("embedding_bag", ParityBags::embeddingBag),
             entry("hash_lookup", ParityRows::hashLookup),
             entry("history_search", ParitySearch::historySearch),
             entry("hstu_attention", ParityOperators::hstuAttention),
@@ -62,21 +52,6 @@ final class ParityOperators {
             entry("target_attention", ParityOperators::targetAttention),
             entry("top_k_inner_product", ParityTopK::topKInnerProduct)));
 
-    /** Rows of codes. */
-    static final Map<String, RowFormat> CODE_FORMATS = new TreeMap<>(Map.of(
-            "fbgemm_int8", RowFormat.INT8,
-            "fbgemm_int4", RowFormat.INT4,
-            "fbgemm_int2", RowFormat.INT2,
-            "fbgemm_int8_float", RowFormat.INT8_FLOAT,
-            "fbgemm_int4_last", RowFormat.INT4_LAST,
-            "fbgemm_int2_last", RowFormat.INT2_LAST,
-            "e4m3", RowFormat.E4M3));
-    private static final Map<String, RowFormat> ROW_FORMATS = new TreeMap<>(CODE_FORMATS);
-
-    static {
-        ROW_FORMATS.put("plain", RowFormat.PLAIN);
-    }
-
     private ParityOperators() {}
 
     private static Map.Entry<String, Operator> entry(String name, Operator operator) {
@@ -96,62 +71,6 @@ final class ParityOperators {
         } catch (RuntimeException refused) { // of this case alone: the others still run
             throw given.refused(refused);
         }
-    }
-
-    private static Map<String, HostTensor> embeddingBag(ParityCase given, Device device, Stream stream, Scope scope)
-            throws IOException {
-        List<EmbeddingTable> tables = tables(given, stream, scope);
-        long columns = tables.stream().mapToLong(EmbeddingTable::columns).sum();
-        HostTensor ids = given.integers("ids");
-        HostTensor offsets = given.integers("offsets");
-        HostTensor weights = given.hasInput("weights") ? given.floats32("weights", 1) : null;
-        List<Pooling> pooling = Arrays.stream(
-                        given.words("pooling", "sum", Set.of("sum", "mean", "max", "none"), tables.size()))
-                .map(word -> Pooling.valueOf(word.toUpperCase(Locale.ROOT)))
-                .toList();
-        long batch = given.integer("batch", (offsets.elements() - 1) / tables.size());
-        EmbeddingBagDesc desc = EmbeddingBagDesc.ofTables(tables, Pooling.SUM, batch, ids.elements())
-                .withPooling(pooling)
-                .withBounds(bounds(given))
-                .withMeanDenominator(MeanDenominator.valueOf(
-                        given.word("mean_denominator", "valid", Set.of("valid", "length")).toUpperCase(Locale.ROOT)))
-                .withIndexDTypes(ids.dtype(), offsets.dtype())
-                .withWeighted(weights != null);
-        if (given.hasParam("padding_id")) {
-            desc = desc.withPaddingId(given.integer("padding_id", 0));
-        }
-        given.checkAllUsed();
-        boolean rows = pooling.contains(Pooling.NONE);
-        Tensor out = output(device, stream, scope, rows
-                ? new long[] {ids.elements(), tables.getFirst().dim()}
-                : new long[] {batch, columns});
-        EmbeddingBag plan = scope.keep(EmbeddingBag.plan(device, desc));
-        plan.run(
-                stream,
-                new JaggedTensor(scope.keep(Tensor.of(stream, ids)), scope.keep(Tensor.of(stream, offsets))),
-                weights == null ? null : scope.keep(Tensor.of(stream, weights)),
-                out);
-        return Map.of("out", out.readHost(stream));
-    }
-
-    /** {@code table_0}, {@code table_1}... of numbers, or of codes as {@code row_format} and {@code dims} say. */
-    static List<EmbeddingTable> tables(ParityCase given, Stream stream, Scope scope) throws IOException {
-        int count = 1;
-        while (given.hasInput("table_" + count)) {
-            count++;
-        }
-        String[] formats = given.words("row_format", "plain", ROW_FORMATS.keySet(), count);
-        boolean plain = Arrays.stream(formats).allMatch("plain"::equals);
-        long[] dims = plain && !given.hasParam("dims") ? null : given.integers("dims", count);
-        List<TableKeys> keys = ParityKeys.of(given, count);
-        List<EmbeddingTable> tables = new ArrayList<>();
-        for (int t = 0; t < count; t++) {
-            RowFormat format = ROW_FORMATS.get(formats[t]);
-            Tensor rows = scope.keep(given.tableOn(stream, "table_" + t, format != RowFormat.PLAIN));
-            int dim = Math.toIntExact(format == RowFormat.PLAIN ? rows.dim(1) : dims[t]);
-            tables.add(new EmbeddingTable(rows, format, dim, keys.get(t)));
-        }
-        return tables;
     }
 
     private static Map<String, HostTensor> targetAttention(ParityCase given, Device device, Stream stream, Scope scope)

@@ -20,20 +20,25 @@ final class ParityPaged {
 
     /** cached_hstu_attention: the queries are the last rows of each sequence. */
     static Map<String, HostTensor> hstuAttention(ParityCase given, Device device, Stream stream, Scope scope) throws IOException {
-        HostTensor queries = given.floats("queries", 3);
+        HostTensor queries = given.queriesOfPages();
         HostTensor queryOffsets = given.integers("q_offsets");
-        PagedKeysValues cache = cache(given, stream, scope);
+        PagedKeysValues cache = cache(given, queries.dtype(), stream, scope);
         int heads = Math.toIntExact(queries.shape()[1]);
         Tensor numTargets =
                 ParityOperators.optional(stream, scope, given, "num_targets", name -> given.integersAs(name, DType.I32));
         Tensor attnScale = ParityOperators.optional(stream, scope, given, "attn_scale", name -> given.floats32(name, 1));
+        Tensor timeBias = ParityOperators.optional(stream, scope, given, "time_bias", name -> given.bias(name, heads));
+        if (timeBias == null) {
+            given.ignoreInput("timestamps");
+        }
         HstuBias bias = new HstuBias(
                 ParityOperators.optional(stream, scope, given, "position_bias", name -> given.bias(name, heads)),
-                ParityOperators.optional(stream, scope, given, "time_bias", name -> given.bias(name, heads)),
-                ParityOperators.optional(stream, scope, given, "timestamps", name -> given.matrixOfIntegers(name, DType.I64)));
+                timeBias,
+                timeBias == null ? null : scope.keep(Tensor.of(stream, timestamps(given, cache.seqLens().readInts(stream)))));
         long longest = longest(cache, stream);
         int valueDim = Math.toIntExact(cache.valuePages().dim(3));
         var desc = ParityOperators.hstuDesc(given, queries, attnScale != null, queryOffsets, longest).withHeadDimV(valueDim);
+        repeatedShapes(given, queries, cache, queryOffsets);
         given.checkAllUsed();
         Tensor out = ParityOperators.output(device, stream, scope, queries.shape()[0], desc.numHeads(), valueDim);
         HstuAttention plan = scope.keep(HstuAttention.plan(device, desc));
@@ -51,9 +56,9 @@ final class ParityPaged {
     /** decode_attention: outputs {@code out} and {@code lse}. */
     static Map<String, HostTensor> decodeAttention(ParityCase given, Device device, Stream stream, Scope scope)
             throws IOException {
-        HostTensor queries = given.floats("queries", 3);
-        HostTensor queryOffsets = given.integers("q_offsets");
-        PagedKeysValues cache = cache(given, stream, scope);
+        HostTensor queries = given.queriesOfPages();
+        PagedKeysValues cache = cache(given, queries.dtype(), stream, scope);
+        HostTensor queryOffsets = given.hasInput("q_offsets") ? given.integers("q_offsets") : equalOffsets(queries, cache.batch());
         int heads = Math.toIntExact(queries.shape()[1]);
         int dim = Math.toIntExact(queries.shape()[2]);
         int valueDim = Math.toIntExact(cache.valuePages().dim(3));
@@ -71,6 +76,7 @@ final class ParityPaged {
                 .withScale((float) given.number("scale", 1 / Math.sqrt(dim)))
                 .withMaxQueries(Math.toIntExact(ParityOperators.longest(queryOffsets)))
                 .withBounds(ParityOperators.bounds(given));
+        repeatedShapes(given, queries, cache, queryOffsets);
         given.checkAllUsed();
         Tensor out = ParityOperators.output(device, stream, scope, queries.shape()[0], heads, valueDim);
         Tensor lse = ParityOperators.output(device, stream, scope, queries.shape()[0], heads);
@@ -79,14 +85,55 @@ final class ParityPaged {
         return Map.of("out", out.readHost(stream), "lse", lse.readHost(stream));
     }
 
-    static PagedKeysValues cache(ParityCase given, Stream stream, Scope scope) throws IOException {
+    /** Where a case gives no offsets: as many queries for each sequence. */
+    private static HostTensor equalOffsets(HostTensor queries, long batch) {
+        long[] offsets = new long[Math.toIntExact(batch) + 1];
+        for (int b = 0; b < offsets.length; b++) {
+            offsets[b] = batch == 0 ? 0 : queries.shape()[0] / batch * b;
+        }
+        return HostTensor.of(offsets);
+    }
+
+    /** {@code [B, T]} as they are read, or {@code [total]}, sequence behind sequence. */
+    private static HostTensor timestamps(ParityCase given, int[] seqLens) throws IOException {
+        if (given.rankOf("timestamps") != 1) {
+            return given.matrixOfIntegers("timestamps", DType.I64);
+        }
+        long[] all = given.integersAs("timestamps", DType.I64).toLongs();
+        if (all.length != Arrays.stream(seqLens).sum()) {
+            throw given.wrongInput("timestamps", "expected the " + Arrays.stream(seqLens).sum() + " rows of seq_lens, got " + all.length);
+        }
+        int longest = Math.max(1, Arrays.stream(seqLens).max().orElse(1));
+        long[] rows = new long[seqLens.length * longest];
+        for (int b = 0, at = 0; b < seqLens.length; at += seqLens[b++]) {
+            System.arraycopy(all, at, rows, b * longest, seqLens[b]);
+        }
+        return HostTensor.of(rows, seqLens.length, longest);
+    }
+
+    static void repeatedShapes(ParityCase given, HostTensor queries, PagedKeysValues cache, HostTensor queryOffsets) throws IOException {
+        ParityOperators.repeatedShapes(
+                given, queries.shape()[1], cache.keyPages().dim(2), queries.shape()[2], cache.valuePages().dim(3), queryOffsets.elements() - 1);
+        given.repeats("page_size", cache.keyPages().dim(1));
+    }
+
+    /** The pages of a case, of {@code dtype} where they hold no codes; fp8 without scales stands for itself. */
+    static PagedKeysValues cache(ParityCase given, DType dtype, Stream stream, Scope scope) throws IOException {
+        Tensor keys = scope.keep(Tensor.of(stream, given.pages("key_pages", dtype)));
+        Tensor values = scope.keep(Tensor.of(stream, given.pages("value_pages", dtype)));
         return new PagedKeysValues(
-                scope.keep(Tensor.of(stream, given.pages("key_pages"))),
-                scope.keep(Tensor.of(stream, given.pages("value_pages"))),
+                keys,
+                values,
                 scope.keep(Tensor.of(stream, given.matrixOfIntegers("page_table", DType.I32))),
                 scope.keep(Tensor.of(stream, given.integersAs("seq_lens", DType.I32))),
-                ParityOperators.optional(stream, scope, given, "key_scales", given::scales),
-                ParityOperators.optional(stream, scope, given, "value_scales", given::scales));
+                scales(given, stream, scope, "key_scales", keys),
+                scales(given, stream, scope, "value_scales", values));
+    }
+
+    private static Tensor scales(ParityCase given, Stream stream, Scope scope, String name, Tensor pages) throws IOException {
+        return pages.dtype() == DType.F8_E4M3 && !given.hasInput(name)
+                ? scope.keep(Tensor.of(stream, new float[] {1}, 1))
+                : ParityOperators.optional(stream, scope, given, name, given::scales);
     }
 
     static long longest(PagedKeysValues cache, Stream stream) {

@@ -49,20 +49,20 @@ final class ParityRows {
     }
 
     private static RowFormat format(ParityCase given) throws IOException {
-        String name = given.word("row_format", NONE, ParityOperators.CODE_FORMATS.keySet());
+        String name = given.word("row_format", NONE, ParityBags.CODE_FORMATS.keySet());
         if (name.equals(NONE)) {
             throw given.wrongParam("row_format", "missing; " + given.op() + " needs it");
         }
-        return ParityOperators.CODE_FORMATS.get(name);
+        return ParityBags.CODE_FORMATS.get(name);
     }
 
     /** hash_lookup of {@code ids} in a table of {@code keys} and {@code rows}: output {@code out}. */
     static Map<String, HostTensor> hashLookup(ParityCase given, Device device, Stream stream, Scope scope) throws IOException {
         Tensor keys = scope.keep(Tensor.of(stream, given.integersAs("keys", DType.I64)));
-        Tensor rows = scope.keep(Tensor.of(stream, given.floats("rows", 2)));
+        Tensor rows = scope.keep(Tensor.of(stream, given.rows("rows", 2)));
         Tensor ids = scope.keep(Tensor.of(stream, given.integersAs("ids", DType.I64)));
-        boolean byDefault = given.word("missing", "zero", Set.of("zero", "default")).equals("default");
-        Tensor defaultRow = byDefault ? scope.keep(Tensor.of(stream, given.floats("default_row", 1))) : null;
+        boolean byDefault = given.word("missing", given.hasInput("default_row") ? "default" : "zero", Set.of("zero", "default")).equals("default");
+        Tensor defaultRow = byDefault ? scope.keep(Tensor.of(stream, given.rows("default_row", 1).as(rows.dtype()))) : null;
         given.checkAllUsed();
         HashTable table = scope.keep(HashTable.create(
                 device,

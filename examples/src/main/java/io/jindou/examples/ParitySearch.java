@@ -18,6 +18,8 @@ import java.util.Set;
 
 /** Parity cases of retrieval inside long histories. */
 final class ParitySearch {
+    private static final int DIM_STEP = 8; // columns of zeros change no product
+
     private ParitySearch() {}
 
     /** history_search: outputs {@code indices}, {@code counts} and, but for {@code hard}, {@code scores}. */
@@ -69,14 +71,14 @@ final class ParitySearch {
         return switch (method) {
             case "hard" -> given.integers(name);
             case "lsh" -> given.matrixOfIntegers(name, DType.I64);
-            default -> given.floats(name, 2);
+            default -> ParityCase.padded(given.floats(name, 2), DIM_STEP);
         };
     }
 
     /** lsh_signatures: output {@code bits} {@code [n, bits]}, the signatures bit by bit. */
     static Map<String, HostTensor> lshSignatures(ParityCase given, Device device, Stream stream, Scope scope) throws IOException {
-        HostTensor x = given.floats("x", 2);
-        HostTensor projection = given.floats("projection", 2);
+        HostTensor x = ParityCase.padded(given.floats("x", 2), DIM_STEP);
+        HostTensor projection = ParityCase.padded(given.floats("projection", 2).as(x.dtype()), DIM_STEP);
         given.checkAllUsed();
         int count = Math.toIntExact(x.shape()[0]), bits = Math.toIntExact(projection.shape()[0]);
         Tensor signatures = scope.keep(Tensor.create(device, DType.I64, count, bits / 64));
@@ -118,6 +120,7 @@ final class ParitySearch {
                 .withScale((float) given.number("scale", 1 / Math.sqrt(dim)))
                 .withActivation(softmax ? AttentionActivation.softmax() : AttentionActivation.silu(scalingSeqlen))
                 .withBounds(ParityOperators.bounds(given));
+        ParityOperators.repeatedShapes(given, heads, keys.shape()[1], dim, valueDim, candidateOffsets.elements() - 1);
         given.checkAllUsed();
         Tensor out = ParityOperators.output(device, stream, scope, candidates.shape()[0], heads, valueDim);
         Tensor lse = softmax ? ParityOperators.output(device, stream, scope, candidates.shape()[0], heads) : null;

@@ -18,9 +18,9 @@ final class ParityTopK {
 
     /** top_k_inner_product: outputs {@code indices} and {@code scores}. */
     static Map<String, HostTensor> topKInnerProduct(ParityCase given, Device device, Stream stream, Scope scope) throws IOException {
-        HostTensor asked = padded(given.floats("queries", 2));
+        HostTensor asked = ParityCase.padded(given.floats("queries", 2), 8);
         Tensor queries = scope.keep(Tensor.of(stream, asked));
-        Tensor items = scope.keep(Tensor.of(stream, padded(given.floats("items", 2)).as(asked.dtype())));
+        Tensor items = scope.keep(Tensor.of(stream, ParityCase.padded(given.floats("items", 2), 8).as(asked.dtype())));
         Tensor allowed = ParityOperators.optional(stream, scope, given, "allowed", name -> bitmaps(given.flags(name)));
         int k = given.requiredInteger("k");
         given.checkAllUsed();
@@ -31,20 +31,6 @@ final class ParityTopK {
         Tensor scores = ParityOperators.output(device, stream, scope, m, k);
         plan.run(stream, queries, items, allowed, indices, scores);
         return Map.of("indices", indices.readHost(stream), "scores", scores.readHost(stream));
-    }
-
-    /** Zeros behind each row to a multiple of 8 columns: no product changes. */
-    private static HostTensor padded(HostTensor rows) {
-        int count = Math.toIntExact(rows.shape()[0]), dim = Math.toIntExact(rows.shape()[1]), wide = (dim + 7) / 8 * 8;
-        if (dim == wide) {
-            return rows;
-        }
-        float[] given = rows.toFloats();
-        float[] padded = new float[count * wide];
-        for (int row = 0; row < count; row++) {
-            System.arraycopy(given, row * dim, padded, row * wide, dim);
-        }
-        return HostTensor.of(rows.dtype(), padded, count, wide);
     }
 
     /** A bit for each flag, rows padded to whole bytes. */

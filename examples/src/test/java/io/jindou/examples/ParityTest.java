@@ -312,6 +312,112 @@ class ParityTest {
         assertEquals(Parity.PASSED, outcome.status(), outcome.toString());
     }
 
+    private void assertPasses() throws IOException {
+        Outcome outcome = runWritten();
+        assertEquals(Parity.PASSED, outcome.status(), outcome.toString());
+    }
+
+    @Test
+    void blocks_and_codes_of_any_dim_are_computed() throws IOException {
+        inputs.clear();
+        expected.clear();
+        json = "{\"op\": \"linear\", \"params\": {\"activation\": \"none\"}, \"tolerance\": {\"atol\": 0}}";
+        inputs.put("x", HostTensor.of(new float[] {1, 2, 3}, 1, 3));
+        inputs.put("weight", HostTensor.of(new float[] {1, 0, 0, 0, 1, 1}, 2, 3));
+        inputs.put("bias", HostTensor.of(new float[] {10, 20}, 2));
+        expected.put("out", HostTensor.of(new float[] {11, 25}, 1, 2));
+        assertPasses();
+        json = json.replace("linear", "l2_normalize").replace("\"activation\": \"none\"", "").replace("0}", "1e-7}");
+        inputs.clear();
+        inputs.put("x", HostTensor.of(new float[] {3, 0, 4}, 1, 3));
+        expected.put("out", HostTensor.of(new float[] {0.6f, 0, 0.8f}, 1, 3));
+        assertPasses();
+        json = "{\"op\": \"rq_encode\", \"params\": {}, \"tolerance\": {}}";
+        inputs.put("codebooks", HostTensor.of(new float[] {3, 0, 3, 2, 0, 4}, 1, 2, 3));
+        expected.clear();
+        expected.put("codes", HostTensor.of(new float[] {0}, 1, 1)); // exact, though its dtype is that of numbers
+        assertPasses();
+    }
+
+    @Test
+    void layer_norm_needs_no_weights() throws IOException {
+        inputs.clear();
+        expected.clear();
+        json = "{\"op\": \"layer_norm\", \"params\": {\"eps\": 0}, \"tolerance\": {\"out\": {\"atol\": 1e-6}}}";
+        inputs.put("x", HostTensor.of(new float[] {1, 3, 1, 3}, 1, 4));
+        expected.put("out", HostTensor.of(new float[] {-1, 1, -1, 1}, 1, 4));
+        assertPasses();
+    }
+
+    private void aCaseOfPages() {
+        inputs.clear();
+        expected.clear();
+        json = """
+                {"op": "cached_hstu_attention", "params": {"scaling_seqlen": 4, "causal": 1, "page_size": 16},
+                 "tolerance": {"out": {"atol": 1e-6}}}""";
+        inputs.put("queries", HostTensor.of(new float[64], 2, 1, 32));
+        inputs.put("q_offsets", HostTensor.of(new int[] {0, 1, 2}));
+        for (String name : List.of("key_pages", "value_pages")) {
+            inputs.put(name, HostTensor.of(DType.BF16, filled(2 * 16 * 32), 2, 16, 1, 32));
+        }
+        inputs.put("page_table", HostTensor.of(new long[] {1, 0}, 2, 1));
+        inputs.put("seq_lens", HostTensor.of(new long[] {2, 1}));
+        inputs.put("timestamps", HostTensor.of(new long[] {5, 6, 9}));
+        expected.put("out", HostTensor.of(new float[64], 2, 1, 32));
+    }
+
+    @Test
+    void timestamps_over_pages_lie_row_behind_row_and_matter_with_a_time_bias_only() throws IOException {
+        aCaseOfPages();
+        assertPasses();
+        inputs.put("time_bias", HostTensor.of(new float[] {1, 2}));
+        float[] out = new float[64]; // the gaps are 1 and 0: bucket 0, a bias of 1
+        java.util.Arrays.fill(out, 0, 32, (float) (2 / (1 + Math.exp(-1)) / 4));
+        java.util.Arrays.fill(out, 32, 64, (float) (1 / (1 + Math.exp(-1)) / 4));
+        expected.put("out", HostTensor.of(out, 2, 1, 32));
+        assertPasses();
+        inputs.put("timestamps", HostTensor.of(new long[] {5, 6}));
+        assertUnreadable("inputs.safetensors", "timestamps", "3", "2");
+    }
+
+    @Test
+    void fp8_pages_without_scales_stand_for_themselves() throws IOException {
+        aCaseOfPages();
+        for (String name : List.of("key_pages", "value_pages")) {
+            byte[] ones = new byte[2 * 16 * 32];
+            java.util.Arrays.fill(ones, (byte) 0x38);
+            inputs.put(name, new HostTensor(DType.F8_E4M3, java.lang.foreign.MemorySegment.ofArray(ones), 2, 16, 1, 32));
+        }
+        inputs.put("key_scales", HostTensor.of(new float[] {0.5f}, new long[0]));
+        inputs.put("seq_lens", HostTensor.of(new long[] {1, 1}));
+        inputs.put("position_bias", HostTensor.of(new float[] {1}));
+        float[] out = new float[64];
+        java.util.Arrays.fill(out, (float) (1 / (1 + Math.exp(-1)) / 4));
+        expected.put("out", HostTensor.of(out, 2, 1, 32));
+        assertPasses();
+    }
+
+    @Test
+    void a_single_request_of_beams_needs_no_first_dimension() throws IOException {
+        inputs.clear();
+        expected.clear();
+        json = "{\"op\": \"beam_attention\", \"params\": {}, \"tolerance\": {\"out\": {\"atol\": 0}}}";
+        inputs.put("queries", HostTensor.of(new float[64], 2, 1, 32));
+        inputs.put("beam_offsets", HostTensor.of(new int[] {0, 2}));
+        inputs.put("keys", HostTensor.of(new float[0], 0, 1, 32));
+        inputs.put("values", HostTensor.of(new float[0], 0, 1, 32));
+        inputs.put("prefix_offsets", HostTensor.of(new int[] {0, 0}));
+        float[] rows = new float[64];
+        java.util.Arrays.fill(rows, 32, 64, 1);
+        inputs.put("suffix_keys", HostTensor.of(rows, 1, 2, 1, 32));
+        inputs.put("suffix_values", HostTensor.of(rows, 1, 2, 1, 32));
+        inputs.put("ancestry", HostTensor.of(new long[] {1, 0}, 1, 2));
+        float[] swapped = new float[64];
+        java.util.Arrays.fill(swapped, 0, 32, 1);
+        expected.put("out", HostTensor.of(swapped, 2, 1, 32));
+        assertPasses();
+    }
+
     @Test
     void one_broken_case_does_not_stop_the_others() throws IOException {
         Files.createDirectories(folder.resolve("a"));
