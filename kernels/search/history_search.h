@@ -1,15 +1,15 @@
 // history_search: for each candidate the k best events of its user's history (jindou/history_search.h).
 //
-// Shapes: queries [sum nc, d], keys [sum nk, d], d in elements or 32-bit words; lists [rows, pieces, room].
+// Shapes: queries [sum nc, d], keys [sum nk, d], d in elements or 32-bit words; lists [rows, slots, room].
 //
-// A block of four warps owns 64 candidates (two and 32 where rows are a KiB) against one piece of the history (search_problem.h), 16 a warp, which passes by from the
-// most recent event on in tiles of 32 or 64 through a ring of asynchronous copies. Scores (search_core.h) are compared with the
-// candidates' thresholds in the registers they were summed in; what passes, a few in a hundred at first and in a thousand later, is
-// appended to the candidate's list in scratch memory (L2). Lists are a warp's own: only the ring has barriers of the block.
+// A block of four warps owns 64 candidates (two and 32 where rows are a KiB) against one piece of the history (search_problem.h), 16 a
+// warp, which passes by from the most recent event on in tiles of 32 or 64 through a ring of asynchronous copies. Scores
+// (search_core.h) are compared with the candidates' thresholds in the registers they were summed in; what passes, all in the first
+// round and a few in a hundred later, is appended to the candidate's list in scratch memory (L2). Lists are a warp's own: only the
+// ring has barriers of the block.
 //
 // FLOPs 2 * d * candidates * events. Bytes: the history once a tile of candidates, from L2; 8 an appended entry, some
-// k * (1 + log2(piece / k)) a candidate and piece. 16-bit dot products are bound by shared memory (1.5 KiB for 4 products), f32 by
-// the FMA units.
+// 2 * sqrt(k * events) a candidate. 16-bit dot products are bound by shared memory (1.5 KiB for 4 products), f32 by the FMA units.
 #ifndef JINDOU_KERNELS_SEARCH_HISTORY_SEARCH_H
 #define JINDOU_KERNELS_SEARCH_HISTORY_SEARCH_H
 
@@ -67,7 +67,9 @@ struct SearchKernel {
     const int first = warp * kWarpCandidates;  // candidate of the tile
     if (lane < kWarpCandidates) {
       mine.counts[lane] = 0;
-      mine.thresholds[lane] = first + lane < item.rows ? -INFINITY : INFINITY;  // rows past the last find nothing
+      float threshold = INFINITY;  // rows past the last find nothing
+      if (first + lane < item.rows) threshold = p.problem.carries ? p.problem.thresholds[row_of(p, item, first + lane)] : -INFINITY;
+      mine.thresholds[lane] = threshold;
     }
 
     // Queries, then tiles from the end of the piece on: the i-th ends where the one before began.
@@ -98,11 +100,18 @@ struct SearchKernel {
       const int32_t end = item.end - tile * kEvents, begin = end - kEvents > item.begin ? end - kEvents : item.begin;
       filter(p, item, mine, first, rows, shared.ring[tile % kSlots], begin, end - begin, lane);
       prim::sync_warp();
-      cut_full_lists(p, item, mine, first, lane);
+      if (tile + 1 < tiles) cut_full_lists(p, item, mine, first, lane);
     }
     prim::cp_async_wait<0>();
-    finish_lists(p, item, mine, first, lane);
+    if (lane < kWarpCandidates && first + lane < item.rows) {
+      p.problem.counts_of_lists[p.problem.list_number(item.first_row + first + lane, item.slot)] = mine.counts[lane];
+    }
     prim::sync_threads();  // shared memory is free
+  }
+
+  // Of the window.
+  JD_DEVICE static int64_t row_of(const Params &p, const SearchItem &item, int row) {
+    return item.first_row - p.problem.first_row + row;
   }
 
   // Appends what passes of a tile's events begin..begin+count-1.
@@ -111,24 +120,31 @@ struct SearchKernel {
     float thresholds[Core::Scores::kRows];
 #pragma unroll
     for (int r = 0; r < Core::Scores::kRows; ++r) thresholds[r] = mine.thresholds[Core::row(lane, r)];
+    uint64_t *lists = p.problem.list(item.first_row + first, item.slot);
+    const int32_t next_list = p.problem.slots * p.problem.room;  // of the next candidate
 #pragma unroll 1
     for (int group = 0; group < count; group += kGroupEvents) {
       typename Core::Scores scores;
       Core::score(scores, rows, tile + group * Tile::kRowBytes, p.dim, lane);
+      if (p.bias != nullptr) {
+#pragma unroll
+        for (int i = 0; i < Core::Scores::kCount; ++i) {
+          const int at = group + Core::event(lane, i);
+          const float bias = at < count ? prim::as_float(prim::load4(p.bias + item.history + begin + at)) : 0.0f;
+#pragma unroll
+          for (int r = 0; r < Core::Scores::kRows; ++r) scores.at(r, i) += bias;
+        }
+      }
+      if (count - group < kGroupEvents) hide_past<Core>(scores, count - group, lane);
 #pragma unroll
       for (int i = 0; i < Core::Scores::kCount; ++i) {
-        const int at = group + Core::event(lane, i);
-        if (at >= count) continue;
-        const int32_t event = begin + at;
-        float bias = 0.0f;
-        if (p.bias != nullptr) bias = prim::as_float(prim::load4(p.bias + item.history + event));
 #pragma unroll
         for (int r = 0; r < Core::Scores::kRows; ++r) {
-          const float score = scores.at(r, i) + bias;
+          const float score = scores.at(r, i);
           if (!(score > thresholds[r])) continue;  // nor does a NaN
           const int row = Core::row(lane, r);
           const int32_t place = prim::atomic_add(&mine.counts[row], 1);
-          p.problem.list(item.first_row + first + row, item.piece)[place] = top_k_entry(score, event);
+          lists[int64_t{row} * next_list + place] = top_k_entry(score, begin + group + Core::event(lane, i));
         }
       }
     }
@@ -145,40 +161,25 @@ struct SearchKernel {
   }
 
   JD_DEVICE static void cut(const Params &p, const SearchItem &item, WarpShared &mine, int first, int row, int lane) {
-    uint64_t *list = p.problem.list(item.first_row + first + row, item.piece);
+    uint64_t *list = p.problem.list(item.first_row + first + row, item.slot);
     const uint64_t least = keep_largest(list, mine.counts[row], p.problem.k, mine.histogram, lane);
     if (lane == 0) {
       mine.counts[row] = p.problem.k;
       mine.thresholds[row] = top_k_score(least);
     }
   }
-
-  // Exactly k entries a list, the last of them 0 where fewer were found.
-  JD_DEVICE static void finish_lists(const Params &p, const SearchItem &item, WarpShared &mine, int first, int lane) {
-    prim::sync_warp();
-    for (int row = 0; row < kWarpCandidates && first + row < item.rows; ++row) {
-      const int32_t count = mine.counts[row];
-      if (count > p.problem.k) cut(p, item, mine, first, row, lane);
-      uint64_t *list = p.problem.list(item.first_row + first + row, item.piece);
-      for (int32_t i = count + lane; i < p.problem.k; i += 32) list[i] = 0;
-    }
-  }
 };
 
-// The lists of a candidate's pieces become its result: a warp a candidate. kMostK: entries that are sorted in shared memory.
+// The lists of a candidate become its result, or what the next round begins with: a block a candidate.
 template <int kMostK>
 struct SearchMergeKernel {
   using Params = SearchProblem;
-  static constexpr int kThreads = 128;
-  static constexpr int kWarps = kThreads / 32;
-  static constexpr int kMinBlocks = kMostK <= 128 ? 5 : 3;
+  static constexpr int kThreads = 256;
+  static constexpr int kMinBlocks = 4;
+  using Merge = TopKMerge<kThreads, kMostK>;
 
-  struct WarpShared {
-    uint64_t sorted[kMostK];
-    uint32_t histogram[kDigits];
-  };
   struct Shared {
-    WarpShared warps[kWarps];
+    typename Merge::Shared merge;
     attention::WorkListShared<kThreads> list;
   };
   static constexpr size_t shared_bytes() { return sizeof(Shared); }
@@ -186,60 +187,31 @@ struct SearchMergeKernel {
   JD_DEVICE static void run(const Params &p, char *shared_memory) {
     Shared &shared = *reinterpret_cast<Shared *>(shared_memory);
     attention::for_each_item(
-        p.batch, shared.list,
-        [&](int64_t b) { return static_cast<uint32_t>((read_user(p, b).candidates.length + kWarps - 1) / kWarps); },
+        p.batch, shared.list, [&](int64_t b) { return static_cast<uint32_t>(read_user(p, b).candidates.length); },
         [&](int64_t b, uint32_t item) {
           const SearchUser user = read_user(p, b);
-          const int32_t candidate = static_cast<int32_t>(item) * kWarps + prim::warp_id();
-          if (candidate < user.candidates.length) {
-            merge(p, shared.warps[prim::warp_id()], user.candidates.begin + candidate, p.pieces(user.history.length), prim::lane_id());
-          }
+          merge(p, shared.merge, user.candidates.begin + item, user.history.length, static_cast<int>(prim::thread_idx().x));
         });
   }
 
  private:
-  JD_DEVICE static void merge(const Params &p, WarpShared &mine, int64_t row, int32_t pieces, int lane) {
-    // The first piece's list takes the others in.
-    uint64_t *list = p.list(row, 0);
-    uint64_t bound = 0;  // what is not larger is no entry, or not among the k best
-    int32_t count = 0;
-    for (int32_t piece = 0; piece < pieces; ++piece) {
-      const uint64_t *other = p.list(row, piece);
-      for (int32_t i = 0; i < p.k; i += 32) {
-        const uint64_t entry = i + lane < p.k ? other[i + lane] : 0;
-        if (!prim::any(entry != 0)) break;  // nor are the rest
-        const bool passes = entry > bound;
-        const uint32_t passing = prim::ballot(passes);  // all have read: the first list is written where it was read
-        if (passes) list[count + prim::popc(passing & ((1u << lane) - 1))] = entry;
-        count += prim::popc(passing);
-        if (count > p.room - 32) {
-          prim::sync_warp();
-          bound = keep_largest(list, count, p.k, mine.histogram, lane);
-          count = p.k;
-        }
-      }
+  JD_DEVICE static void merge(const Params &p, typename Merge::Shared &shared, int64_t row, int32_t length, int thread) {
+    const int32_t found = Merge::run(p.lists_of(row, length), p.k, shared, thread);
+    if (!p.last) {
+      const int64_t carried = p.list_number(row, 0);
+      return Merge::carry(shared, found, p.k, p.lists + carried * p.room, p.counts_of_lists + carried, p.thresholds + row - p.first_row,
+                          thread);
     }
-    prim::sync_warp();
-    if (count > p.k) {
-      keep_largest(list, count, p.k, mine.histogram, lane);
-      count = p.k;
-    }
-    int32_t sorted = 1;
-    while (sorted < count) sorted *= 2;
-    for (int32_t i = lane; i < sorted; i += 32) mine.sorted[i] = i < count ? list[i] : 0;
-    prim::sync_warp();
-    sort_descending(mine.sorted, sorted, lane);
-    for (int32_t i = lane; i < p.k; i += 32) {
-      const bool found = i < count;
-      const uint64_t entry = found ? mine.sorted[i] : 0;
-      p.indices[row * p.index_row + i] = found ? top_k_index(entry) : -1;
+    for (int32_t i = thread; i < p.k; i += kThreads) {
+      const bool is_found = i < found;
+      const uint64_t entry = is_found ? shared.best[i] : 0;
+      p.indices[row * p.index_row + i] = is_found ? top_k_index(entry) : -1;
       if (p.scores != nullptr) {
-        const float score = found ? top_k_score(entry) : -INFINITY;
+        const float score = is_found ? top_k_score(entry) : -INFINITY;
         p.scores[row * p.score_row + i] = p.distances ? 0.0f - score : score;
       }
     }
-    if (p.counts != nullptr && lane == 0) p.counts[row] = count;
-    prim::sync_warp();  // before the next candidate is sorted
+    if (p.counts != nullptr && thread == 0) p.counts[row] = found;
   }
 };
 

@@ -9,20 +9,24 @@
 #include "plan.h"
 #include "search/history_search.h"
 #include "search/lsh_signatures.h"
+#include "search/top_k_rounds.h"
 
 namespace jindou {
 
 // How a run is cut. Every choice gives the same result.
 struct HistorySearchSchedule {
-  int64_t window;         // candidates a round
-  int32_t piece_events;
-  int32_t pieces;         // of a history, at most
+  int64_t window;     // candidates whose lists there is memory for
+  int64_t tiles;      // of them
+  int64_t longest;    // events of a history, at most
+  int64_t first;      // of them in the first round
+  int64_t lists;      // a candidate: one that is carried and those of a round's pieces, at most
+
+  int64_t rounds() const { return first < longest ? 2 : 1; }
 };
 
 struct HistorySearchPlan : KernelPlan {
   static constexpr int64_t kScratchBudget = int64_t{128} << 20;
-  // A piece's lists begin empty, and its first events all pass: shorter ones cost more than they spread.
-  static constexpr int64_t kLeastPiece = 2048;
+  static constexpr int64_t kLeastPiece = 128;           // events: a piece costs a block's start and end
   static constexpr int64_t kBlocksAMultiprocessor = 4;  // wanted
 
   HistorySearchPlan(const PlanResources &resources, const jd_history_search_desc &description)
@@ -33,10 +37,17 @@ struct HistorySearchPlan : KernelPlan {
     const int64_t rows = attention::bounded_product(desc.max_batch, desc.max_candidates);
     const int64_t pieces = std::min(made->wanted_blocks(), (desc.max_history + kLeastPiece - 1) / kLeastPiece);
     const int64_t list_bytes = int64_t{made->room} * 8;
-    made->capacity = std::min(kScratchBudget / list_bytes, attention::bounded_product(rows, pieces));
-    void *lists = nullptr;
+    const int64_t wanted = attention::bounded_product(rows, pieces + 1);
+    made->capacity = std::min(kScratchBudget / list_bytes, wanted);
+    made->window = made->capacity == wanted ? rows : made->capacity / 4;  // leaves lists for three pieces and more
+    void *lists = nullptr, *counts = nullptr, *thresholds = nullptr;
     if (const jd_status status = made->buffers.alloc(static_cast<size_t>(made->capacity * list_bytes), &lists, error)) return status;
+    if (const jd_status status = made->buffers.alloc(static_cast<size_t>(made->capacity) * sizeof(int32_t), &counts, error)) return status;
+    if (const jd_status status = made->buffers.alloc(static_cast<size_t>(made->window) * sizeof(float), &thresholds, error))
+      return status;
     made->lists = static_cast<uint64_t *>(lists);
+    made->counts = static_cast<int32_t *>(counts);
+    made->thresholds = static_cast<float *>(thresholds);
     *plan = made.release();
     return JD_OK;
   }
@@ -53,20 +64,29 @@ struct HistorySearchPlan : KernelPlan {
 
   HistorySearchSchedule schedule(int64_t batch, int64_t candidates, int64_t events) const {
     HistorySearchSchedule s;
-    s.window = std::min(candidates, capacity);
-    const int64_t tiles = attention::max_tiles(s.window, 1, batch, search::kTileCandidates);
-    const int64_t longest = std::min(events, desc.max_history);
-    const int64_t pieces = std::min({capacity / s.window, (wanted_blocks() + tiles - 1) / tiles, (longest + kLeastPiece - 1) / kLeastPiece});
-    const int64_t even = (longest + pieces - 1) / std::max<int64_t>(pieces, 1);
-    s.piece_events = static_cast<int32_t>(std::max<int64_t>((even + 63) / 64 * 64, kLeastPiece));
-    s.pieces = static_cast<int32_t>(std::max<int64_t>(1, (longest + s.piece_events - 1) / s.piece_events));
+    s.window = std::min(candidates, window);
+    s.tiles = attention::max_tiles(s.window, 1, batch, search::kTileCandidates);
+    s.longest = std::min(events, desc.max_history);
+    s.lists = capacity / s.window;
+    s.first = search::first_round(desc.k, s.longest, pieces(s, s.longest, false), s.window, multiprocessors);
+    s.lists = 1 + std::max(pieces(s, s.first, s.rounds() > 1), pieces(s, s.longest - s.first, false));
     return s;
+  }
+
+  // Pieces of so many events: as many as fill the device; more where all events pass, so that lists take them in whole.
+  int64_t pieces(const HistorySearchSchedule &s, int64_t events, bool all_pass) const {
+    const auto of = [&](int64_t size) { return (events + size - 1) / size; };
+    const int64_t filling = std::min((wanted_blocks() + s.tiles - 1) / s.tiles, of(kLeastPiece));
+    return std::clamp<int64_t>(all_pass ? std::max(filling, of(search::kTopKLeastRoom)) : filling, 1, s.lists - 1);
   }
 
   const jd_history_search_desc desc;
   const int32_t room;
   int64_t capacity = 0;  // lists
+  int64_t window = 0;    // candidates at once, at most
   uint64_t *lists = nullptr;
+  int32_t *counts = nullptr;
+  float *thresholds = nullptr;
 };
 
 namespace search {
@@ -110,9 +130,10 @@ jd_status launch_history_search(Exec &exec, const HistorySearchPlan &plan, const
   problem.max_history = desc.max_history;
   problem.k = desc.k;
   problem.room = plan.room;
-  problem.piece_events = schedule.piece_events;
-  problem.most_pieces = schedule.pieces;
+  problem.slots = static_cast<int32_t>(schedule.lists);
   problem.lists = plan.lists;
+  problem.counts_of_lists = plan.counts;
+  problem.thresholds = plan.thresholds;
   problem.indices = static_cast<int32_t *>(args.indices.data);
   problem.index_row = attention::stride_of(args.indices, 0);
   problem.scores = static_cast<float *>(args.scores.data);
@@ -120,12 +141,16 @@ jd_status launch_history_search(Exec &exec, const HistorySearchPlan &plan, const
   problem.counts = static_cast<int32_t *>(args.counts.data);
   problem.distances = desc.method == JD_SEARCH_LSH;
   problem.sink = FaultSink{exec.faults(), exec.launch_number(), JDB_OP_HISTORY_SEARCH, desc.bounds};
-  const int64_t tiles = attention::max_tiles(schedule.window, 1, args.batch, kTileCandidates);
   const int64_t most = attention::kBlocksAMultiprocessor * plan.multiprocessors;
 
-  for (int64_t first = 0; first == 0 || first < candidates; first += schedule.window) {
-    problem.first_row = first;
-    problem.last_row = std::min(candidates, first + schedule.window);
+  // Events newer..newer+events-1 of each history, counted from its end.
+  const auto run_round = [&](int64_t newer, int64_t events_of_round) -> jd_status {
+    problem.newer = static_cast<int32_t>(newer);
+    problem.events = static_cast<int32_t>(events_of_round);
+    problem.carries = newer > 0;
+    problem.last = newer + events_of_round == schedule.longest;
+    const int64_t pieces = plan.pieces(schedule, events_of_round, !problem.last);
+    problem.piece_events = static_cast<int32_t>(((events_of_round + pieces - 1) / pieces + 63) / 64 * 64);
     jd_status status = JD_INTERNAL;
     select_search_kernel(desc, [&](auto *kernel) {
       using Kernel = std::remove_pointer_t<decltype(kernel)>;
@@ -140,13 +165,20 @@ jd_status launch_history_search(Exec &exec, const HistorySearchPlan &plan, const
       params.key_row = attention::stride_of(args.keys, 0) * units;
       params.dim = desc.method == JD_SEARCH_LSH ? desc.dim / 32 : desc.method == JD_SEARCH_DOT ? desc.dim : static_cast<int32_t>(units);
       params.bias = static_cast<const float *>(args.bias.data);
-      status = exec.template launch<Kernel>(attention::grid_for(tiles * schedule.pieces, most), params);
+      status = exec.template launch<Kernel>(attention::grid_for(schedule.tiles * pieces, most), params);
     });
     if (status != JD_OK) return status;
-    const int64_t items = attention::max_tiles(schedule.window, 1, args.batch, SearchMergeKernel<128>::kWarps);
-    status = desc.k <= 128 ? exec.template launch<SearchMergeKernel<128>>(attention::grid_for(items, most), problem)
-                           : exec.template launch<SearchMergeKernel<2048>>(attention::grid_for(items, most), problem);
-    if (status != JD_OK) return status;
+    const prim::Grid grid = attention::grid_for(problem.last_row - problem.first_row, most);
+    return desc.k <= 128 ? exec.template launch<SearchMergeKernel<128>>(grid, problem)
+                         : exec.template launch<SearchMergeKernel<2048>>(grid, problem);
+  };
+
+  for (int64_t first = 0; first == 0 || first < candidates; first += schedule.window) {
+    problem.first_row = first;
+    problem.last_row = std::min(candidates, first + schedule.window);
+    if (const jd_status status = run_round(0, schedule.first)) return status;
+    if (schedule.rounds() == 1) continue;
+    if (const jd_status status = run_round(schedule.first, schedule.longest - schedule.first)) return status;
   }
   return JD_OK;
 }

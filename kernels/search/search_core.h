@@ -54,7 +54,7 @@ template <int kGroup>
 struct SearchMmaScores {
   static constexpr int kRows = 2, kCount = kGroup / 4;
   float tiles[kGroup / 8][4];
-  JD_DEVICE float at(int r, int i) const { return tiles[i / 2][r * 2 + i % 2]; }
+  JD_DEVICE float &at(int r, int i) { return tiles[i / 2][r * 2 + i % 2]; }
 };
 
 template <class T, int kDim, int kGroup = kGroupEvents>
@@ -124,7 +124,7 @@ struct SearchFmaCore {
   struct Scores {
     static constexpr int kRows = 4, kCount = kGroup / 8;
     float values[kRows][kCount];
-    JD_DEVICE float at(int r, int i) const { return values[r][i]; }
+    JD_DEVICE float &at(int r, int i) { return values[r][i]; }
   };
   JD_DEVICE static int row(int lane, int r) { return lane / 8 + r * 4; }
   JD_DEVICE static int event(int lane, int i) { return (lane & 7) + i * 8; }
@@ -185,7 +185,7 @@ struct SearchWordCore {
   static constexpr int kEvents = 64;
   static constexpr int kSlots = 3;
   static constexpr int kCandidates = kTileCandidates;
-  static constexpr int kMinBlocks = 3;
+  static constexpr int kMinBlocks = 5;
 
   struct Rows {
     const char *tile;
@@ -195,7 +195,7 @@ struct SearchWordCore {
   struct Scores {
     static constexpr int kRows = kWarpCandidates, kCount = 1;
     float values[kRows];
-    JD_DEVICE float at(int r, int) const { return values[r]; }
+    JD_DEVICE float &at(int r, int) { return values[r]; }
   };
   JD_DEVICE static int row(int, int r) { return r; }
   JD_DEVICE static int event(int lane, int) { return lane; }
@@ -208,7 +208,10 @@ struct SearchWordCore {
     for (int w = 0; w < words; ++w) {
       const uint32_t x = word(events, lane, w);
 #pragma unroll
-      for (int r = 0; r < kWarpCandidates; ++r) different[r] += prim::popc(x ^ word(rows.tile, r, w));
+      for (int r = 0; r < kWarpCandidates; ++r) {
+        const uint32_t bits = x ^ word(rows.tile, r, w);
+        different[r] = kEqual ? different[r] | static_cast<int32_t>(bits) : different[r] + prim::popc(bits);
+      }
     }
 #pragma unroll
     for (int r = 0; r < kWarpCandidates; ++r) {
@@ -221,6 +224,17 @@ struct SearchWordCore {
     return *reinterpret_cast<const uint32_t *>(tile + row * Tile::kRowBytes + w * 4);
   }
 };
+
+// Of a group only the first `count` events exist: the others score nothing.
+template <class Core>
+JD_DEVICE void hide_past(typename Core::Scores &scores, int32_t count, int lane) {
+#pragma unroll
+  for (int i = 0; i < Core::Scores::kCount; ++i) {
+    const bool exists = Core::event(lane, i) < count;
+#pragma unroll
+    for (int r = 0; r < Core::Scores::kRows; ++r) scores.at(r, i) = exists ? scores.at(r, i) : -INFINITY;
+  }
+}
 
 }  // namespace jindou::search
 

@@ -2,13 +2,13 @@
 #ifndef JINDOU_KERNELS_SEARCH_TOP_K_INNER_PRODUCT_LAUNCH_H
 #define JINDOU_KERNELS_SEARCH_TOP_K_INNER_PRODUCT_LAUNCH_H
 
-#include <cmath>
 #include <cstdio>
 #include <memory>
 
 #include "attention/launch_support.h"
 #include "plan.h"
 #include "search/top_k_inner_product.h"
+#include "search/top_k_rounds.h"
 
 namespace jindou {
 
@@ -16,18 +16,17 @@ namespace jindou {
 struct TopKSchedule {
   int64_t window;     // queries a round
   int64_t pieces;     // of a round's items, at most
-  int64_t sample;     // items of the first round
+  int64_t first;      // items of the first round
   bool few_queries;   // the shape of blocks
 };
 
 struct TopKInnerProductPlan : KernelPlan {
   static constexpr int64_t kScratchBudget = int64_t{128} << 20;
   static constexpr int64_t kLeastPiece = 256;           // items: a piece costs a block's start and end
-  static constexpr int64_t kLeastSample = 1024;
   static constexpr int64_t kBlocksAMultiprocessor = 4;  // wanted
 
   TopKInnerProductPlan(const PlanResources &resources, const jd_top_k_inner_product_desc &description)
-      : KernelPlan(JDB_OP_TOP_K_INNER_PRODUCT, resources), desc(description), room(search::top_k_list_room(description.k)) {}
+      : KernelPlan(JDB_OP_TOP_K_INNER_PRODUCT, resources), desc(description), room(search::top_k_room(description.k)) {}
 
   static jd_status create(const PlanResources &resources, const jd_top_k_inner_product_desc &desc, KernelPlan **plan, jd_error *error) {
     auto made = std::make_unique<TopKInnerProductPlan>(resources, desc);
@@ -62,10 +61,7 @@ struct TopKInnerProductPlan : KernelPlan {
     const int64_t rows = s.few_queries ? search::kWarpCandidates : search::kTileCandidates;
     const int64_t tiles = (s.window + rows - 1) / rows;
     s.pieces = std::max<int64_t>(1, std::min(capacity / s.window - 1, (wanted_blocks() + tiles - 1) / tiles));
-    // The first round sees `sample` items and the second appends about k * items / sample: both are least where they are equal.
-    const auto balance = static_cast<int64_t>(std::sqrt(static_cast<double>(desc.k) * static_cast<double>(items)));
-    s.sample = (std::max(kLeastSample, balance) + kLeastPiece - 1) / kLeastPiece * kLeastPiece;
-    if (s.pieces == 1 || items < 2 * s.sample) s.sample = items;  // one round
+    s.first = search::first_round(desc.k, items, s.pieces, s.window, multiprocessors);
     return s;
   }
 
@@ -152,16 +148,17 @@ jd_status launch_top_k_inner_product(Exec &exec, const TopKInnerProductPlan &pla
       });
     }
     if (status != JD_OK) return status;
-    return exec.template launch<TopKMergeKernel>(prim::Grid{static_cast<uint32_t>(problem.queries), 1, 1}, problem);
+    const prim::Grid grid{static_cast<uint32_t>(problem.queries), 1, 1};
+    return schedule.few_queries ? exec.template launch<TopKMergeKernel<1024>>(grid, problem)
+                                : exec.template launch<TopKMergeKernel<256>>(grid, problem);
   };
 
   for (int64_t first = 0; first < queries; first += schedule.window) {
     problem.first_query = first;
     problem.queries = std::min(schedule.window, queries - first);
-    if (schedule.sample < items) {
-      if (const jd_status status = run_round(0, schedule.sample)) return status;
-    }
-    if (const jd_status status = run_round(schedule.sample < items ? schedule.sample : 0, items)) return status;
+    if (const jd_status status = run_round(0, schedule.first)) return status;
+    if (schedule.first == items) continue;
+    if (const jd_status status = run_round(schedule.first, items)) return status;
   }
   return JD_OK;
 }

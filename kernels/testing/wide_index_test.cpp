@@ -291,19 +291,26 @@ TEST(WideIndex, searches_and_their_lists) {
   p.last_row = candidates.rows();
   p.k = core::kMaxFound;
   p.room = search::top_k_room(p.k);
+  p.newer = 1 << 21;
+  p.events = kEvents - p.newer;
+  p.carries = 1;
   p.piece_events = 1 << 21;
-  p.most_pieces = static_cast<int32_t>(kEvents / p.piece_events);
+  p.slots = p.events / p.piece_events + 1;
   p.lists = somewhere<uint64_t>();
   const Wide tiles = core::kMaxSearchCandidates / 64;
   const uint32_t items = search::count_items<64>(p, 1);
-  EXPECT_TRUE(equal(items, tiles * p.most_pieces));
+  EXPECT_TRUE(equal(items, tiles * (p.slots - 1)));
   const search::SearchItem last = search::read_item<64>(p, 1, items - 1);
   EXPECT_EQ(last.first_row, candidates.rows() - 64);
   EXPECT_EQ(last.history, 9 * kFar);
-  EXPECT_EQ(last.begin, kEvents - p.piece_events);
-  EXPECT_EQ(last.end, kEvents);
-  EXPECT_TRUE(equal(elements_from(p.list(candidates.rows() - 1, p.most_pieces - 1)),
-                    (static_cast<Wide>(candidates.rows() - 1) * p.most_pieces + p.most_pieces - 1) * p.room));
+  EXPECT_EQ(last.begin, kEvents - 2 * p.piece_events);
+  EXPECT_EQ(last.end, kEvents - p.newer);
+  EXPECT_EQ(last.slot, p.slots - 1);
+  const Wide list = static_cast<Wide>(candidates.rows() - 1) * p.slots;
+  EXPECT_TRUE(equal(elements_from(p.list(candidates.rows() - 1, last.slot)), (list + p.slots - 1) * p.room));
+  const search::TopKLists lists = p.lists_of(candidates.rows() - 1, kEvents);
+  EXPECT_TRUE(equal(elements_from(lists.entries), list * p.room));
+  EXPECT_EQ(lists.number, p.slots);
   const uint64_t entry = search::top_k_entry(-3.5f, static_cast<int32_t>(kEvents - 1));
   EXPECT_EQ(search::top_k_index(entry), static_cast<int32_t>(kEvents - 1));
 }

@@ -288,7 +288,7 @@ TEST_P(HistorySearch, of_equal_scores_the_more_recent_event_comes_first) {
 
 TEST_P(HistorySearch, scores_that_rise_and_fall_along_the_history) {
   Rig rig(GetParam());
-  const int64_t n = rig.scaled(3000, 190);
+  const int64_t n = rig.scaled(3000, 700);  // on a GPU lists are cut again and again
   for (const int direction : {1, -1}) {
     HistorySearchCase c = dots(11, 8, 33, {17}, {n});
     for (int64_t i = 0; i < 17 * 8; ++i) c.queries[i] = i % 8 == 0 ? (i % 16 ? 1 : 2) : 0;
@@ -377,6 +377,29 @@ TEST_P(HistorySearch, long_histories_in_pieces) {
     expect_exact(rig, categories(41, 3, k, {2, 1, 1}, events), {}, "hard");
     expect_exact(rig, categories(42, 4000, k, {2, 1, 1}, events), {}, "hard, few found");
   }
+}
+
+// On a GPU the most recent events come first, in a round of their own; users with fewer have no other.
+TEST_P(HistorySearch, long_histories_in_rounds) {
+  Rig rig(GetParam(), 8);
+  const int64_t n = rig.scaled(20000, 4099);
+  const std::vector<int64_t> candidates = {60, 3, 2}, events = {n, 0, 300};
+  for (const int32_t dtype : {JD_F32, JD_BF16}) {
+    Variant v;
+    v.dtype = dtype;
+    HistorySearchCase c = dots(43, 8, 20, candidates, events);
+    expect_exact(rig, c, v, "dot");
+    if (dtype == JD_F32) continue;
+    // The best are the oldest: what the first round knows is of no use.
+    for (int64_t i = 0; i < 65; ++i) c.queries[i * 8] = 1;
+    for (int64_t j = 0; j < c.history_offsets.back(); ++j) c.keys[j * 8] = static_cast<double>(-(j / 100));  // to 203: exact
+    expect_exact(rig, c, v, "falling");
+  }
+  expect_exact(rig, signatures(44, 1, 20, candidates, events, true), {}, "lsh");
+  expect_exact(rig, categories(45, 3, 20, candidates, events), {}, "hard");
+  expect_exact(rig, categories(46, 4000, 20, candidates, events), {}, "hard, few found");
+  // One candidate's lists hold more than the merge has shared memory for.
+  expect_exact(rig, dots(47, 8, 130, {1}, {rig.scaled(20000, 9001)}), {}, "one candidate");
 }
 
 // -- hard, lsh ------------------------------------------------------------------------------------------------------------
