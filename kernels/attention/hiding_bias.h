@@ -1,6 +1,6 @@
 // From where on a dense bias of softmax_attention hides its key (jindou/softmax_attention.h), once: for the CUDA kernels, their
-// emulation and the CPU backend. Without a soft-cap such a bias leaves no weight by itself; under one its score would be -softcap, as
-// of any low bias, so there it is asked for. Depends on nothing.
+// emulation and the CPU backend. Beside keys that are seen such a bias leaves no weight by itself; but a row of which it hides every key
+// sees none, and under a soft-cap the score would be -softcap, as of any low bias. Depends on nothing.
 #ifndef JINDOU_KERNELS_ATTENTION_HIDING_BIAS_H
 #define JINDOU_KERNELS_ATTENTION_HIDING_BIAS_H
 

@@ -49,7 +49,7 @@ JD_DEVICE void apply_options(const ScoreOptions &o, const ScoreRow &at, float sc
   const float factor = scale * unit;
 #pragma unroll
   for (int i = 0; i < kCount; ++i) score(i) *= factor;
-  uint32_t hidden = 0;  // keys that a dense bias hides: the cap would make -softcap of them
+  uint32_t hidden = 0;  // keys that a dense bias hides
   switch (o.bias) {
     case JD_BIAS_ALIBI: {
       const float slope = o.data[at.head] * unit;
@@ -79,10 +79,11 @@ JD_DEVICE void apply_options(const ScoreOptions &o, const ScoreRow &at, float sc
   }
   if (capped) {
 #pragma unroll
-    for (int i = 0; i < kCount; ++i) {
-      const float cap = o.softcap * tanh_accurate(score(i));
-      score(i) = hidden >> i & 1u ? cap - INFINITY : cap;  // a NaN stays one
-    }
+    for (int i = 0; i < kCount; ++i) score(i) = o.softcap * tanh_accurate(score(i));
+  }
+  if (hidden != 0u) {
+#pragma unroll
+    for (int i = 0; i < kCount; ++i) score(i) = hidden >> i & 1u ? score(i) - INFINITY : score(i);  // a NaN stays one
   }
 #pragma unroll
   for (int i = 0; i < kCount; ++i) score(i) *= 1.4426950408889634f;

@@ -428,6 +428,26 @@ TEST_P(SoftmaxAttention, a_soft_cap_bounds_the_score_with_every_bias) {
   }
 }
 
+// A mask added as -infinity, or as the lowest finite number (what torch.finfo(dtype).min is for): a row of which it hides every key gives zeros.
+TEST_P(SoftmaxAttention, a_row_whose_keys_a_bias_hides_sees_none) {
+  Rig rig(GetParam());
+  for (const int32_t dtype : {JD_F32, JD_BF16}) {
+    for (const double lowest : {-3.4028234663852886e38, -1e38, -2e30, -static_cast<double>(INFINITY)}) {
+      SoftmaxAttentionCase c = make(37, dtype, 32, 2, 1, {9, 20}, {1, 90});
+      c.bias_rows = 20;
+      c.bias_keys = 90;
+      c.bias = Random(38).values(2 * 20 * 90, JD_F32, 3);
+      for (size_t i = 0; i < c.bias.size(); ++i) {
+        if (i / 90 % 3 == 1 || i % 7 == 0) c.bias[i] = lowest;
+      }
+      Variant s;
+      s.dtype = dtype;
+      if (!available(rig, c, s)) return;
+      compare(rig, c, s, std::string(jd_dtype_name(dtype)) + ", hidden by " + std::to_string(lowest));
+    }
+  }
+}
+
 TEST_P(SoftmaxAttention, a_bias_of_zeros_under_a_soft_cap_changes_no_bit) {
   Rig rig(GetParam());
   for (const int32_t dtype : {JD_F32, JD_BF16}) {
