@@ -130,7 +130,7 @@ public final class Parity implements Callable<Integer> {
         return passed;
     }
 
-    /** How far two results lie apart. NaN is never within a tolerance. */
+    /** How far two results lie apart. NaN is never within a tolerance, and an infinity within that of itself alone. */
     private record Difference(double maxAbs, double maxRel, double cosine, boolean within) {
         static Difference of(double[] got, double[] expected, ParityCase.Tolerance tolerance) {
             double maxAbs = 0;
@@ -148,7 +148,7 @@ public final class Parity implements Callable<Integer> {
                 if (difference != 0) {
                     maxRel = larger(maxRel, difference / Math.max(Math.abs(expected[i]), Double.MIN_NORMAL));
                 }
-                within &= difference <= tolerance.atol() + tolerance.rtol() * Math.abs(expected[i]);
+                within &= Double.isFinite(difference) && difference <= tolerance.atol() + tolerance.rtol() * Math.abs(expected[i]);
                 product += got[i] * expected[i];
                 gotSquare += got[i] * got[i];
                 expectedSquare += expected[i] * expected[i];

@@ -22,7 +22,7 @@ import java.util.Set;
 
 /** Parity cases of histories of ids, and of semantic ids. */
 final class ParityIds {
-    private static final int DIM_STEP = 4; // columns of zeros change no distance
+    private static final int DIM_STEP = 8; // rows of 16 bytes and more; columns of zeros change no distance
 
     private ParityIds() {}
 
@@ -47,7 +47,7 @@ final class ParityIds {
                 ParityOperators.optional(stream, scope, given, "time_table", name -> given.floats(name, 2)),
                 given.word("time_function", "sqrt", Set.of("sqrt", "log")).equals("log") ? TimeFunction.LOG : TimeFunction.SQRT,
                 given.integer("time_unit", 60),
-                Math.toIntExact(given.integer("max_time_bucket", 0)));
+                lastBucket(given));
         SequenceEmbeddingDesc desc = SequenceEmbeddingDesc.of(tables, offsets.elements() - 1, ids.dim(1))
                 .withSummed(summed)
                 .withScale((float) given.number("scale", 1))
@@ -65,6 +65,12 @@ final class ParityIds {
         Tensor out = ParityOperators.output(device, stream, scope, ids.dim(1), width);
         scope.keep(SequenceEmbedding.plan(device, desc)).run(stream, events, out);
         return Map.of("out", out.readHost(stream));
+    }
+
+    /** Where time differences are cut: at the table's end at the latest. */
+    private static int lastBucket(ParityCase given) throws IOException {
+        int last = given.intParam("max_time_bucket", 0);
+        return given.hasInput("time_table") ? Math.min(last, Math.toIntExact(given.floats("time_table", 2).shape()[0]) - 1) : last;
     }
 
     /** {@code [T, total]}, or the vector of the only table. */

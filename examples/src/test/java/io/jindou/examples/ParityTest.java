@@ -120,6 +120,13 @@ class ParityTest {
     }
 
     @Test
+    void what_should_be_infinite_and_is_not_fails() throws IOException {
+        json = json.replace("\"rtol\": 0", "\"rtol\": 1e-3");
+        expected.put("out", HostTensor.of(new float[] {11, 22, 33, 44, 10, 20, 30, Float.NEGATIVE_INFINITY}, 2, 4));
+        assertEquals(Parity.FAILED, runWritten().status());
+    }
+
+    @Test
     void an_unknown_operator_is_named() throws IOException {
         json = json.replace("embedding_bag", "embedding_sack");
         assertUnreadable("case.json", "op", "embedding_sack");
