@@ -11,11 +11,15 @@ import java.lang.ref.Reference;
  *
  * {@snippet file="io/jindou/DocumentationTest.java" region="beam-attention"}
  *
- * <p>{@code out_w = sum_j softmax_j(scale * q_w . k_j) v_j} over the request's prefix and beam w's suffix ({@link BeamSuffix}); one
- * query a beam, that of its newest token. The prefix is read once for all beams, not once a beam, and reordering beams copies no
- * row: their ancestry says where their rows lie. Query head h reads key and value head {@code h / (numHeads / numKvHeads)}.
- * Accumulation is f32; the bits of a beam's result depend on its query and on the keys and values it sees alone, not on other beams,
- * nor on its slot.
+ * <p>{@code out_w = sum_j softmax_j(scale * q_w . k_j) v_j} over the request's prefix and beam w's suffix ({@link BeamSuffix});
+ * one query a beam, that of its newest token. The prefix is read once for all beams, not once a beam, and reordering beams
+ * copies no row: their ancestry says where their rows lie. Query head h reads key and value head
+ * {@code h / (numHeads / numKvHeads)}. Accumulation is f32; the bits of a beam's result depend on its query and on the keys and
+ * values it sees alone, not on other beams, nor on its slot.
+ *
+ * <p>Every stride but the last is a free multiple of 16 bytes, the last dimension is contiguous, data is aligned to 16 bytes;
+ * offsets, lengths, page tables, ancestry, scales and lse are aligned to their elements only. What only the device can see
+ * (offsets, lengths, page numbers, ancestry) follows the plan's {@link Bounds}.
  *
  * <p>Beam attention of xGR and xLLM; FlashInfer's cascade attention.
  */
@@ -82,6 +86,9 @@ public final class BeamAttention extends NativePlan implements Plan {
      * @param suffix what the beams have written since; null: nothing
      * @param out {@code [sum W, H, dv]}
      * @param lse {@code [sum W, H]} {@link DType#F32}: natural logarithms of each softmax's sum; null: not wanted
+     * @throws InvalidArgumentException when a tensor breaks a rule of shape, dtype, strides, alignment or overlap, or an offset or length
+     *     that the host can read is wrong; the message names it, and nothing has run
+     * @throws ClosedException when the plan, the stream or a tensor is closed
      */
     public void run(Stream stream, JaggedTensor queries, PagedKeysValues prefix, BeamSuffix suffix, Tensor out, Tensor lse) {
         if (prefix == null) {
@@ -100,6 +107,9 @@ public final class BeamAttention extends NativePlan implements Plan {
      * @param suffix what the beams have written since; null: nothing
      * @param out {@code [sum W, H, dv]}
      * @param lse {@code [sum W, H]} {@link DType#F32}: natural logarithms of each softmax's sum; null: not wanted
+     * @throws InvalidArgumentException when a tensor breaks a rule of shape, dtype, strides, alignment or overlap, or an offset or length
+     *     that the host can read is wrong; the message names it, and nothing has run
+     * @throws ClosedException when the plan, the stream or a tensor is closed
      */
     public void run(
             Stream stream, JaggedTensor queries, JaggedTensor keys, Tensor values, BeamSuffix suffix, Tensor out, Tensor lse) {

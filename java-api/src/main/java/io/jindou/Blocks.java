@@ -13,7 +13,9 @@ import java.lang.ref.Reference;
  * {@snippet file="io/jindou/DocumentationTest.java" region="blocks"}
  *
  * <p>Row strides are free multiples of 16 bytes, so that a block may read and write a column range ({@link Tensor#slice}) of a wider
- * tensor. {@code out} may be the same tensor as an input where said so; no other overlap.
+ * tensor. {@code out} may be the same tensor as an input where said so; no other overlap. Sums are f32.
+ *
+ * <p>Layer normalization: Ba et al., arXiv 1607.06450; SiLU: arXiv 1702.03118. All three as in PyTorch.
  */
 public final class Blocks {
     private static final int LINEAR_SIZE = (int) jd_linear_args.sizeof();
@@ -32,6 +34,9 @@ public final class Blocks {
      * @param activation elementwise, after the bias
      * @param residual {@code [n, out]}, or null; may be {@code out}
      * @param out {@code [n, out]}
+     * @throws InvalidArgumentException when a tensor breaks a rule of shape, dtype, strides, alignment or overlap; the message names it, and
+     *     nothing has run
+     * @throws ClosedException when the stream or a tensor is closed
      */
     public static void linear(
             Stream stream, Tensor x, Tensor weight, Tensor bias, Activation activation, Tensor residual, Tensor out) {
@@ -69,6 +74,9 @@ public final class Blocks {
      * @param bias {@code [d]}
      * @param eps finite, 0 or more
      * @param out {@code [n, d]}; may be {@code x}
+     * @throws InvalidArgumentException when a tensor breaks a rule of shape, dtype, strides, alignment or overlap; the message names it, and
+     *     nothing has run
+     * @throws ClosedException when the stream or a tensor is closed
      */
     public static void layerNorm(Stream stream, Tensor x, Tensor weight, Tensor bias, float eps, Tensor out) {
         layerNorm(stream, x, weight, bias, eps, null, out);
@@ -84,6 +92,9 @@ public final class Blocks {
      * @param eps finite, 0 or more
      * @param multiplier {@code [n, d]}, or null
      * @param out {@code [n, d]}; may be {@code x}
+     * @throws InvalidArgumentException when a tensor breaks a rule of shape, dtype, strides, alignment or overlap; the message names it, and
+     *     nothing has run
+     * @throws ClosedException when the stream or a tensor is closed
      */
     public static void layerNorm(
             Stream stream, Tensor x, Tensor weight, Tensor bias, float eps, Tensor multiplier, Tensor out) {
@@ -116,6 +127,9 @@ public final class Blocks {
      * @param x {@code [n, d]}, d a multiple of 4 up to 8192
      * @param eps finite, above 0
      * @param out {@code [n, d]}; may be {@code x}
+     * @throws InvalidArgumentException when a tensor breaks a rule of shape, dtype, strides, alignment or overlap; the message names it, and
+     *     nothing has run
+     * @throws ClosedException when the stream or a tensor is closed
      */
     public static void l2Normalize(Stream stream, Tensor x, float eps, Tensor out) {
         Call call = Call.begin();

@@ -11,10 +11,14 @@ import java.lang.ref.Reference;
  *
  * {@snippet file="io/jindou/DocumentationTest.java" region="decode-attention"}
  *
- * <p>{@code out_i = sum_j softmax_j(scale * q_i . k_j) v_j} over the keys up to the query's own position: a sequence's queries are the
- * last of its rows, whose keys and values have been appended. Query head h reads key and value head
- * {@code h / (numHeads / numKvHeads)}. The cache is read once. Accumulation is f32; the bits of a sequence's result depend on nothing
- * else of the batch.
+ * <p>{@code out_i = sum_j softmax_j(scale * q_i . k_j) v_j} over the keys up to the query's own position: a sequence's queries
+ * are the last of its rows, whose keys and values have been appended. Query head h reads key and value head
+ * {@code h / (numHeads / numKvHeads)}. The cache is read once. Accumulation is f32; the bits of a sequence's result depend on
+ * nothing else of the batch.
+ *
+ * <p>Every stride but the last is a free multiple of 16 bytes, the last dimension is contiguous, data is aligned to 16 bytes;
+ * offsets, lengths, page tables, scales and lse are aligned to their elements only. What only the device can see (offsets,
+ * lengths, page numbers) follows the plan's {@link Bounds}.
  *
  * <p>FlashDecoding; FlashInfer; PagedAttention (arXiv 2309.06180).
  */
@@ -79,6 +83,9 @@ public final class DecodeAttention extends NativePlan implements Plan {
      * @param queries {@code [sum nq, H, dqk]} with offsets {@code [B + 1]}: the last rows of each sequence
      * @param cache keys and values of the batch's sequences, the queries' own appended
      * @param out {@code [sum nq, H, dv]}
+     * @throws InvalidArgumentException when a tensor breaks a rule of shape, dtype, strides, alignment or overlap, or an offset or length
+     *     that the host can read is wrong; the message names it, and nothing has run
+     * @throws ClosedException when the plan, the stream or a tensor is closed
      */
     public void run(Stream stream, JaggedTensor queries, PagedKeysValues cache, Tensor out) {
         run(stream, queries, cache, out, null);
@@ -92,6 +99,9 @@ public final class DecodeAttention extends NativePlan implements Plan {
      * @param cache keys and values of the batch's sequences, the queries' own appended
      * @param out {@code [sum nq, H, dv]}
      * @param lse {@code [sum nq, H]} {@link DType#F32}: natural logarithms; null: not wanted
+     * @throws InvalidArgumentException when a tensor breaks a rule of shape, dtype, strides, alignment or overlap, or an offset or length
+     *     that the host can read is wrong; the message names it, and nothing has run
+     * @throws ClosedException when the plan, the stream or a tensor is closed
      */
     public void run(Stream stream, JaggedTensor queries, PagedKeysValues cache, Tensor out, Tensor lse) {
         if (queries == null) {

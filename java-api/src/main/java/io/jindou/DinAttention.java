@@ -96,6 +96,9 @@ public final class DinAttention extends NativePlan implements Plan {
      * @param values {@code [events of all users, dv]}
      * @param network the weights
      * @param out {@code [candidates of all users, dv]}
+     * @throws InvalidArgumentException when a tensor breaks a rule of shape, dtype, strides, alignment or overlap, or an offset or length
+     *     that the host can read is wrong; the message names it, and nothing has run
+     * @throws ClosedException when the plan, the stream or a tensor is closed
      */
     public void run(
             Stream stream, JaggedTensor candidates, JaggedTensor keys, Tensor values, DinNetwork network, Tensor out) {

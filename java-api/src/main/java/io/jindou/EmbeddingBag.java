@@ -15,10 +15,11 @@ import java.util.List;
  * {@snippet file="io/jindou/DocumentationTest.java" region="embedding-bag"}
  *
  * <p>With T tables of dimensions d_t and B bags a table, bag b of table t holds the ids from {@code offsets[t*B + b]} to
- * {@code offsets[t*B + b + 1]}; the result has the shape {@code [B, sum of d_t]} ({@link EmbeddingTable#columns()}). Accumulation is f32, in the order of the ids, so
- * that a bag's bits do not depend on the other bags. {@link Pooling#NONE} gives one row an id, {@code [total ids, dim]}, and all
- * tables must then use it and have one dimension. Tables may hold numbers or codes, see {@link EmbeddingTable} and {@link RowFormat}; one launch
- * takes any mixture. Ids of any number are hashed to rows in the kernel, see {@link TableKeys}.
+ * {@code offsets[t*B + b + 1]}; the result has the shape {@code [B, sum of d_t]} ({@link EmbeddingTable#columns()}).
+ * Accumulation is f32, in the order of the ids, so that a bag's bits do not depend on the other bags. {@link Pooling#NONE}
+ * gives one row an id, {@code [total ids, dim]}, and all tables must then use it and have one dimension. Tables may hold
+ * numbers or codes, see {@link EmbeddingTable} and {@link RowFormat}; one launch takes any mixture. Ids of any number are
+ * hashed to rows in the kernel, see {@link TableKeys}.
  *
  * <p>After FBGEMM's table-batched embeddings (Khudia et al., "FBGEMM", arXiv 2101.05615).
  */
@@ -110,6 +111,9 @@ public final class EmbeddingBag extends NativePlan implements Plan {
      * @param stream a stream of the plan's device
      * @param ids ids {@code [total]} with offsets {@code [T*B + 1]}
      * @param out {@code [B, sum of dims]}, or {@code [total, dim]} with {@link Pooling#NONE}; rows aligned to 16 bytes
+     * @throws InvalidArgumentException when a tensor breaks a rule of shape, dtype, strides, alignment or overlap, or an offset or length
+     *     that the host can read is wrong; the message names it, and nothing has run
+     * @throws ClosedException when the plan, the stream or a tensor is closed
      */
     public void run(Stream stream, JaggedTensor ids, Tensor out) {
         run(stream, ids, null, out);
@@ -122,6 +126,9 @@ public final class EmbeddingBag extends NativePlan implements Plan {
      * @param ids ids {@code [total]} with offsets {@code [T*B + 1]}
      * @param weights {@code [total]} {@link DType#F32}; null when the plan is not weighted
      * @param out {@code [B, sum of dims]}, or {@code [total, dim]} with {@link Pooling#NONE}; rows aligned to 16 bytes
+     * @throws InvalidArgumentException when a tensor breaks a rule of shape, dtype, strides, alignment or overlap, or an offset or length
+     *     that the host can read is wrong; the message names it, and nothing has run
+     * @throws ClosedException when the plan, the stream or a tensor is closed
      */
     public void run(Stream stream, JaggedTensor ids, Tensor weights, Tensor out) {
         run(stream, ids, weights, out, null);
@@ -136,6 +143,9 @@ public final class EmbeddingBag extends NativePlan implements Plan {
      * @param out as above; with {@link EmbeddingBagDesc#splitOut()} {@code [B * sum of columns]}, see {@link #split}
      * @param outScales {@code [B, S]} {@link DType#F32} with results of {@link DType#I8}, S the tables, each counted as often as its ids have
      *     rows side by side: {@code out * scale} is the number; else null
+     * @throws InvalidArgumentException when a tensor breaks a rule of shape, dtype, strides, alignment or overlap, or an offset or length
+     *     that the host can read is wrong; the message names it, and nothing has run
+     * @throws ClosedException when the plan, the stream or a tensor is closed
      */
     public void run(Stream stream, JaggedTensor ids, Tensor weights, Tensor out, Tensor outScales) {
         if (ids == null) {

@@ -128,6 +128,9 @@ public final class HashTable implements AutoCloseable {
      * @param stream orders it
      * @param keys {@code [n]} {@link DType#I64}
      * @param rows {@code [n, dim]}, written
+     * @throws InvalidArgumentException when a tensor breaks a rule of shape, dtype, strides, alignment or overlap; the message names it, and
+     *     nothing has run
+     * @throws ClosedException when the table, the stream or a tensor is closed
      */
     public void lookup(Stream stream, Tensor keys, Tensor rows) {
         lookup(stream, keys, rows, null, HashTableResults.NONE);
@@ -141,6 +144,9 @@ public final class HashTable implements AutoCloseable {
      * @param rows {@code [n, dim]}, written; or null
      * @param defaultRow {@code [dim]}, for missing keys under {@link MissingKeys#DEFAULT}; else null
      * @param results what else is written
+     * @throws InvalidArgumentException when a tensor breaks a rule of shape, dtype, strides, alignment or overlap; the message names it, and
+     *     nothing has run
+     * @throws ClosedException when the table, the stream or a tensor is closed
      */
     public void lookup(Stream stream, Tensor keys, Tensor rows, Tensor defaultRow, HashTableResults results) {
         Objects.requireNonNull(results, "results");
@@ -153,6 +159,9 @@ public final class HashTable implements AutoCloseable {
      * @param stream orders it
      * @param keys {@code [n]} {@link DType#I64}
      * @param rows {@code [n, dim]}
+     * @throws InvalidArgumentException when a tensor breaks a rule of shape, dtype, strides, alignment or overlap; the message names it, and
+     *     nothing has run
+     * @throws ClosedException when the table, the stream or a tensor is closed
      */
     public void insert(Stream stream, Tensor keys, Tensor rows) {
         insert(stream, keys, rows, null, HashTableResults.NONE);
@@ -166,6 +175,9 @@ public final class HashTable implements AutoCloseable {
      * @param rows {@code [n, dim]}
      * @param scores {@code [n]} {@link DType#I64} under {@link Eviction#SCORE}; else null
      * @param results what else is written
+     * @throws InvalidArgumentException when a tensor breaks a rule of shape, dtype, strides, alignment or overlap; the message names it, and
+     *     nothing has run
+     * @throws ClosedException when the table, the stream or a tensor is closed
      */
     public void insert(Stream stream, Tensor keys, Tensor rows, Tensor scores, HashTableResults results) {
         Objects.requireNonNull(results, "results");
@@ -180,6 +192,9 @@ public final class HashTable implements AutoCloseable {
      *
      * @param stream orders it
      * @param keys {@code [n]} {@link DType#I64}
+     * @throws InvalidArgumentException when a tensor breaks a rule of shape, dtype, strides, alignment or overlap; the message names it, and
+     *     nothing has run
+     * @throws ClosedException when the table, the stream or a tensor is closed
      */
     public void erase(Stream stream, Tensor keys) {
         erase(stream, keys, HashTableResults.NONE);
@@ -191,6 +206,9 @@ public final class HashTable implements AutoCloseable {
      * @param stream orders it
      * @param keys {@code [n]} {@link DType#I64}
      * @param results what is written
+     * @throws InvalidArgumentException when a tensor breaks a rule of shape, dtype, strides, alignment or overlap; the message names it, and
+     *     nothing has run
+     * @throws ClosedException when the table, the stream or a tensor is closed
      */
     public void erase(Stream stream, Tensor keys, HashTableResults results) {
         Objects.requireNonNull(results, "results");

@@ -14,8 +14,11 @@ import java.lang.ref.Reference;
  * {@snippet file="io/jindou/DocumentationTest.java" region="history-search"}
  *
  * <p>The best come first; of equals the more recent event, the one with the larger index, does. An event whose score is NaN or
- * -infinity is never found. The result is exact, and depends on the candidate's own query and its user's history alone. Scores are
- * filtered where they are summed: no matrix of them is ever in memory.
+ * -infinity is never found. The result is exact, and depends on the candidate's own query and its user's history alone. Scores
+ * are filtered where they are summed: no matrix of them is ever in memory.
+ *
+ * <p>Rows are jagged; the last dimension is contiguous. Rows of numbers are aligned to 16 bytes, everything else to its
+ * elements. Offsets and lengths that only the device can see follow the plan's {@link Bounds}.
  *
  * <p>SIM (arXiv 2006.05639); ETA (arXiv 2108.04468); TWIN (arXiv 2302.02352).
  */
@@ -85,6 +88,9 @@ public final class HistorySearch extends NativePlan implements Plan {
      * @param queries of the candidates of all users, with offsets {@code [B + 1]}; see {@link SearchMethod}
      * @param keys of the events of all users, with offsets {@code [B + 1]}
      * @param indices {@code [sum nc, k]} {@link DType#I32}: positions in the user's history; -1 past the last found
+     * @throws InvalidArgumentException when a tensor breaks a rule of shape, dtype, strides, alignment or overlap, or an offset or length
+     *     that the host can read is wrong; the message names it, and nothing has run
+     * @throws ClosedException when the plan, the stream or a tensor is closed
      */
     public void run(Stream stream, JaggedTensor queries, JaggedTensor keys, Tensor indices) {
         run(stream, queries, keys, null, indices, null, null);
@@ -102,6 +108,9 @@ public final class HistorySearch extends NativePlan implements Plan {
      * @param scores {@code [sum nc, k]} {@link DType#F32}: scores, -infinity past the last, or distances, +infinity past it; null: not
      *     wanted
      * @param counts {@code [sum nc]} {@link DType#I32}: how many were found; null: not wanted
+     * @throws InvalidArgumentException when a tensor breaks a rule of shape, dtype, strides, alignment or overlap, or an offset or length
+     *     that the host can read is wrong; the message names it, and nothing has run
+     * @throws ClosedException when the plan, the stream or a tensor is closed
      */
     public void run(
             Stream stream, JaggedTensor queries, JaggedTensor keys, Tensor bias, Tensor indices, Tensor scores, Tensor counts) {
@@ -146,6 +155,9 @@ public final class HistorySearch extends NativePlan implements Plan {
      * @param x {@code [n, d]} {@link DType#F32}, {@link DType#F16} or {@link DType#BF16}; d a multiple of 8, to 256
      * @param projection {@code [bits, d]} of the same dtype; bits a multiple of 64, to 1024
      * @param signatures {@code [n, bits / 64]} {@link DType#I64}
+     * @throws InvalidArgumentException when a tensor breaks a rule of shape, dtype, strides, alignment or overlap; the message names it, and
+     *     nothing has run
+     * @throws ClosedException when the stream or a tensor is closed
      */
     public static void signatures(Stream stream, Tensor x, Tensor projection, Tensor signatures) {
         Call call = Call.begin();

@@ -12,11 +12,11 @@ import java.lang.ref.Reference;
  * {@snippet file="io/jindou/DocumentationTest.java" region="hstu-attention"}
  *
  * <p>{@code a_ij = SiLU(alpha * q_i . k_j) * norm_i} where {@link HstuMask} allows it, {@code out_i = sum_j a_ij v_j},
- * {@code SiLU(x) = x * sigmoid(x)}; {@code norm_i} is {@code 1 / scalingSeqlen}, or the row's own scale where a run gives one. {@link HstuBias} adds a position and a
- * time bias to the scores.
+ * {@code SiLU(x) = x * sigmoid(x)}; {@code norm_i} is {@code 1 / scalingSeqlen}, or the row's own scale where a run gives one.
+ * {@link HstuBias} adds a position and a time bias to the scores.
  *
- * <p>Values are jagged {@code [total, heads, headDim]}; token and head strides are free multiples of 16 bytes, the last dimension is
- * contiguous, data is aligned to 16 bytes. Accumulation is f32.
+ * <p>Values are jagged {@code [total, heads, headDim]}; token and head strides are free multiples of 16 bytes, the last
+ * dimension is contiguous, data is aligned to 16 bytes. Accumulation is f32.
  *
  * <p>Zhai et al., "Actions Speak Louder than Words", arXiv 2402.17152.
  */
@@ -85,6 +85,9 @@ public final class HstuAttention extends NativePlan implements Plan {
      * @param keys {@code [total, H, dqk]}
      * @param values {@code [total, H, dv]}
      * @param out {@code [total, H, dv]}
+     * @throws InvalidArgumentException when a tensor breaks a rule of shape, dtype, strides, alignment or overlap, or an offset or length
+     *     that the host can read is wrong; the message names it, and nothing has run
+     * @throws ClosedException when the plan, the stream or a tensor is closed
      */
     public void run(Stream stream, JaggedTensor queries, Tensor keys, Tensor values, Tensor out) {
         run(stream, queries, keys, values, null, null, out);
@@ -100,6 +103,9 @@ public final class HstuAttention extends NativePlan implements Plan {
      * @param numTargets {@code [B]} {@link DType#I32}: how many rows at the end of each sequence are targets; null: none
      * @param attnScale {@code [total]} {@link DType#F32}, instead of {@code 1 / scalingSeqlen}; null: none
      * @param out {@code [total, H, dv]}
+     * @throws InvalidArgumentException when a tensor breaks a rule of shape, dtype, strides, alignment or overlap, or an offset or length
+     *     that the host can read is wrong; the message names it, and nothing has run
+     * @throws ClosedException when the plan, the stream or a tensor is closed
      */
     public void run(
             Stream stream, JaggedTensor queries, Tensor keys, Tensor values, Tensor numTargets, Tensor attnScale, Tensor out) {
@@ -117,6 +123,9 @@ public final class HstuAttention extends NativePlan implements Plan {
      * @param attnScale {@code [total]} {@link DType#F32}, instead of {@code 1 / scalingSeqlen}; null: none
      * @param bias what is added to the scores
      * @param out {@code [total, H, dv]}
+     * @throws InvalidArgumentException when a tensor breaks a rule of shape, dtype, strides, alignment or overlap, or an offset or length
+     *     that the host can read is wrong; the message names it, and nothing has run
+     * @throws ClosedException when the plan, the stream or a tensor is closed
      */
     public void run(
             Stream stream,
@@ -145,6 +154,9 @@ public final class HstuAttention extends NativePlan implements Plan {
      * @param attnScale {@code [total queries]} {@link DType#F32}, instead of {@code 1 / scalingSeqlen}; null: none
      * @param bias what is added to the scores; its timestamps are those of all rows
      * @param out {@code [total queries, H, dv]}
+     * @throws InvalidArgumentException when a tensor breaks a rule of shape, dtype, strides, alignment or overlap, or an offset or length
+     *     that the host can read is wrong; the message names it, and nothing has run
+     * @throws ClosedException when the plan, the stream or a tensor is closed
      */
     public void runLastRows(
             Stream stream,
@@ -179,6 +191,9 @@ public final class HstuAttention extends NativePlan implements Plan {
      * @param attnScale {@code [total queries]} {@link DType#F32}, instead of {@code 1 / scalingSeqlen}; null: none
      * @param bias what is added to the scores; its timestamps are {@code [B, T]}, T at least the rows of each sequence
      * @param out {@code [total queries, H, dv]}
+     * @throws InvalidArgumentException when a tensor breaks a rule of shape, dtype, strides, alignment or overlap, or an offset or length
+     *     that the host can read is wrong; the message names it, and nothing has run
+     * @throws ClosedException when the plan, the stream or a tensor is closed
      */
     public void runPaged(
             Stream stream,

@@ -3,9 +3,14 @@ package io.jindou;
 /**
  * Which rows of a sequence see which in {@link HstuAttention}: the mask of generative-recommenders.
  *
- * <p>Of a sequence of n rows with t targets: {@code id(i) = c > 0 ? max(i - c + 1, 0) : i}, {@code max_id = (c > 0 ? n - c + 1 : n) - t},
- * {@code id(i) = min(id(i), max_id)}. Row i sees row j when {@code i == j} or {@code id(i) > id(j)} (not causal:
- * {@code id(i) != id(j)}), within the window if there is one; and contextual rows see everything but targets.
+ * <p>Of a sequence of n rows with t targets: {@code id(i) = c > 0 ? max(i - c + 1, 0) : i},
+ * {@code max_id = (c > 0 ? n - c + 1 : n) - t}, {@code id(i) = min(id(i), max_id)}. Row i sees row j when {@code i == j} or
+ * {@code id(i) > id(j)} (not causal: {@code id(i) != id(j)}). With a window w also {@code id(i) - id(j) <= w} must hold (not
+ * causal: {@code |id(i) - id(j)| <= w}), unless, with f = {@code minFullAttnSeqLen} above 0, {@code id(i) >= max_id - f}. With
+ * contexts rows of id 0 see every row with {@code id(j) < max_id} besides: the history, no target. Targets share one id: they
+ * see the history and not each other. Far rows do not see the contexts through a window.
+ *
+ * <p>{@code _get_valid_attn_mask} of generative-recommenders; Zhai et al., arXiv 2402.17152.
  *
  * @param causal whether a row sees earlier rows only
  * @param contextualSeqLen c: leading rows that see the whole history; 0: none

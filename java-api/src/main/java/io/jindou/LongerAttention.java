@@ -11,17 +11,21 @@ import java.lang.ref.Reference;
  *
  * {@snippet file="io/jindou/DocumentationTest.java" region="longer-attention"}
  *
- * <p>{@code out_i = sum_j softmax_j(scale * q_i . k_j) v_j}. A user has a history of n events ({@link MergeTokens}) and global tokens: s
- * shared ones, the same for all candidates, and c more of each candidate. The rows of a user's queries, in this order: the shared
- * globals, which see each other and all events; the globals of each candidate, which see the shared ones, those of their own candidate and
- * all events; the latest r events, which see the shared globals and the events up to themselves. With as many shared globals as there are
- * globals there is no candidate.
+ * <p>{@code out_i = sum_j softmax_j(scale * q_i . k_j) v_j}. A user has a history of n events ({@link MergeTokens}) and global
+ * tokens: s shared ones, the same for all candidates, and c more of each candidate. The rows of a user's queries, in this
+ * order: the shared globals, which see each other and all events; the globals of each candidate, which see the shared ones,
+ * those of their own candidate and all events; the latest r events, which see the shared globals and the events up to
+ * themselves. With as many shared globals as there are globals there is no candidate.
  *
- * <p>Nothing sees a candidate but itself. So the keys and values of events are computed once for a user and kept, as rows or in a
- * {@link PagedCache}, and a plan with {@link LongerAttentionDesc#candidatesOnly()} runs the rows of candidates alone: with the same bits
- * as a run of all rows. The history is read once for a tile of candidates. Query head h reads key and value head
- * {@code h / (numHeads / numKvHeads)}. Accumulation is f32; the bits of a row depend on its query, on the keys and values it sees, and
- * on n.
+ * <p>Nothing sees a candidate but itself. So the keys and values of events are computed once for a user and kept, as rows or in
+ * a {@link PagedCache}, and a plan with {@link LongerAttentionDesc#candidatesOnly()} runs the rows of candidates alone: with
+ * the same bits as a run of all rows. The history is read once for a tile of candidates. Query head h reads key and value head
+ * {@code h / (numHeads / numKvHeads)}. Accumulation is f32; the bits of a row depend on its query, on the keys and values it
+ * sees, and on n.
+ *
+ * <p>Every stride but the last is a free multiple of 16 bytes, the last dimension is contiguous, data is aligned to 16 bytes;
+ * offsets, lengths, page tables, scales and lse are aligned to their elements only. What only the device can see (offsets,
+ * lengths, page numbers) follows the plan's {@link Bounds}.
  */
 public final class LongerAttention extends NativePlan implements Plan {
     private static final int ARGS_SIZE = (int) jd_longer_attention_args.sizeof();
@@ -92,6 +96,9 @@ public final class LongerAttention extends NativePlan implements Plan {
      * @param history keys and values of each user's events
      * @param out {@code [rows, H, dv]}
      * @param lse {@code [rows, H]} {@link DType#F32}: natural logarithms of each softmax's sum; null: not wanted
+     * @throws InvalidArgumentException when a tensor breaks a rule of shape, dtype, strides, alignment or overlap, or an offset or length
+     *     that the host can read is wrong; the message names it, and nothing has run
+     * @throws ClosedException when the plan, the stream or a tensor is closed
      */
     public void run(
             Stream stream,
@@ -119,6 +126,9 @@ public final class LongerAttention extends NativePlan implements Plan {
      * @param values {@code [sum n, Hkv, dv]}
      * @param out {@code [rows, H, dv]}
      * @param lse {@code [rows, H]} {@link DType#F32}: natural logarithms of each softmax's sum; null: not wanted
+     * @throws InvalidArgumentException when a tensor breaks a rule of shape, dtype, strides, alignment or overlap, or an offset or length
+     *     that the host can read is wrong; the message names it, and nothing has run
+     * @throws ClosedException when the plan, the stream or a tensor is closed
      */
     public void run(
             Stream stream,

@@ -7,12 +7,13 @@ import java.lang.ref.Reference;
 
 /**
  * The softmax over two disjoint sets of keys, from the results over each: {@code lse = log(exp(lseA) + exp(lseB))},
- * {@code out = exp(lseA - lse) * outA + exp(lseB - lse) * outB}. A side that saw no key, with an lse of -infinity, is not looked at;
- * where both saw none, out is zeros and lse -infinity.
+ * {@code out = exp(lseA - lse) * outA + exp(lseB - lse) * outB}. A side that saw no key, with an lse of -infinity, is not
+ * looked at; where both saw none, out is zeros and lse -infinity.
  *
  * {@snippet file="io/jindou/DocumentationTest.java" region="merge-attention-states"}
  *
- * <p>Without a plan; it enqueues and returns. Results come from {@link SoftmaxAttention} or {@link DecodeAttention}. (FlashInfer.)
+ * <p>Row strides are free multiples of 16 bytes; the last dimension is contiguous. Without a plan; it enqueues and returns.
+ * Results come from {@link SoftmaxAttention} or {@link DecodeAttention}. (FlashInfer.)
  */
 public final class MergeAttentionStates {
     private static final int ARGS_SIZE = (int) jd_merge_attention_states_args.sizeof();
@@ -30,6 +31,9 @@ public final class MergeAttentionStates {
      * @param out {@code [rows, H, d]}, of the same dtype or {@link DType#F32}, or of any of the three where the inputs are
      *     {@link DType#F32}; may be {@code outA} or {@code outB}
      * @param lse {@code [rows, H]} {@link DType#F32}; may be {@code lseA} or {@code lseB}; null: not wanted
+     * @throws InvalidArgumentException when a tensor breaks a rule of shape, dtype, strides, alignment or overlap; the message names it, and
+     *     nothing has run
+     * @throws ClosedException when the stream or a tensor is closed
      */
     public static void run(Stream stream, Tensor outA, Tensor lseA, Tensor outB, Tensor lseB, Tensor out, Tensor lse) {
         Call call = Call.begin();

@@ -6,12 +6,14 @@ import java.lang.foreign.MemorySegment;
 import java.lang.ref.Reference;
 
 /**
- * k adjacent events side by side in one row (LONGER's token merge, arXiv 2505.04421): {@code [n, d]} becomes {@code [ceil(n/k), k * d]}.
+ * k adjacent events side by side in one row (LONGER's token merge, arXiv 2505.04421): {@code [n, d]} becomes
+ * {@code [ceil(n/k), k * d]}.
  *
  * {@snippet file="io/jindou/DocumentationTest.java" region="longer-attention"}
  *
- * <p>Where k does not divide n, the first row begins with zeros: the padding is on the oldest side, the latest event always the last of
- * its row. Elements are copied as they are. It needs no plan; it enqueues and returns.
+ * <p>Where k does not divide n, the first row begins with zeros: the padding is on the oldest side, the latest event always the
+ * last of its row. Elements are copied as they are, of any dtype; rows are a multiple of 16 bytes and aligned to 16 bytes, at
+ * any stride that keeps them so. It needs no plan; it enqueues and returns.
  */
 public final class MergeTokens {
     private static final int ARGS_SIZE = (int) jd_merge_tokens_args.sizeof();
@@ -41,6 +43,9 @@ public final class MergeTokens {
      * @param k events in a row, 1 to 1024
      * @param bounds {@link Bounds#STRICT} or {@link Bounds#ZERO}, for offsets that only the device sees
      * @param out {@code [sum ceil(n/k), k * d]} of the same dtype, with offsets {@code [B + 1]} as {@link #offsets} makes them
+     * @throws InvalidArgumentException when a tensor breaks a rule of shape, dtype, strides, alignment or overlap, or an offset or length
+     *     that the host can read is wrong; the message names it, and nothing has run
+     * @throws ClosedException when the stream or a tensor is closed
      */
     public static void run(Stream stream, JaggedTensor x, int k, Bounds bounds, JaggedTensor out) {
         if (x == null) {

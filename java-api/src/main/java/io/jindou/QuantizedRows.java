@@ -158,6 +158,9 @@ public final class QuantizedRows {
      * @param bounds what to do with a row that the format cannot hold (a number that is not finite, a scale or bias past F16): it is
      *     reported or counted, and becomes a row of zeros
      * @param rows {@code [n, bytes]} {@link DType#U8}, written; bytes after a row's own become 0
+     * @throws InvalidArgumentException when a tensor breaks a rule of shape, dtype, strides, alignment or overlap; the message names it, and
+     *     nothing has run
+     * @throws ClosedException when the stream or a tensor is closed
      */
     public static void quantize(Stream stream, RowFormat format, Tensor values, Bounds bounds, Tensor rows) {
         Objects.requireNonNull(format, "format");
@@ -187,6 +190,9 @@ public final class QuantizedRows {
      * @param format of the rows; not {@link RowFormat#PLAIN}
      * @param rows {@code [n, bytes]} {@link DType#U8}
      * @param out {@code [n, dim]} {@link DType#F32}, {@link DType#F16} or {@link DType#BF16}, written; rows aligned to 16 bytes
+     * @throws InvalidArgumentException when a tensor breaks a rule of shape, dtype, strides, alignment or overlap; the message names it, and
+     *     nothing has run
+     * @throws ClosedException when the stream or a tensor is closed
      */
     public static void dequantize(Stream stream, RowFormat format, Tensor rows, Tensor out) {
         Objects.requireNonNull(format, "format");

@@ -5,7 +5,10 @@ import io.jindou.bindings.jd_rq_decode_args;
 import java.lang.foreign.MemorySegment;
 import java.lang.ref.Reference;
 
-/** From the semantic ids of {@link RqEncode} back to vectors: {@code out = sum_l codebooks[l, codes[l]]}. It needs no plan. */
+/**
+ * From the semantic ids of {@link RqEncode} back to vectors: {@code out = sum_l codebooks[l, codes[l]]}, summed in f32 from the first level
+ * on. It needs no plan; it enqueues and returns. (RQ-VAE, arXiv 2203.01941.)
+ */
 public final class RqDecode {
     private static final int ARGS_SIZE = (int) jd_rq_decode_args.sizeof();
 
@@ -20,6 +23,9 @@ public final class RqDecode {
      * @param codebooks {@code [L, K, d]} {@link DType#F32}, d a multiple of 4 up to 1024
      * @param bounds what to do with a code that is out of range
      * @param out {@code [n, d]} {@link DType#F32}, {@link DType#F16} or {@link DType#BF16}
+     * @throws InvalidArgumentException when a tensor breaks a rule of shape, dtype, strides, alignment or overlap; the message names it, and
+     *     nothing has run
+     * @throws ClosedException when the stream or a tensor is closed
      */
     public static void run(Stream stream, Tensor codes, Tensor codebooks, Bounds bounds, Tensor out) {
         if (bounds == null) {

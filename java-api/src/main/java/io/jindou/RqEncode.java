@@ -12,9 +12,12 @@ import java.util.Objects;
  *
  * {@snippet file="io/jindou/DocumentationTest.java" region="rq"}
  *
- * <p>At each level the code nearest to what the levels before have left of the vector, by Euclidean distance; the first of equal codes.
- * Distances are compared in f32: of codes closer to each other than rounding, any may be chosen. A vector's codes depend on that
- * vector and the codebooks alone. No matrix of distances is laid out.
+ * <p>At each level the code nearest to what the levels before have left of the vector, by Euclidean distance; the first of
+ * equal codes. Distances are compared in f32: of codes closer to each other than rounding, any may be chosen. A vector's codes
+ * depend on that vector and the codebooks alone. No matrix of distances is laid out.
+ *
+ * <p>Vectors and codebooks have the last dimension contiguous, other strides that are multiples of 16 bytes, and data aligned
+ * to 16 bytes; codes and norms are aligned to their elements only.
  *
  * <p>RQ-VAE (arXiv 2203.01941); TIGER (arXiv 2305.05065); OneRec (arXiv 2502.18965).
  */
@@ -70,6 +73,9 @@ public final class RqEncode extends NativePlan implements Plan {
      * @param x {@code [n, d]}
      * @param codebooks {@code [L, K, d]} {@link DType#F32}
      * @param codes {@code [n, L]} {@link DType#I32}, written; always in 0..K-1
+     * @throws InvalidArgumentException when a tensor breaks a rule of shape, dtype, strides, alignment or overlap; the message names it, and
+     *     nothing has run
+     * @throws ClosedException when the plan, the stream or a tensor is closed
      */
     public void run(Stream stream, Tensor x, Tensor codebooks, Tensor codes) {
         run(stream, x, codebooks, codes, null);
@@ -83,6 +89,9 @@ public final class RqEncode extends NativePlan implements Plan {
      * @param codebooks {@code [L, K, d]} {@link DType#F32}
      * @param codes {@code [n, L]} {@link DType#I32}, written; always in 0..K-1
      * @param residualNorm {@code [n]} {@link DType#F32}, written; null: not wanted
+     * @throws InvalidArgumentException when a tensor breaks a rule of shape, dtype, strides, alignment or overlap; the message names it, and
+     *     nothing has run
+     * @throws ClosedException when the plan, the stream or a tensor is closed
      */
     public void run(Stream stream, Tensor x, Tensor codebooks, Tensor codes, Tensor residualNorm) {
         Call call = Call.begin();

@@ -7,14 +7,18 @@ import java.lang.foreign.MemorySegment;
 import java.lang.ref.Reference;
 
 /**
- * Each candidate attends to events of its user's history that were found for it alone ({@link HistorySearch}); their rows are read
- * where they lie.
+ * Each candidate attends to events of its user's history that were found for it alone ({@link HistorySearch}); their rows are
+ * read where they lie.
  *
  * {@snippet file="io/jindou/DocumentationTest.java" region="search-attention"}
  *
- * <p>For candidate i: {@code out_i = sum_j softmax_j(scale * q_i . k_e) v_e}, e being its j-th event, or with SiLU weights. An index of -1
- * stands for no event; a candidate without any gives zeros. Query head h reads key and value head {@code h / (numHeads / numKvHeads)}.
- * Accumulation is f32.
+ * <p>For candidate i: {@code out_i = sum_j softmax_j(scale * q_i . k_e) v_e}, e being its j-th event, or with SiLU weights. An
+ * index of -1 stands for no event; a candidate without any gives zeros. Query head h reads key and value head
+ * {@code h / (numHeads / numKvHeads)}. Accumulation is f32.
+ *
+ * <p>Every stride but the last is a free multiple of 16 bytes, the last dimension is contiguous, data is aligned to 16 bytes;
+ * offsets, indices and lse are aligned to their elements only. What only the device can see (indices, offsets, lengths) follows
+ * the plan's {@link Bounds}.
  *
  * <p>SIM (arXiv 2006.05639); TWIN (arXiv 2302.02352).
  */
@@ -89,6 +93,9 @@ public final class SearchAttention extends NativePlan implements Plan {
      * @param values {@code [sum nk, Hkv, dv]}
      * @param indices {@code [sum nc, k]} {@link DType#I32}: positions in the user's history, or -1
      * @param out {@code [sum nc, H, dv]}
+     * @throws InvalidArgumentException when a tensor breaks a rule of shape, dtype, strides, alignment or overlap, or an offset or length
+     *     that the host can read is wrong; the message names it, and nothing has run
+     * @throws ClosedException when the plan, the stream or a tensor is closed
      */
     public void run(Stream stream, JaggedTensor candidates, JaggedTensor keys, Tensor values, Tensor indices, Tensor out) {
         run(stream, candidates, keys, values, indices, out, null);
@@ -104,6 +111,9 @@ public final class SearchAttention extends NativePlan implements Plan {
      * @param indices {@code [sum nc, k]} {@link DType#I32}: positions in the user's history, or -1
      * @param out {@code [sum nc, H, dv]}
      * @param lse {@code [sum nc, H]} {@link DType#F32}: natural logarithms, with a softmax only; null: not wanted
+     * @throws InvalidArgumentException when a tensor breaks a rule of shape, dtype, strides, alignment or overlap, or an offset or length
+     *     that the host can read is wrong; the message names it, and nothing has run
+     * @throws ClosedException when the plan, the stream or a tensor is closed
      */
     public void run(
             Stream stream, JaggedTensor candidates, JaggedTensor keys, Tensor values, Tensor indices, Tensor out, Tensor lse) {

@@ -107,6 +107,9 @@ public final class SequenceEmbedding extends NativePlan implements Plan {
      * @param stream a stream of the plan's device
      * @param events ids, offsets, and what the plan needs besides
      * @param out {@code [total, D]}; rows aligned to 16 bytes
+     * @throws InvalidArgumentException when a tensor breaks a rule of shape, dtype, strides, alignment or overlap, or an offset or length
+     *     that the host can read is wrong; the message names it, and nothing has run
+     * @throws ClosedException when the plan, the stream or a tensor is closed
      */
     public void run(Stream stream, SequenceEvents events, Tensor out) {
         if (events == null) {

@@ -115,6 +115,9 @@ public final class SoftmaxAttention extends NativePlan implements Plan {
      * @param keys {@code [sum nk, Hkv, dqk]} with offsets {@code [B + 1]}
      * @param values {@code [sum nk, Hkv, dv]}
      * @param out {@code [sum nq, H, dv]}
+     * @throws InvalidArgumentException when a tensor breaks a rule of shape, dtype, strides, alignment or overlap, or an offset or length
+     *     that the host can read is wrong; the message names it, and nothing has run
+     * @throws ClosedException when the plan, the stream or a tensor is closed
      */
     public void run(Stream stream, JaggedTensor queries, JaggedTensor keys, Tensor values, Tensor out) {
         run(stream, queries, keys, values, null, out, null);
@@ -131,6 +134,9 @@ public final class SoftmaxAttention extends NativePlan implements Plan {
      *     {@code [H, Q, K]} or {@code [B, H, Q, K]}, {@link DType#F32}; null for a plan without a bias
      * @param out {@code [sum nq, H, dv]}
      * @param lse {@code [sum nq, H]} {@link DType#F32}: natural logarithms of the softmaxes' sums; null: not wanted
+     * @throws InvalidArgumentException when a tensor breaks a rule of shape, dtype, strides, alignment or overlap, or an offset or length
+     *     that the host can read is wrong; the message names it, and nothing has run
+     * @throws ClosedException when the plan, the stream or a tensor is closed
      */
     public void run(
             Stream stream, JaggedTensor queries, JaggedTensor keys, Tensor values, Tensor bias, Tensor out, Tensor lse) {

@@ -8,20 +8,22 @@ import java.lang.ref.Reference;
 import java.util.Objects;
 
 /**
- * The attention of an STCA layer: every candidate of a user attends to the user's whole history, whose keys and values are projections
- * of one tensor of events, the model's {@code LN(SwiGLU(history))}.
+ * The attention of an STCA layer: every candidate of a user attends to the user's whole history, whose keys and values are
+ * projections of one tensor of events, the model's {@code LN(SwiGLU(history))}.
  *
  * {@snippet file="io/jindou/DocumentationTest.java" region="stca-attention"}
  *
- * <p>{@code q = c Wq^T}, {@code K = X Wk^T}, {@code V = X Wv^T}, and for each head {@code out_h = softmax(scale * q_h K_h^T) V_h}. There are two
- * ways to compute it. <em>Materialised</em>, K and V are made and then attended to; they depend on the user alone, and with
- * {@code keepKeys} they stay with the caller, for {@link TargetAttention} over the user's next candidates. <em>Reordered</em>,
- * {@code q_h K_h^T = (q_h Wk_h) X^T} and {@code sum_j p_j V_hj = (sum_j p_j X_j) Wv_h^T}: K and V never exist, and the events are read once for
- * all heads. Few candidates are cheaper reordered; a plan of {@link StcaPath#AUTO} takes the cheaper way for its {@code maxCandidates}.
+ * <p>{@code q = c Wq^T}, {@code K = X Wk^T}, {@code V = X Wv^T}, and for each head
+ * {@code out_h = softmax(scale * q_h K_h^T) V_h}. There are two ways to compute it. <em>Materialised</em>, K and V are made and
+ * then attended to; they depend on the user alone, and with {@code keepKeys} they stay with the caller, for
+ * {@link TargetAttention} over the user's next candidates. <em>Reordered</em>, {@code q_h K_h^T = (q_h Wk_h) X^T} and
+ * {@code sum_j p_j V_hj = (sum_j p_j X_j) Wv_h^T}: K and V never exist, and the events are read once for all heads. Few
+ * candidates are cheaper reordered; a plan of {@link StcaPath#AUTO} takes the cheaper way for its {@code maxCandidates}.
  *
- * <p>Candidates and events are jagged {@code [total, modelDim]}; row strides are free multiples of 16 bytes, the last dimension is
- * contiguous, data is aligned to 16 bytes. With 16-bit inputs queries, keys and values (materialised) or queries (reordered) are rounded to
- * the inputs' dtype, and so are weights where tensor cores or a CPU's bf16 products multiply many rows by them; sums are f32. A candidate without events gives zeros.
+ * <p>Candidates and events are jagged {@code [total, modelDim]}; row strides are free multiples of 16 bytes, the last dimension
+ * is contiguous, data is aligned to 16 bytes. With 16-bit inputs queries, keys and values (materialised) or queries (reordered)
+ * are rounded to the inputs' dtype, and so are weights where tensor cores or a CPU's bf16 products multiply many rows by them;
+ * sums are f32. A candidate without events gives zeros.
  *
  * <p>STCA ("Make It Long, Keep It Fast").
  */
@@ -89,6 +91,9 @@ public final class StcaAttention extends NativePlan implements Plan {
      * @param events {@code [events of all users, modelDim]} with offsets {@code [B + 1]}
      * @param weights the projections
      * @param out {@code [candidates of all users, numHeads * headDim]}
+     * @throws InvalidArgumentException when a tensor breaks a rule of shape, dtype, strides, alignment or overlap, or an offset or length
+     *     that the host can read is wrong; the message names it, and nothing has run
+     * @throws ClosedException when the plan, the stream or a tensor is closed
      */
     public void run(Stream stream, JaggedTensor candidates, JaggedTensor events, StcaWeights weights, Tensor out) {
         enqueue(stream, candidates, events, weights, 0, 0, out);
@@ -105,6 +110,9 @@ public final class StcaAttention extends NativePlan implements Plan {
      * @param keys {@code [events of all users, numHeads * headDim]}, written
      * @param values {@code [events of all users, numHeads * headDim]}, written
      * @param out {@code [candidates of all users, numHeads * headDim]}
+     * @throws InvalidArgumentException when a tensor breaks a rule of shape, dtype, strides, alignment or overlap, or an offset or length
+     *     that the host can read is wrong; the message names it, and nothing has run
+     * @throws ClosedException when the plan, the stream or a tensor is closed
      */
     public void run(
             Stream stream,

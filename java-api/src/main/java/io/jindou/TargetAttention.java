@@ -93,6 +93,9 @@ public final class TargetAttention extends NativePlan implements Plan {
      * @param keys {@code [events of all users, Hkv, dqk]} with offsets {@code [B + 1]}
      * @param values {@code [events of all users, Hkv, dv]}
      * @param out {@code [candidates of all users, H, dv]}
+     * @throws InvalidArgumentException when a tensor breaks a rule of shape, dtype, strides, alignment or overlap, or an offset or length
+     *     that the host can read is wrong; the message names it, and nothing has run
+     * @throws ClosedException when the plan, the stream or a tensor is closed
      */
     public void run(Stream stream, JaggedTensor candidates, JaggedTensor keys, Tensor values, Tensor out) {
         run(stream, candidates, null, null, keys, values, out);
@@ -108,6 +111,9 @@ public final class TargetAttention extends NativePlan implements Plan {
      * @param keys {@code [events of all users, Hkv, dqk]} with offsets {@code [B + 1]}
      * @param values {@code [events of all users, Hkv, dv]}
      * @param out {@code [candidates of all users, H, dv]}
+     * @throws InvalidArgumentException when a tensor breaks a rule of shape, dtype, strides, alignment or overlap, or an offset or length
+     *     that the host can read is wrong; the message names it, and nothing has run
+     * @throws ClosedException when the plan, the stream or a tensor is closed
      */
     public void run(
             Stream stream,

@@ -14,11 +14,17 @@ import java.util.Objects;
  *
  * {@snippet file="io/jindou/DocumentationTest.java" region="top-k-inner-product"}
  *
- * <p>The largest product comes first; of equals the item with the lower index does. An item whose score is NaN or -infinity is never
- * found. Past the last item found come index -1 and score -infinity. A bitmap says which items are allowed, for all queries or for each.
+ * <p>The largest product comes first; of equals the item with the lower index does. An item whose score is NaN or -infinity is
+ * never found. Past the last item found come index -1 and score -infinity. A bitmap says which items are allowed, for all
+ * queries or for each.
  *
- * <p>The items are read from memory once for all queries as a rule, scores are filtered where they are summed, and no matrix of them is
- * ever in memory. A query's result depends on that query, the items and the bitmap alone.
+ * <p>The items are read from memory once for all queries as a rule, scores are filtered where they are summed, and no matrix of
+ * them is ever in memory. A query's result depends on that query, the items and the bitmap alone. Products are summed in f32.
+ *
+ * <p>Rows of queries and items are aligned to 16 bytes, everything else to its elements; the last dimension of every tensor is
+ * contiguous.
+ *
+ * <p>The function of Faiss' IndexFlatIP (Johnson et al., arXiv 1702.08734).
  */
 public final class TopKInnerProduct extends NativePlan implements Plan {
     private static final int ARGS_SIZE = (int) jd_top_k_inner_product_args.sizeof();
@@ -86,6 +92,9 @@ public final class TopKInnerProduct extends NativePlan implements Plan {
      * @param queries {@code [m, d]}
      * @param items {@code [N, d]}
      * @param indices {@code [m, k]} {@link DType#I64}, written: rows of {@code items}, best first; -1 past the last found
+     * @throws InvalidArgumentException when a tensor breaks a rule of shape, dtype, strides, alignment or overlap; the message names it, and
+     *     nothing has run
+     * @throws ClosedException when the plan, the stream or a tensor is closed
      */
     public void run(Stream stream, Tensor queries, Tensor items, Tensor indices) {
         run(stream, queries, items, null, indices, null);
@@ -101,6 +110,9 @@ public final class TopKInnerProduct extends NativePlan implements Plan {
      *     {@code j / 8} says whether item j may be found; null: all may
      * @param indices {@code [m, k]} {@link DType#I64}, written: rows of {@code items}, best first; -1 past the last found
      * @param scores {@code [m, k]} {@link DType#F32}, written; -infinity past the last found; null: not wanted
+     * @throws InvalidArgumentException when a tensor breaks a rule of shape, dtype, strides, alignment or overlap; the message names it, and
+     *     nothing has run
+     * @throws ClosedException when the plan, the stream or a tensor is closed
      */
     public void run(Stream stream, Tensor queries, Tensor items, Tensor allowed, Tensor indices, Tensor scores) {
         Call call = Call.begin();
