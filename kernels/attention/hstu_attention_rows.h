@@ -6,17 +6,19 @@
 
 namespace jindou::attention {
 
-// Scores, or weights, of pairs the mask forbids become 0, whatever they were. `key`: the tile's first.
+// Scores, or weights, of pairs the mask forbids become 0, whatever they were. `key`: the tile's first. What a row sees is counted from the
+// thread's first key, so that its others are constants and take no registers.
 template <class Core>
 JD_DEVICE void hide_masked(typename Core::Scores &scores, const HstuItem &item, int32_t key) {
   const typename Core::Place place;
 #pragma unroll
   for (int r = 0; r < Core::Scores::kRows; ++r) {
     const int32_t row = item.first_row + place.row(r);
-    const HstuMask::RowKeys seen = item.mask.row_keys(row);
+    const int32_t first = key + place.key(0);
+    const HstuMask::RowKeys seen = item.mask.row_keys(row).from(first);
 #pragma unroll
     for (int i = 0; i < Core::Scores::kCount; ++i) {
-      if (!seen.contains(row, key + place.key(i))) scores.at(r, i) = 0.0f;
+      if (!seen.contains(row - first, place.key(i) - place.key(0))) scores.at(r, i) = 0.0f;
     }
   }
 }

@@ -65,6 +65,10 @@ struct HstuMask {
       // Without branches: kernels ask it for every pair of a tile.
       return (j == i) | ((j >= begin) & (j < end) & !((j >= hole_begin) & (j < hole_end)));
     }
+    // The same, with keys (and the row) counted from `key`.
+    JD_MASK_FUNCTION RowKeys from(int32_t key) const {
+      return RowKeys{begin - key, end - key, hole_begin - key, hole_end - key};
+    }
     // Some key of [key_begin, key_end), which is not empty, is seen by row i.
     JD_MASK_FUNCTION bool meets(int32_t i, int32_t key_begin, int32_t key_end) const {
       const bool before = begin < hole_begin && key_begin < hole_begin && key_end > begin;

@@ -46,6 +46,7 @@ TEST(HstuMask, allowed_and_row_keys_equal_the_reference) {
         const bool expected = reference::hstu_allowed(c.p, c.n, c.t, i, j);
         ASSERT_EQ(mask.allowed(i, j), expected) << name(c) << " i=" << i << " j=" << j;
         ASSERT_EQ(keys.contains(i, j), expected) << name(c) << " i=" << i << " j=" << j;
+        ASSERT_EQ(keys.from(j / 2).contains(i - j / 2, j - j / 2), expected) << name(c) << " i=" << i << " j=" << j;
       }
     }
   });
