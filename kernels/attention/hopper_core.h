@@ -26,6 +26,7 @@ struct HopperTraits {
   static constexpr int kKeys = kTileKeys;
   static constexpr bool kOverlaps = kOverlap;
   static constexpr int kSlots = kD * kKeys <= 64 * 128 ? 8 : kD <= 128 ? 6 : 4;
+  static constexpr bool kCountsInOne = false;  // positions in the ring (hopper_pipeline.h)
   static constexpr int kProducerRegisters = 56;
   static constexpr int kConsumerRegisters = (504 - kProducerRegisters) / kConsumers;  // of 504 that three warpgroups have
 };

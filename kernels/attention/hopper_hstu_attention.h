@@ -1,4 +1,5 @@
-// hstu_attention on sm_90a, for bf16: the function of hstu_attention.h (without biases; pages of bf16 alone) with tensor copies and wgmma.
+// hstu_attention on sm_90a, for bf16: the function of hstu_attention.h (without biases; pages of codes: hopper_hstu_codes.h) with tensor
+// copies and wgmma.
 //
 //   a_ij = SiLU(alpha * q_i . k_j) * norm_i * m_ij      out_i = sum_j a_ij v_j
 //
@@ -27,8 +28,9 @@ struct HopperHstuParams {
   HstuAttentionParams<uint16_t> problem;
 };
 
+// What the kernels over rows or pages of bf16 and over pages of codes have in common.
 template <class Core>
-struct HopperHstuAttentionKernel {
+struct HopperHstuTiles {
   using Params = HopperHstuParams;
   static constexpr bool kHopper = true;
   static constexpr int kThreads = Core::kThreads;
@@ -37,6 +39,97 @@ struct HopperHstuAttentionKernel {
   static constexpr int32_t kColumns = Core::kD;
   static constexpr int32_t kTileRows = Core::kRows;
   static constexpr int32_t kTileKeys = Core::kKeys;
+
+  JD_DEVICE static void sum_costs(const HstuAttentionParams<uint16_t> &p, HopperSchedule &schedule) {
+    schedule.sum(p.batch, p.heads, [&](int64_t b) {
+      const HstuSequence sequence = read_hstu_sequence(p, b);
+      if (sequence.fault.fault != JDB_FAULT_NONE && prim::block_idx().x == 0 && p.first_query == 0) report_fault(p.sink, sequence.fault);
+      return costs(p, sequence);
+    });
+  }
+
+  // The producers' items: copy_tiles(item) copies the keys and values of its tiles. `thread` of `threads` that call.
+  template <class Producer, class CopyTiles>
+  JD_DEVICE static void produce(const Params &p, const HopperSchedule &schedule, Producer &producer, int thread, int threads,
+                                const CopyTiles &copy_tiles) {
+    schedule.for_each_item(
+        p.problem.batch, p.problem.heads, [&](int64_t b) { return costs(p.problem, read_hstu_sequence(p.problem, b)); },
+        [&](int64_t b, int32_t head, int32_t tile) {
+          const HstuItem &item = producer.begin_item([&](HstuItem &made) {
+            const HstuSequence sequence = read_hstu_sequence(p.problem, b);
+            const int32_t pieces = p.problem.pieces(sequence.rows.length).count;
+            made = make_hstu_item<Core::kRows, Core::kKeys>(p.problem, b, sequence, tile / pieces, head, tile % pieces);
+          });
+          const bool paged = p.problem.pages.seq_lens != nullptr;
+          if (paged && tile == 0 && head == 0 && p.problem.begins(b)) check_hstu_pages(p.problem, b, item, thread, threads);
+          const bool empty = item.piece >= 0 && item.tiles == 0;  // nor does the second kernel look at it
+          producer.sync();
+          if (empty) return;
+          producer.copy_queries([&](char *target, prim::Mbarrier *barrier) {
+            p.queries.copy(target, item.first_query + item.first_row, head, barrier);
+          });
+          copy_tiles(item);
+        });
+    producer.begin_item([](HstuItem &made) { made.tiles = -1; });
+    producer.end();
+  }
+
+  // weights.begin(consumer, item, tile, partial, scores) makes weights of the scores of a tile, hiding what the mask hides where it is
+  // `partial`; weights.finish(consumer, scores) does the rest when no product is on its way.
+  template <class Shared, class Consumer, class Weights>
+  JD_DEVICE static void consume(const HstuAttentionParams<uint16_t> &p, Shared &shared, Consumer consumer, const Weights &weights) {
+    for (;;) {
+      const HstuItem &item = consumer.next_item();
+      const int tiles = prim::shfl(item.tiles, 0);
+      if (tiles < 0) return;
+      const int group = prim::shfl(typename Core::Place().group, 0);
+      typename Core::Accumulators acc;
+#pragma unroll
+      for (float &sum : acc.sums) sum = 0.0f;
+      TileMask state = TileMask::kEmpty;
+      hopper_loop<Core>(
+          consumer, shared.queries, group, tiles, acc,
+          [&](int tile) {
+            state = static_cast<TileMask>(prim::shfl(static_cast<int>(classify(item, group, item.tile(tile) * Core::kKeys)), 0));
+            return state == TileMask::kEmpty;
+          },
+          [&](int tile, typename Core::Scores &scores) { weights.begin(consumer, item, tile, state == TileMask::kPartial, scores); },
+          [&](typename Core::Accumulators &, typename Core::Scores &scores) { weights.finish(consumer, scores); });
+      consumer.release_queries();
+      store_hstu_rows<Core>(p, item, acc);
+    }
+  }
+
+ private:
+  // What the mask leaves a tile of rows, about: earlier keys, or all, within the window, without the targets. One "tile" of the schedule is
+  // a tile of rows or, of them in turn, its pieces: of equal costs, a count-th of the tile's, in units of that.
+  JD_DEVICE static TileCosts costs(const HstuAttentionParams<uint16_t> &p, const HstuSequence &sequence) {
+    const auto tiles = [](int64_t rows) { return static_cast<int32_t>((rows + Core::kRows - 1) / Core::kRows); };
+    const int32_t n = sequence.rows.length;
+    int32_t most = tiles(n - sequence.targets) + (sequence.targets > 0 ? 1 : 0);
+    if (p.mask.max_attn_len > 0) {
+      const int32_t near = tiles((p.mask.causal != 0 ? 1 : 2) * int64_t{p.mask.max_attn_len}) + 1;
+      most = near < most ? near : most;
+    }
+    const int32_t pieces = p.pieces(n).count;
+    return TileCosts{tiles(sequence.queries.length) * pieces, (p.mask.causal != 0 ? tiles(sequence.first_row) : most) * pieces, most * pieces};
+  }
+
+  // What the mask leaves this warpgroup of a tile of keys. One that ends the sequence holds rows of others: masked.
+  JD_DEVICE static TileMask classify(const HstuItem &item, int group, int32_t key) {
+    const int32_t first = item.first_row + group * 64;
+    if (first >= item.last_row) return TileMask::kEmpty;
+    const int32_t last = item.last_row - first < 64 ? item.last_row : first + 64;
+    const bool ends = item.sequence.length - key < Core::kKeys;
+    const TileMask state = item.mask.classify(first, last, key, ends ? item.sequence.length : key + Core::kKeys);
+    return ends && state == TileMask::kFull ? TileMask::kPartial : state;
+  }
+};
+
+template <class Core>
+struct HopperHstuAttentionKernel : HopperHstuTiles<Core> {
+  using Tiles = HopperHstuTiles<Core>;
+  using Params = HopperHstuParams;
 
   struct Shared {
     HopperShared<Core, HstuItem> pipeline;
@@ -47,20 +140,14 @@ struct HopperHstuAttentionKernel {
   JD_DEVICE static void run(const Params &p, char *shared_memory) {
     Shared &shared = *reinterpret_cast<Shared *>(shared_memory);
     shared.pipeline.init();
-    shared.schedule.sum(p.problem.batch, p.problem.heads, [&](int64_t b) {
-      const HstuSequence sequence = read_hstu_sequence(p.problem, b);
-      if (sequence.fault.fault != JDB_FAULT_NONE && prim::block_idx().x == 0 && p.problem.first_query == 0) {
-        report_fault(p.problem.sink, sequence.fault);
-      }
-      return costs(p.problem, sequence);
-    });
+    Tiles::sum_costs(p.problem, shared.schedule);
     const int warp = prim::shfl(prim::warp_id(), 0);
     if (warp < 4) {
       prim::give_up_registers<Core::kProducerRegisters>();
       if (warp == 0) produce(p, shared);
     } else {
       prim::take_registers<Core::kConsumerRegisters>();
-      consume(p.problem, shared.pipeline);
+      Tiles::consume(p.problem, shared.pipeline, HopperConsumer<Core, HstuItem>(shared.pipeline), Weights{p.problem.alpha});
     }
   }
 
@@ -89,95 +176,36 @@ struct HopperHstuAttentionKernel {
     }
   };
 
-  using Producer = HopperProducer<Core, HstuItem>;
-  using Consumer = HopperConsumer<Core, HstuItem>;
-
-  // What the mask leaves a tile of rows, about: earlier keys, or all, within the window, without the targets. One "tile" of the schedule is
-  // a tile of rows or, of them in turn, its pieces: of equal costs, a count-th of the tile's, in units of that.
-  JD_DEVICE static TileCosts costs(const HstuAttentionParams<uint16_t> &p, const HstuSequence &sequence) {
-    const auto tiles = [](int64_t rows) { return static_cast<int32_t>((rows + Core::kRows - 1) / Core::kRows); };
-    const int32_t n = sequence.rows.length;
-    int32_t most = tiles(n - sequence.targets) + (sequence.targets > 0 ? 1 : 0);
-    if (p.mask.max_attn_len > 0) {
-      const int32_t near = tiles((p.mask.causal != 0 ? 1 : 2) * int64_t{p.mask.max_attn_len}) + 1;
-      most = near < most ? near : most;
+  // Masked before the weights are computed: a pair of them shares a reciprocal, and SiLU(0) = 0.
+  struct Weights {
+    float alpha;
+    template <class Consumer>
+    JD_DEVICE void begin(const Consumer &, const HstuItem &item, int tile, bool partial, typename Core::Scores &scores) const {
+      if (partial) hide_masked<Core>(scores, item, item.tile(tile) * Core::kKeys);
+      weigh_silu_by_twos(scores, alpha);
     }
-    const int32_t pieces = p.pieces(n).count;
-    return TileCosts{tiles(sequence.queries.length) * pieces, (p.mask.causal != 0 ? tiles(sequence.first_row) : most) * pieces, most * pieces};
-  }
+    template <class Consumer>
+    JD_DEVICE void finish(const Consumer &, typename Core::Scores &) const {}
+  };
 
   JD_DEVICE static void produce(const Params &p, Shared &shared) {
     prim::prefetch_tensor_map(p.queries.map);
     prim::prefetch_tensor_map(p.keys.map);
     prim::prefetch_tensor_map(p.values.map);
-    Producer producer(shared.pipeline);
-    shared.schedule.for_each_item(
-        p.problem.batch, p.problem.heads, [&](int64_t b) { return costs(p.problem, read_hstu_sequence(p.problem, b)); },
-        [&](int64_t b, int32_t head, int32_t tile) {
-          const HstuItem &item = producer.begin_item([&](HstuItem &made) {
-            const HstuSequence sequence = read_hstu_sequence(p.problem, b);
-            const int32_t pieces = p.problem.pieces(sequence.rows.length).count;
-            made = make_hstu_item<Core::kRows, Core::kKeys>(p.problem, b, sequence, tile / pieces, head, tile % pieces);
-          });
-          const bool paged = p.problem.pages.seq_lens != nullptr;
-          if (paged && tile == 0 && head == 0 && p.problem.begins(b)) check_hstu_pages(p.problem, b, item, prim::lane_id(), 32);
-          const bool empty = item.piece >= 0 && item.tiles == 0;  // nor does the second kernel look at it
-          prim::sync_warp();
-          if (empty) return;
-          producer.copy_queries([&](char *target, prim::Mbarrier *barrier) {
-            p.queries.copy(target, item.first_query + item.first_row, head, barrier);
-          });
-          for (int32_t i = 0; i < item.tiles; ++i) {
-            const int32_t key = item.tile(i) * Core::kKeys;
-            if (paged) {
-              producer.template fill_slot<false>(PagedTile{p.keys, p.problem.pages.table, item, key}, 0);
-              producer.template fill_slot<true>(PagedTile{p.values, p.problem.pages.table, item, key}, item.sequence.length - key);
-              continue;
-            }
-            producer.template copy_tile<false>(p.keys, item.sequence.begin + key, head, 0);
-            producer.template copy_tile<true>(p.values, item.sequence.begin + key, head, item.sequence.length - key);
-          }
-        });
-    producer.begin_item([](HstuItem &made) { made.tiles = -1; });
-    producer.end();
-  }
-
-  JD_DEVICE static void consume(const HstuAttentionParams<uint16_t> &p, HopperShared<Core, HstuItem> &shared) {
-    Consumer consumer(shared);
-    for (;;) {
-      const HstuItem &item = consumer.next_item();
-      const int tiles = prim::shfl(item.tiles, 0);
-      if (tiles < 0) return;
-      const int group = prim::shfl(typename Core::Place().group, 0);
-      typename Core::Accumulators acc;
-#pragma unroll
-      for (float &sum : acc.sums) sum = 0.0f;
-      TileMask state = TileMask::kEmpty;
-      hopper_loop<Core>(
-          consumer, shared.queries, group, tiles, acc,
-          [&](int tile) {
-            state = static_cast<TileMask>(prim::shfl(static_cast<int>(classify(item, group, item.tile(tile) * Core::kKeys)), 0));
-            return state == TileMask::kEmpty;
-          },
-          [&](int tile, typename Core::Scores &scores) {
-            // Before the weights are computed: a pair of them shares a reciprocal, and SiLU(0) = 0.
-            if (state == TileMask::kPartial) hide_masked<Core>(scores, item, item.tile(tile) * Core::kKeys);
-            weigh_silu_by_twos(scores, p.alpha);
-          },
-          [](typename Core::Accumulators &) {});
-      consumer.release_queries();
-      store_hstu_rows<Core>(p, item, acc);
-    }
-  }
-
-  // What the mask leaves this warpgroup of a tile of keys. One that ends the sequence holds rows of others: masked.
-  JD_DEVICE static TileMask classify(const HstuItem &item, int group, int32_t key) {
-    const int32_t first = item.first_row + group * 64;
-    if (first >= item.last_row) return TileMask::kEmpty;
-    const int32_t last = item.last_row - first < 64 ? item.last_row : first + 64;
-    const bool ends = item.sequence.length - key < Core::kKeys;
-    const TileMask state = item.mask.classify(first, last, key, ends ? item.sequence.length : key + Core::kKeys);
-    return ends && state == TileMask::kFull ? TileMask::kPartial : state;
+    HopperProducer<Core, HstuItem> producer(shared.pipeline);
+    const bool paged = p.problem.pages.seq_lens != nullptr;
+    Tiles::produce(p, shared.schedule, producer, prim::lane_id(), 32, [&](const HstuItem &item) {
+      for (int32_t i = 0; i < item.tiles; ++i) {
+        const int32_t key = item.tile(i) * Core::kKeys;
+        if (paged) {
+          producer.template fill_slot<false>(PagedTile{p.keys, p.problem.pages.table, item, key}, 0);
+          producer.template fill_slot<true>(PagedTile{p.values, p.problem.pages.table, item, key}, item.sequence.length - key);
+          continue;
+        }
+        producer.template copy_tile<false>(p.keys, item.sequence.begin + key, item.head, 0);
+        producer.template copy_tile<true>(p.values, item.sequence.begin + key, item.head, item.sequence.length - key);
+      }
+    });
   }
 };
 

@@ -28,24 +28,48 @@ struct TileSource {
   }
 };
 
-// Where in the ring, and in which round of it.
-template <int kSlots>
-struct RingPosition {
-  int slot = 0;
-  uint32_t parity = 0;  // of the round
+// Where in the ring, and in which round of it. kInOne: as one number, of how many slots were before; of a power of two.
+template <int kSlots, bool kInOne = false>
+class RingPosition {
+ public:
+  JD_DEVICE int slot() const { return slot_; }
+  JD_DEVICE uint32_t parity() const { return parity_; }  // of the round
 
   JD_DEVICE void advance() {
-    if (++slot == kSlots) {
-      slot = 0;
-      parity ^= 1;
+    if (++slot_ == kSlots) {
+      slot_ = 0;
+      parity_ ^= 1;
     }
   }
+
+ private:
+  int slot_ = 0;
+  uint32_t parity_ = 0;
 };
 
-template <class Core, class Item>
+template <int kSlots>
+class RingPosition<kSlots, true> {
+  static_assert((kSlots & (kSlots - 1)) == 0);
+
+ public:
+  JD_DEVICE int slot() const { return static_cast<int>(number_ % kSlots); }
+  JD_DEVICE uint32_t parity() const { return number_ / kSlots % 2; }
+  JD_DEVICE uint32_t number() const { return number_; }
+
+  JD_DEVICE void advance() { ++number_; }
+
+ private:
+  uint32_t number_ = 0;
+};
+
+struct HopperNothing {};
+
+// More: what else a kernel keeps, at a multiple of 1024 bytes.
+template <class Core, class Item, class More = HopperNothing>
 struct HopperShared {
   alignas(1024) char queries[Core::kQueryBytes];
   alignas(1024) char ring[Core::kSlots][Core::kSlotBytes];
+  More more;
   prim::Mbarrier full[Core::kSlots], empty[Core::kSlots], queries_full, queries_empty, tail;
   alignas(16) char items[2][(sizeof(Item) + 15) / 16 * 16];
 
@@ -69,12 +93,15 @@ struct HopperShared {
 };
 
 // The producer warp's end. All its lanes call everything.
-template <class Core, class Item>
+template <class Core, class Item, class More = HopperNothing>
 class HopperProducer {
  public:
-  using Shared = HopperShared<Core, Item>;
+  using Shared = HopperShared<Core, Item, More>;
 
-  JD_DEVICE explicit HopperProducer(Shared &shared) : shared_(shared), leads_(prim::elect_one()) {}
+  JD_DEVICE explicit HopperProducer(Shared &shared) : HopperProducer(shared, prim::elect_one()) {}
+
+  // All lanes have done what they did before.
+  JD_DEVICE static void sync() { prim::sync_warp(); }
 
   // Begins an item: make(item) fills it, by one lane. All lanes may read it then.
   template <class Make>
@@ -110,10 +137,10 @@ class HopperProducer {
   // ... filled by copy(slot, barrier), which one lane calls: copies of Core::kSlotBytes in all.
   template <bool kZeroes, class Copy>
   JD_DEVICE void fill_slot(const Copy &copy, int32_t valid) {
-    prim::mbarrier_wait(&shared_.empty[at_.slot], at_.parity ^ 1);
-    char *slot = shared_.ring[at_.slot];
+    prim::mbarrier_wait(&shared_.empty[at_.slot()], at_.parity() ^ 1);
+    char *slot = shared_.ring[at_.slot()];
     const bool tail = kZeroes && valid < Core::kKeys;
-    prim::Mbarrier *barrier = tail ? &shared_.tail : &shared_.full[at_.slot];
+    prim::Mbarrier *barrier = tail ? &shared_.tail : &shared_.full[at_.slot()];
     if (leads_) {
       prim::mbarrier_arrive_expect(barrier, Core::kSlotBytes);
       copy(slot, barrier);
@@ -127,25 +154,29 @@ class HopperProducer {
       }
       prim::fence_proxy_async();
       prim::sync_warp();
-      if (leads_) prim::mbarrier_arrive(&shared_.full[at_.slot]);
+      if (leads_) prim::mbarrier_arrive(&shared_.full[at_.slot()]);
     }
     prim::sync_warp();  // a lane still at the wait would miss its phase if the others went round
     at_.advance();
   }
 
- private:
+ protected:
+  JD_DEVICE HopperProducer(Shared &shared, bool leads) : shared_(shared), leads_(leads) {}
+
   Shared &shared_;
   const bool leads_;
+  RingPosition<Core::kSlots, Core::kCountsInOne> at_;
+
+ private:
   uint32_t items_ = 0, tails_ = 0;
-  RingPosition<Core::kSlots> at_;
 };
 
 // A consumer warpgroup's end.
-template <class Core, class Item>
+template <class Core, class Item, class More = HopperNothing>
 class HopperConsumer {
  public:
-  using Shared = HopperShared<Core, Item>;
-  using Position = RingPosition<Core::kSlots>;
+  using Shared = HopperShared<Core, Item, More>;
+  using Position = RingPosition<Core::kSlots, Core::kCountsInOne>;
 
   JD_DEVICE explicit HopperConsumer(Shared &shared) : shared_(shared) {}
 
@@ -154,6 +185,8 @@ class HopperConsumer {
     prim::mbarrier_wait(&shared_.queries_full, items_ & 1);
     return shared_.item(items_++);
   }
+  // Which tile, of all that this consumer took, it took the keys of last. With kCountsInOne.
+  JD_DEVICE uint32_t tile_number() const { return (at_.number() - 1) / 2; }
   // Nothing of this warp reads the queries any more: after the last product with them.
   JD_DEVICE void release_queries() const {
     prim::sync_warp();
@@ -167,11 +200,11 @@ class HopperConsumer {
     return position;
   }
   JD_DEVICE const char *wait(const Position &position) const {
-    prim::mbarrier_wait(&shared_.full[position.slot], position.parity);
-    return shared_.ring[position.slot];
+    prim::mbarrier_wait(&shared_.full[position.slot()], position.parity());
+    return shared_.ring[position.slot()];
   }
   // After a product, where the lanes of the warp came together.
-  JD_DEVICE void release(const Position &position) const { arrive(&shared_.empty[position.slot]); }
+  JD_DEVICE void release(const Position &position) const { arrive(&shared_.empty[position.slot()]); }
   JD_DEVICE void skip() {
     const Position position = next();
     wait(position);  // so that the release counts in its own round
@@ -194,9 +227,10 @@ class HopperConsumer {
 //   scores = queries . keys^T; weigh; out += weights . values
 //
 // in which (Core::kOverlaps) the first product of a tile runs on the tensor cores together with the second of the tile before, and while the
-// weights of a tile are computed that second product goes on; else a tile's products follow each other. skips(tile): nothing of it concerns this
-// warpgroup; the tiles between two such are a run. weigh(tile, scores) turns scores into weights; before_values(acc) follows it when no product is on its way. All of them, and `tiles`, must
-// give all lanes of a warp the same, known to the compiler (prim::shfl): products in branches that may diverge are not overlapped.
+// weights of a tile are computed that second product goes on; else a tile's products follow each other. skips(tile): nothing of it concerns
+// this warpgroup; the tiles between two such are a run. weigh(tile, scores) turns scores into weights; before_values(acc, scores) follows it
+// when no product is on its way. All of them, and `tiles`, must give all lanes of a warp the same, known to the compiler (prim::shfl):
+// products in branches that may diverge are not overlapped.
 template <class Core, class Consumer, class Skips, class Weigh, class BeforeValues>
 JD_DEVICE void hopper_loop(Consumer &consumer, const char *queries, int group, int tiles, typename Core::Accumulators &acc,
                            const Skips &skips, const Weigh &weigh, const BeforeValues &before_values) {
@@ -219,7 +253,7 @@ JD_DEVICE void hopper_loop(Consumer &consumer, const char *queries, int group, i
     prim::keep(scores.sums);
     consumer.release(keys);
     weigh(tile, scores);
-    before_values(acc);
+    before_values(acc, scores);
     weights.pack(scores);
 
     for (++tile; Core::kOverlaps && tile < tiles && !skips(tile); ++tile) {
@@ -235,7 +269,7 @@ JD_DEVICE void hopper_loop(Consumer &consumer, const char *queries, int group, i
       prim::wgmma_wait<0>();
       prim::keep(acc.sums);
       consumer.release(values);
-      before_values(acc);
+      before_values(acc, scores);
       weights.pack(scores);
       values = consumer.next();
     }

@@ -174,7 +174,7 @@ struct HopperSoftmaxAttentionKernel {
                                                             acc.sum[r], [](float x) { return Place::highest(x); });
               }
             },
-            [&](typename Core::Accumulators &sums) { Core::rescale(sums, factor); });
+            [&](typename Core::Accumulators &sums, typename Core::Scores &) { Core::rescale(sums, factor); });
 
         const Place place;
         finish_states(place, scale, acc);

@@ -170,7 +170,7 @@ struct HopperTargetAttentionKernel {
                 }
               }
             },
-            [&](typename Core::Accumulators &sums) {
+            [&](typename Core::Accumulators &sums, typename Core::Scores &) {
               if (!silu) Core::rescale(sums, factor);
             });
 

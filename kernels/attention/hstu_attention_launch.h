@@ -7,6 +7,7 @@
 
 #include "attention/fma_core.h"
 #include "attention/hopper_hstu_attention.h"
+#include "attention/hopper_hstu_codes.h"
 #include "attention/hstu_attention.h"
 #include "attention/hstu_attention_merge.h"
 #include "attention/launch_support.h"
@@ -42,6 +43,11 @@ template <int kHeadDim>
 using HopperHstuAttentionBf16 = HopperHstuAttentionKernel<HopperCore<HopperTraits<kHeadDim>>>;
 using HopperHstuAttentionKernels =
     KernelList<HopperHstuAttentionBf16<64>, HopperHstuAttentionBf16<128>, HopperHstuAttentionBf16<256>>;
+
+// ... and bf16 queries over pages of fp8 or int8 codes.
+template <int kHeadDim>
+using HopperHstuCodesBf16 = HopperHstuCodesKernel<HopperCore<HopperCodesTraits<kHeadDim>>>;
+using HopperHstuCodesKernels = KernelList<HopperHstuCodesBf16<64>, HopperHstuCodesBf16<128>, HopperHstuCodesBf16<256>>;
 
 }  // namespace attention
 
@@ -90,7 +96,8 @@ struct HstuAttentionPlan : KernelPlan {
              attention::core_name(desc.dtype), attention::tile_names(desc.dtype, columns));
     if (on_hopper)
       attention::append_hopper_text<attention::HopperHstuAttentionKernels>(
-          text, capacity, "without biases, rows or pages of bf16 that the copy engine can address", shape);
+          text, capacity, "without biases, rows or pages of bf16, and pages of fp8 or int8 widened to it, that the copy engine can address",
+          shape);
     if (most_pieces > 1) {
       const size_t length = strlen(text);
       snprintf(text + length, capacity - length, "; keys in up to %d pieces a sequence (a small plan)", most_pieces);
@@ -221,14 +228,14 @@ jd_status launch_hstu_attention_options(Exec &exec, const HstuAttentionPlan &pla
   return launch_hstu_attention_of<attention::HstuAttentionOptionKernels>(exec, plan, args, window, true);
 }
 
-// The kernels of sm_90a. `launched` stays false, and nothing is launched, where they do not serve: the portable ones do. In a file of its
-// own, too.
-template <class Exec>
-jd_status launch_hstu_attention_hopper(Exec &exec, const HstuAttentionPlan &plan, const jdb_hstu_attention_args &args,
-                                       const attention::HstuWindow &window, bool &launched) {
+// The kernels of sm_90a. `launched` stays false, and nothing is launched, where they do not serve: the portable ones do. Each list in a file
+// of its own, too.
+template <class Kernels, class Exec>
+jd_status launch_hopper_hstu_of(Exec &exec, const HstuAttentionPlan &plan, const jdb_hstu_attention_args &args,
+                                const attention::HstuWindow &window, bool &launched) {
   using namespace attention;
   jd_status status = JD_OK;
-  HopperHstuAttentionKernels::select(plan.shape, kLargeTile, [&](auto tag) {
+  Kernels::select(plan.shape, kLargeTile, [&](auto tag) {
     using Kernel = typename decltype(tag)::type;
     HopperHstuParams params{};
     const bool paged = args.key_pages.dtype != 0;
@@ -247,14 +254,30 @@ jd_status launch_hstu_attention_hopper(Exec &exec, const HstuAttentionPlan &plan
   return status;
 }
 
+// Rows or pages of bf16.
+template <class Exec>
+jd_status launch_hstu_attention_hopper(Exec &exec, const HstuAttentionPlan &plan, const jdb_hstu_attention_args &args,
+                                       const attention::HstuWindow &window, bool &launched) {
+  return launch_hopper_hstu_of<attention::HopperHstuAttentionKernels>(exec, plan, args, window, launched);
+}
+
+// Pages of codes.
+template <class Exec>
+jd_status launch_hstu_attention_codes(Exec &exec, const HstuAttentionPlan &plan, const jdb_hstu_attention_args &args,
+                                      const attention::HstuWindow &window, bool &launched) {
+  return launch_hopper_hstu_of<attention::HopperHstuCodesKernels>(exec, plan, args, window, launched);
+}
+
 // The first kernel of a window's.
 template <class Exec>
 jd_status launch_hstu_attention_window(Exec &exec, const HstuAttentionPlan &plan, const jdb_hstu_attention_args &args,
                                        const attention::HstuWindow &window) {
   const bool is_paged = args.key_pages.dtype != 0, is_biased = args.position_bias.dtype != 0 || args.time_bias.dtype != 0;
-  if (plan.on_hopper && !is_biased && (!is_paged || args.key_pages.dtype == plan.desc.dtype)) {
+  if (plan.on_hopper && !is_biased) {
     bool launched = false;
-    const jd_status status = launch_hstu_attention_hopper(exec, plan, args, window, launched);
+    const jd_status status = is_paged && args.key_pages.dtype != plan.desc.dtype
+                                 ? launch_hstu_attention_codes(exec, plan, args, window, launched)
+                                 : launch_hstu_attention_hopper(exec, plan, args, window, launched);
     if (launched) return status;
   }
   if (is_paged || is_biased) return launch_hstu_attention_options(exec, plan, args, window);

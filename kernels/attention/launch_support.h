@@ -78,10 +78,11 @@ inline OutRows out_rows_of(const jdb_tensor &tensor) {
 
 inline Offsets offsets_of(const jdb_tensor &tensor) { return Offsets{tensor.data, tensor.dtype == JD_I64}; }
 
-// Of a dimension of a 16-bit tensor, in bytes, as tensor maps take it: one without a stride has one row, and any will do.
-inline uint64_t map_stride(const jdb_tensor &tensor, int dimension) {
+// Of a dimension of a tensor of elements of so many bytes, in bytes, as tensor maps take it: one without a stride has one row, and any
+// will do.
+inline uint64_t map_stride(const jdb_tensor &tensor, int dimension, int64_t element_bytes = 2) {
   const int64_t stride = stride_of(tensor, dimension);
-  return static_cast<uint64_t>(stride != 0 ? stride * 2 : 128);
+  return static_cast<uint64_t>(stride != 0 ? stride * element_bytes : 128);
 }
 
 // How tiles of `box_rows` rows of a tensor [rows, heads, d] of 16-bit elements are copied by the copy engine: d as panels of 64 columns.
@@ -97,14 +98,15 @@ inline prim::TensorGeometry tile_geometry(const jdb_tensor &tensor, int32_t box_
 }
 
 // Boxes of 64 columns of a head in rows of a page, `box_rows` at most, of pages [num_pages, page_size, heads, d]: at (column, row, head,
-// page).
+// page). Codes of one byte are copied by twos, a column each; of 64 (32 columns) the rest of a box is zeros.
 inline prim::TensorGeometry page_geometry(const jdb_tensor &pages, int32_t box_rows, const void *instead) {
-  const auto bytes = [&](int dimension) { return map_stride(pages, dimension); };
+  const int64_t element = pages.dtype == JD_F8_E4M3 || pages.dtype == JD_I8 ? 1 : 2;
+  const auto bytes = [&](int dimension) { return map_stride(pages, dimension, element); };
   const auto size = [&](int dimension) { return static_cast<uint64_t>(pages.shape[dimension]); };
   const bool empty = pages.shape[0] == 0;
   const auto rows = static_cast<uint32_t>(std::min<int64_t>(box_rows, pages.shape[1]));
   return prim::TensorGeometry{empty ? instead : pages.data,
-                              {size(3), size(1), size(2), empty ? 1 : size(0)},
+                              {size(3) * static_cast<uint64_t>(element) / 2, size(1), size(2), empty ? 1 : size(0)},
                               {bytes(1), bytes(2), bytes(0)},
                               {64, rows, 1, 1}};
 }

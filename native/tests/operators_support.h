@@ -114,10 +114,11 @@ struct Error : jd_error {
 
 class Rig {
  public:
-  explicit Rig(const std::string &name, int32_t threads = 0) {
+  explicit Rig(const std::string &name, int32_t threads = 0, uint64_t seed = 0) {
     jd_device_options options{};
     options.struct_size = sizeof options;
     options.num_threads = threads;
+    options.simt_seed = seed;
     if (const char *seed = std::getenv("JINDOU_TEST_SEED")) options.simt_seed = std::strtoull(seed, nullptr, 10);
     Error error;
     if (jd_device_open(name.c_str(), &options, &device, &error) != JD_OK || jd_stream_create(device, &stream, &error) != JD_OK) {

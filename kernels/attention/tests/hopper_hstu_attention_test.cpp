@@ -181,12 +181,13 @@ TEST(HopperHstuAttentionPlan, says_what_it_runs) {
     resources.hopper = hopper;
     KernelPlan *made = nullptr;
     EXPECT_EQ(HstuAttentionPlan::create(resources, testing::desc_of(c), &made, &error), JD_OK) << error.message;
-    char text[256] = {};
+    char text[512] = {};
     made->describe(text, sizeof text);
     delete made;
     return std::string(text);
   };
   EXPECT_NE(description(true).find("wgmma"), std::string::npos) << description(true);
+  EXPECT_NE(description(true).find("pages of fp8 or int8"), std::string::npos) << description(true);
   EXPECT_EQ(description(false).find("wgmma"), std::string::npos) << description(false);
   c.dqk = c.dv = 96;
   EXPECT_EQ(description(true).find("wgmma"), std::string::npos) << description(true);
