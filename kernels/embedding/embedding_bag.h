@@ -51,12 +51,14 @@ struct EmbeddingBagKernel {
 
   // The stream of every group's run: position s of the run holds ids[s + shift of its bag]; with k rows an id, row
   // (s + shift) mod k of ids[(s + shift) / k].
-  struct Arena {
-    int64_t start[kMaxGroups][kMaxBags];  // position where bag j begins
-    int64_t shift[kMaxGroups][kMaxBags];  // index in ids (times k) minus position
-    int64_t total[kMaxGroups];            // positions
+  struct Run {
+    int64_t start[kMaxBags];  // position where bag j begins
+    int64_t shift[kMaxBags];  // index in ids (times k) minus position
+    int64_t total;            // positions
+    uint32_t occupied;        // bit j: bag j has ids
+    int32_t bags;             // of the run: 0 past the end of the table
   };
-  static constexpr size_t shared_bytes() { return sizeof(Arena); }
+  static constexpr size_t shared_bytes() { return sizeof(Run) * kMaxGroups; }
 
   struct Params {
     Jagged in;
@@ -72,11 +74,11 @@ struct EmbeddingBagKernel {
 
   // A group of lanes and the run of bags it owns.
   struct Group {
-    int lanes, base, lane;  // lanes, warp lane of the first, own lane in the group
+    int lanes, lane;           // own lane in the group
     int bags_per_group, bags;  // capacity of a run; bags in this run, 0 past the end of the table
     int64_t first_bag;         // 0..B-1
     int chunk, chunks;
-    int64_t *start, *shift, *total;  // shared memory
+    Run *run;                  // shared memory
   };
 
   // Inlined by force: as a function of its own, with what a call may not clobber saved, it would spill.
@@ -91,20 +93,17 @@ struct EmbeddingBagKernel {
     Group g;
     g.lanes = 1 << geometry.lanes_log2;
     g.lane = prim::lane_id() & (g.lanes - 1);
-    g.base = prim::lane_id() - g.lane;
     g.chunks = geometry.chunks;
     g.bags_per_group = geometry.bags_per_group;
     const int group = prim::thread_idx().x >> geometry.lanes_log2;
     const int64_t unit =
         static_cast<int64_t>(local % geometry.blocks_per_table) * (kThreads >> geometry.lanes_log2) + group;
-    Arena &arena = *reinterpret_cast<Arena *>(shared);
-    g.start = arena.start[group];
-    g.shift = arena.shift[group];
-    g.total = arena.total + group;
+    g.run = reinterpret_cast<Run *>(shared) + group;
     g.chunk = static_cast<int>(unit % g.chunks);
     g.first_bag = unit / g.chunks * g.bags_per_group;
     const int64_t left = p.in.batch - g.first_bag;
     g.bags = left <= 0 ? 0 : left < g.bags_per_group ? static_cast<int>(left) : g.bags_per_group;
+    start_run(p, table, g);
 
     switch (table.kind) {
       case kRowF32: pool<RowF32>(p, table, g); break;
@@ -141,13 +140,13 @@ struct EmbeddingBagKernel {
     int64_t bag_start = 0;
 #pragma unroll 1
     for (int j = 1; j < g.bags_per_group; ++j) {
-      const int64_t start = g.start[j];
+      const int64_t start = g.run->start[j];
       if (position >= start) {
         slot = j;
         bag_start = start;
       }
     }
-    const int64_t at = position + g.shift[slot];
+    const int64_t at = position + g.run->shift[slot];
     const int k = table.num_functions;
     if (k <= 1) return Place{at, 0, position == bag_start};
     const auto index = static_cast<int64_t>(table.by_functions.quotient(static_cast<uint64_t>(at)));
@@ -167,27 +166,29 @@ struct EmbeddingBagKernel {
 
   // Votes of the group in the low bits.
   JD_DEVICE JD_INLINE static uint32_t group_mask(const Group &g, bool predicate) {
-    return prim::ballot(predicate) >> g.base;
+    return prim::ballot(predicate) >> (prim::lane_id() & -g.lanes);
   }
 
   // Positions of the chunk that begins at `first`: 0..lanes.
   JD_DEVICE JD_INLINE static int chunk_length(const Group &g, int64_t first) {
-    const int64_t left = *g.total - first;
+    const int64_t left = g.run->total - first;
     return left <= 0 ? 0 : left < g.lanes ? static_cast<int>(left) : g.lanes;
   }
 
-  template <class Row, bool kMax>
-  JD_DEVICE JD_INLINE static void pool_run(const Params &p, const TableMeta &table, const Group &g) {
-    constexpr int kElements = Row::kElements;
-    // The chunks of a row, and rows side by side, meet the same ids: one of them reports.
-    const bool reports = g.chunk == 0 && table.reports != 0;
+  // The chunks of a row, and rows side by side, meet the same ids: one of them reports.
+  JD_DEVICE JD_INLINE static bool reports_faults(const TableMeta &table, const Group &g) {
+    return g.chunk == 0 && table.reports != 0;
+  }
+
+  // Lays out the group's run, in shared memory: registers are what limits the rows in flight.
+  JD_DEVICE JD_INLINE static void start_run(const Params &p, const TableMeta &table, const Group &g) {
     const int64_t k = table.num_functions > 1 ? table.num_functions : 1;
 
     // Offsets: lane j reads bag j of the run; an exclusive sum of lengths gives the stream.
     int64_t begin = 0, length = 0;
     Faults bad_bags;
     if (g.lane < g.bags) {
-      read_bag(p.in, table.table * p.in.batch + g.first_bag + g.lane, table.table, reports, bad_bags,
+      read_bag(p.in, table.table * p.in.batch + g.first_bag + g.lane, table.table, reports_faults(table, g), bad_bags,
                begin, length);
     }
     bad_bags.settle(p.in);
@@ -197,13 +198,23 @@ struct EmbeddingBagKernel {
       if (g.lane >= step) end += before;
     }
     if (g.lane < g.bags_per_group) {
-      g.start[g.lane] = end - length * k;
-      g.shift[g.lane] = begin * k - (end - length * k);
-      if (g.lane == g.bags_per_group - 1) *g.total = end;
+      g.run->start[g.lane] = end - length * k;
+      g.run->shift[g.lane] = begin * k - (end - length * k);
+      if (g.lane == g.bags_per_group - 1) g.run->total = end;
     }
     prim::sync_warp();
     const uint32_t occupied = group_mask(g, length > 0) & ((1u << g.bags_per_group) - 1u);
+    if (g.lane == 0) {
+      g.run->occupied = occupied;
+      g.run->bags = g.bags;
+    }
+    prim::sync_warp();
+  }
 
+  template <class Row, bool kMax>
+  JD_DEVICE JD_INLINE static void pool_run(const Params &p, const TableMeta &table, const Group &g) {
+    constexpr int kElements = Row::kElements;
+    const bool reports = reports_faults(table, g);
     // Columns: one vector a lane.
     const int vectors_per_chunk = (table.vectors + g.chunks - 1) / g.chunks;
     const int vector = g.chunk * vectors_per_chunk + g.lane;
@@ -233,8 +244,8 @@ struct EmbeddingBagKernel {
 
     // Empty bags give zeros.
 #pragma unroll 1
-    for (slot = 0; slot < g.bags; ++slot) {
-      if (!(occupied >> slot & 1u)) write();
+    for (slot = 0; slot < g.run->bags; ++slot) {
+      if (!(g.run->occupied >> slot & 1u)) write();
     }
     slot = -1;
 
@@ -265,17 +276,14 @@ struct EmbeddingBagKernel {
       if (!valid) own_weight = 0.0f;
       uint64_t own_row = reinterpret_cast<uint64_t>(p.zero_row);
       if (valid) own_row = table.row(id, function);
-      const uint32_t valid_mask = group_mask(g, valid);
-      const uint32_t head_mask = group_mask(g, head);
+      // Of the batch at hand in the low bits.
+      uint32_t valid_bits = group_mask(g, valid), head_bits = group_mask(g, head);
       // An id counts once, whatever rows it has.
-      const uint32_t count_mask = group_mask(g, function == 0 && (p.mean_length ? g.lane < count_now : valid));
+      uint32_t count_bits = group_mask(g, function == 0 && (p.mean_length ? g.lane < count_now : valid));
 
 #pragma unroll 1
       for (int batch = 0; batch < g.lanes; batch += kRowsInFlight) {
         if (!prim::any(batch < count_now)) break;
-        const uint32_t valid_bits = valid_mask >> batch;
-        const uint32_t head_bits = head_mask >> batch;
-        const uint32_t count_bits = count_mask >> batch;
 
         // Issue the loads of kRowsInFlight rows...
         typename Row::Vector rows[kRowsInFlight];
@@ -293,7 +301,7 @@ struct EmbeddingBagKernel {
           if (head_bits >> u & 1u) {
             if (slot >= 0) write();
             do ++slot;
-            while (!(occupied >> slot & 1u));
+            while (!(g.run->occupied >> slot & 1u));
 #pragma unroll
             for (int e = 0; e < kElements; ++e) sum[e] = 0.0f;
             fresh = true;
@@ -316,6 +324,9 @@ struct EmbeddingBagKernel {
           }
           fresh = fresh && !contributes;
         }
+        valid_bits >>= kRowsInFlight;
+        head_bits >>= kRowsInFlight;
+        count_bits >>= kRowsInFlight;
       }
       first += g.lanes;
       count_now = count_next;

@@ -42,8 +42,9 @@ struct EmbeddingRowsKernel {
   };
 
   struct Group {
-    int lanes, base, lane;
-    int64_t first, count;  // positions first .. first + count
+    int lanes, lane;
+    int count;             // positions first .. first + count
+    int64_t first;
     int vector;            // column of this lane, in vectors
     bool active;           // the lane has one
   };
@@ -63,12 +64,11 @@ struct EmbeddingRowsKernel {
     Group g;
     g.lanes = 1 << p.lanes_log2;
     g.lane = prim::lane_id() & (g.lanes - 1);
-    g.base = prim::lane_id() - g.lane;
     const int64_t unit = block * (kThreads >> p.lanes_log2) + (thread >> p.lanes_log2);
     const int chunk = static_cast<int>(unit % p.chunks);
     g.first = unit / p.chunks * kRows;
     const int64_t left = p.in.total - g.first;
-    g.count = left <= 0 ? 0 : left < kRows ? left : kRows;
+    g.count = left <= 0 ? 0 : left < kRows ? static_cast<int>(left) : kRows;
     const int vectors_per_chunk = (p.vectors + p.chunks - 1) / p.chunks;
     g.vector = chunk * vectors_per_chunk + g.lane;
     g.active = g.lane < vectors_per_chunk && g.vector < p.vectors;
@@ -96,11 +96,12 @@ struct EmbeddingRowsKernel {
     if (!valid) weight = 0.0f;
 
     // One pass a kind of row; more than one only where tables of one launch differ. The first also writes zeros.
-    uint32_t zeros = prim::ballot(g.lane < g.count && !valid) >> g.base;
+    const int first_lane = prim::lane_id() & -g.lanes;
+    uint32_t zeros = prim::ballot(g.lane < g.count && !valid) >> first_lane;
 #pragma unroll 1
     for (int k = 0; k < kRowKinds; ++k) {
       if (!(p.kinds >> k & 1)) continue;
-      const uint32_t rows = prim::ballot(valid && kind == k) >> g.base;
+      const uint32_t rows = prim::ballot(valid && kind == k) >> first_lane;
       switch (k) {
         case kRowF32: copy<RowF32>(p, g, rows, zeros, row, weight); break;
         case kRowF16: copy<Row16<prim::f16>>(p, g, rows, zeros, row, weight); break;
