@@ -557,11 +557,12 @@ TEST_P(WideAttention, stca_attention) {
 struct Pool {
   static constexpr int64_t kPages = 5, kPageRows = 16, kDim = 32;
   jd_paged_cache_args args{};
+  const int64_t dim;
 
-  Pool(WideMemory &m, int32_t cache_dtype, bool strides) {
+  Pool(WideMemory &m, int32_t cache_dtype, bool strides, int64_t head_dim = kDim) : dim(head_dim) {
     const int64_t before = strides ? 0 : kBefore;
     args.struct_size = sizeof args;
-    const std::vector<int64_t> pages = {kPages, kPageRows, kKvHeads, kDim}, scales = {kPages, kPageRows, kKvHeads};
+    const std::vector<int64_t> pages = {kPages, kPageRows, kKvHeads, dim}, scales = {kPages, kPageRows, kKvHeads};
     const auto out = [&](int32_t dtype, const std::vector<int64_t> &shape) {
       return strides ? m.strided_out(dtype, shape) : m.behind_out(before, dtype, shape);
     };
@@ -588,14 +589,14 @@ class WidePages : public WideAttention {
  protected:
   void append(WideMemory &m, Pool &pool, int32_t dtype, int32_t cache_dtype) {
     jd_paged_cache_args a = pool.args;
-    a.keys = strided(m, 1, dtype, {59, kKvHeads, Pool::kDim});
-    a.values = strided(m, 2, dtype, {59, kKvHeads, Pool::kDim});
+    a.keys = strided(m, 1, dtype, {59, kKvHeads, pool.dim});
+    a.values = strided(m, 2, dtype, {59, kKvHeads, pool.dim});
     a.offsets = m.offsets(0, 0, {40, 19});
     a.seq_lens = m.integers(0, 0, {0, 0});
-    run(description(dtype, cache_dtype), a, jd_paged_append_plan, jd_paged_append_run);
+    run(description(dtype, cache_dtype, pool.dim), a, jd_paged_append_plan, jd_paged_append_run);
     pool.args.seq_lens = m.integers(0, 0, {40, 19});
   }
-  static jd_paged_cache_desc description(int32_t dtype, int32_t cache_dtype) {
+  static jd_paged_cache_desc description(int32_t dtype, int32_t cache_dtype, int64_t dim = Pool::kDim) {
     jd_paged_cache_desc d{};
     d.struct_size = sizeof d;
     d.dtype = dtype;
@@ -603,7 +604,7 @@ class WidePages : public WideAttention {
     d.offset_dtype = JD_I64;
     d.page_size = Pool::kPageRows;
     d.num_kv_heads = kKvHeads;
-    d.head_dim_k = d.head_dim_v = Pool::kDim;
+    d.head_dim_k = d.head_dim_v = static_cast<int32_t>(dim);
     d.max_batch = 2;
     return d;
   }
@@ -689,6 +690,34 @@ TEST_P(WidePages, hstu_attention) {
     run(d, a, jd_hstu_attention_plan, jd_hstu_attention_run);
     return std::vector<jd_tensor>{a.out};
   });
+}
+
+// What the kernels of compute capability 9.0 take.
+TEST_P(WidePages, hstu_attention_of_bf16_without_biases) {
+  constexpr int64_t kDim = 64;
+  for (const bool strides : {false, true}) {
+    for (const int32_t cache : {JD_BF16, JD_F8_E4M3, JD_I8}) {
+      expect_same_bits(std::string(jd_dtype_name(cache)) + (strides ? ", strides" : ", last pages"), [&](WideMemory &m) {
+        Pool pool(m, cache, strides, kDim);
+        append(m, pool, JD_BF16, cache);
+        jd_hstu_attention_desc d = hstu(JD_BF16, kDim, kDim, 2);
+        d.max_seq_len = 48;
+        jd_hstu_attention_args a{};
+        a.struct_size = sizeof a;
+        a.queries = m.behind(0, JD_BF16, {7, kKvHeads, kDim}, Random(3).values(7 * kKvHeads * kDim, JD_BF16));
+        a.q_offsets = m.offsets(0, 0, {3, 4});
+        a.key_pages = pool.args.key_pages;
+        a.value_pages = pool.args.value_pages;
+        a.page_table = pool.args.page_table;
+        a.seq_lens = pool.args.seq_lens;
+        a.key_scales = pool.args.key_scales;
+        a.value_scales = pool.args.value_scales;
+        a.out = m.strided_out(JD_F32, {7, kKvHeads, kDim});
+        run(d, a, jd_hstu_attention_plan, jd_hstu_attention_run);
+        return std::vector<jd_tensor>{a.out};
+      });
+    }
+  }
 }
 
 TEST_P(WidePages, beam_attention_with_suffixes) {
