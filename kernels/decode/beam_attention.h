@@ -366,30 +366,31 @@ struct BeamKernel {
       acc.sum[r] = prim::fma(acc.sum[r], factors[r], place.leads() ? weights[r] : 0.0f);
     }
 #pragma unroll
-    for (int r = 0; r < Accumulators::kRows; ++r) {
-      const bool seen = problem.ancestry.valid(slots[r]);
-      const Element *value = p.suffix_values.at(work.suffix, level, seen ? slots[r] : 0, work.kv_head);
+    for (int first = 0; first < Accumulators::kColumns; first += kBatch) {
+      Pair pairs[Accumulators::kRows][kBatch / 2];
 #pragma unroll
-      for (int first = 0; first < Accumulators::kColumns; first += kBatch) {
-        Pair pairs[kBatch / 2];
+      for (int r = 0; r < Accumulators::kRows; ++r) {
+        const bool seen = problem.ancestry.valid(slots[r]);
+        const Element *value = p.suffix_values.at(work.suffix, level, seen ? slots[r] : 0, work.kv_head);
 #pragma unroll
         for (int c = 0; c < kBatch; c += 2) {
-          pairs[c / 2] = Pair{};
+          pairs[r][c / 2] = Pair{};
           const int column = place.column(first + c);
-          if (column < problem.shape.dim_v) pairs[c / 2] = load_pair(value + column);
-          if (!seen) pairs[c / 2] = Pair{};  // a NaN of slot 0 is nobody's
+          if (column < problem.shape.dim_v) pairs[r][c / 2] = load_pair(value + column);
+          if (!seen) pairs[r][c / 2] = Pair{};  // a NaN of slot 0 is nobody's
         }
-        if (problem.shape.dtype == JD_F16) {
-          add_values<prim::f16>(pairs, factors[r], weights[r], r, first, acc);
-        } else {
-          add_values<prim::bf16>(pairs, factors[r], weights[r], r, first, acc);
-        }
+      }
+      if (problem.shape.dtype == JD_F16) {
+        add_values<prim::f16>(pairs, factors, weights, first, acc);
+      } else {
+        add_values<prim::bf16>(pairs, factors, weights, first, acc);
       }
     }
   }
 
-  // Columns of a row of values that a thread has on their way at once.
-  static constexpr int kBatch = Accumulators::kColumns < 32 ? Accumulators::kColumns : 32;
+  // Columns of each row of values that a thread has on their way at once.
+  static constexpr int kMostColumns = 32 / Accumulators::kRows;
+  static constexpr int kBatch = Accumulators::kColumns < kMostColumns ? Accumulators::kColumns : kMostColumns;
 
   // Two neighbouring elements as they lie in memory.
   using Pair = std::conditional_t<sizeof(Element) == 4, prim::Vec2u, uint32_t>;
@@ -401,21 +402,25 @@ struct BeamKernel {
     }
   }
 
-  // A row of outputs, times factor, and weight times a row of values: of T where an Element has 16 bits.
+  // Every row of outputs, times its factor, and its weight times its row of values: of T where an Element has 16 bits.
   template <class T>
-  JD_DEVICE static void add_values(const Pair (&pairs)[kBatch / 2], float factor, float weight, int r, int first, Accumulators &acc) {
+  JD_DEVICE static void add_values(const Pair (&pairs)[Accumulators::kRows][kBatch / 2], const float (&factors)[Accumulators::kRows],
+                                   const float (&weights)[Accumulators::kRows], int first, Accumulators &acc) {
 #pragma unroll
-    for (int c = 0; c < kBatch; c += 2) {
-      float low, high;
-      if constexpr (sizeof(Element) == 4) {
-        low = prim::as_float(pairs[c / 2].x);
-        high = prim::as_float(pairs[c / 2].y);
-      } else {
-        prim::unpack2<T>(pairs[c / 2], low, high);
+    for (int r = 0; r < Accumulators::kRows; ++r) {
+#pragma unroll
+      for (int c = 0; c < kBatch; c += 2) {
+        float low, high;
+        if constexpr (sizeof(Element) == 4) {
+          low = prim::as_float(pairs[r][c / 2].x);
+          high = prim::as_float(pairs[r][c / 2].y);
+        } else {
+          prim::unpack2<T>(pairs[r][c / 2], low, high);
+        }
+        float &even = acc.out(r, first + c), &odd = acc.out(r, first + c + 1);
+        even = prim::fma(even, factors[r], weights[r] * low);
+        odd = prim::fma(odd, factors[r], weights[r] * high);
       }
-      float &even = acc.out(r, first + c), &odd = acc.out(r, first + c + 1);
-      even = prim::fma(even, factor, weight * low);
-      odd = prim::fma(odd, factor, weight * high);
     }
   }
 
