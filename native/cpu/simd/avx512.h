@@ -118,12 +118,13 @@ struct Avx512 {
     return _mm512_cvtepi32_ps(_mm512_cvtepu8_epi32(_mm_loadu_si128(reinterpret_cast<const __m128i *>(p))));
   }
   JD_SIMD F load_u4(const uint8_t *p) {
-    int32_t words[2];
-    memcpy(words, p, 8);
-    const __m256i shifts = _mm256_setr_epi32(0, 4, 8, 12, 16, 20, 24, 28);
-    const __m256i low = _mm256_srlv_epi32(_mm256_set1_epi32(words[0]), shifts);
-    const __m256i high = _mm256_srlv_epi32(_mm256_set1_epi32(words[1]), shifts);
-    const __m512i codes = _mm512_inserti64x4(_mm512_castsi256_si512(low), high, 1);
+    int64_t eight;
+    memcpy(&eight, p, 8);
+    // Of 128-bit part i the bytes 2 i, 2 i, 2 i + 1 and 2 i + 1, each in an element of its own.
+    const __m128i two = _mm_setr_epi8(0, -1, -1, -1, 0, -1, -1, -1, 1, -1, -1, -1, 1, -1, -1, -1);
+    const __m512i bytes = _mm512_add_epi32(_mm512_broadcast_i32x4(two), _mm512_setr_epi32(0, 0, 0, 0, 2, 2, 2, 2, 4, 4, 4, 4, 6, 6, 6, 6));
+    const __m512i pairs = _mm512_shuffle_epi8(_mm512_set1_epi64(eight), bytes);
+    const __m512i codes = _mm512_srlv_epi32(pairs, _mm512_set1_epi64(int64_t{4} << 32));
     return _mm512_cvtepi32_ps(_mm512_and_si512(codes, _mm512_set1_epi32(15)));
   }
   JD_SIMD F load_u2(const uint8_t *p) {
