@@ -12,9 +12,9 @@
 // Numbers are prefetched a batch at a time, so that the sums between the prefetches leave no gap; codes, whose sums take longer than
 // their rows, one by one.
 //
-// A bag's ids are first turned into rows and weights, up to kBatch at a time: bounds and padding are looked at once an id, and where
-// every id of a batch is good and is a row, all at once. An id of a table with key functions (core/table_keys.h) has a row for each,
-// one after the other.
+// Ids are first turned into rows and weights, up to kBatch at a time, whatever bags they are of: bounds and padding are looked at once
+// an id, and where every id of a batch is good and is a row, all at once. An id of a table with key functions (core/table_keys.h) has a
+// row for each, one after the other.
 // Then the columns are summed in chunks of up to 8 vectors kept in registers, in the order of the ids: a bag's bits depend on
 // the bag alone. A task owns the bags first_bag..last_bag-1 of one table (pooling none: the ids first_id..last_id-1).
 #ifndef JINDOU_CPU_KERNELS_EMBEDDING_BAG_H
@@ -30,7 +30,6 @@ template <class Isa, RowElements kElements>
 struct EmbeddingBag {
   using F = typename Isa::F;
   static constexpr int kWidth = Isa::kWidth;
-  static constexpr int kBatch = 64;
   static constexpr bool kCodes = kElements >= RowElements::e4m3;
   static constexpr int kBits = kElements == RowElements::f32                                          ? 32
                                : kElements == RowElements::f16 || kElements == RowElements::bf16 ? 16
@@ -38,8 +37,10 @@ struct EmbeddingBag {
                                : kElements == RowElements::u2                                    ? 2
                                                                                                  : 8;
   static constexpr int kMaxDim = 2048;
-  static constexpr int64_t kAheadBytes = 8192;
+  // Measured, as is the rest of the prefetching.
   static constexpr bool kTogether = !kCodes;  // prefetches of a batch
+  static constexpr int kBatch = kCodes ? 32 : 64;
+  static constexpr int64_t kAheadBytes = kCodes ? 8192 : 16384;
 
   const EmbeddingTask &t;
   EmbeddingFindings &findings;
@@ -63,6 +64,7 @@ struct EmbeddingBag {
   // The rows of one batch of ids that count, `functions` an id.
   struct Rows {
     int count = 0;
+    int64_t begin = 0, end = 0;  // the ids
     const char *row[kBatch];
     const char *prefetch[kBatch];  // null: none
     float weight[kBatch];
@@ -121,6 +123,8 @@ struct EmbeddingBag {
 
   // Ids begin..end-1. Nothing past the task's last id is looked at.
   void resolve(int64_t begin, int64_t end, int64_t last_id, Rows &rows) const {
+    rows.begin = begin;
+    rows.end = end;
     const bool all = t.index_dtype == JD_I32 ? resolve_all(static_cast<const int32_t *>(t.ids), begin, end, last_id, rows)
                                              : resolve_all(static_cast<const int64_t *>(t.ids), begin, end, last_id, rows);
     if (!all) resolve_each(begin, end, last_id, rows);
@@ -236,16 +240,24 @@ struct EmbeddingBag {
     }
   }
 
-  // Adds the rows to pooled[at..], N vectors wide (the last one `lanes` wide), or begins with them.
+  // The first row of a batch that is of an id at or behind `end`.
+  int rows_before(const Rows &rows, int from, int64_t end) const {
+    if (end >= rows.end) return rows.count;
+    if (rows.count == rows.end - rows.begin && functions == 1) return static_cast<int>(end - rows.begin);
+    while (from < rows.count && rows.position[from] < end) ++from;
+    return from;
+  }
+
+  // Adds rows from..to-1 to pooled[at..], N vectors wide (the last one `lanes` wide), or begins with them.
   template <bool kMax, int N>
-  static inline __attribute__((always_inline)) void pool(const Rows &rows, int at, int lanes, int prefetch_bytes, bool begin,
-                                                         float *pooled) {
+  static inline __attribute__((always_inline)) void pool(const Rows &rows, int from, int to, int at, int lanes, int prefetch_bytes,
+                                                         bool begin, float *pooled) {
     F sum[N];
 #pragma GCC unroll 8
     for (int n = 0; n < N; ++n) {
       sum[n] = !begin ? Isa::load(pooled + at + n * kWidth) : kMax ? Isa::set(-__builtin_inff()) : Isa::zero();
     }
-    for (int i = 0; i < rows.count; ++i) {
+    for (int i = from; i < to; ++i) {
       if (!kTogether && prefetch_bytes > 0 && rows.prefetch[i]) prefetch(rows.prefetch[i], prefetch_bytes);
       const F weight = Isa::set(rows.weight[i]);
 #pragma GCC unroll 8
@@ -259,14 +271,17 @@ struct EmbeddingBag {
   }
 
   template <bool kMax>
-  void pool_all(const Rows &rows, bool begin, float *pooled) const {
-    if constexpr (kTogether) prefetch_all(rows);
+  void pool_all(const Rows &rows, int from, int to, bool begin, float *pooled) const {
     int at = 0;
-    for (; at + 8 * kWidth <= t.dim; at += 8 * kWidth) pool<kMax, 8>(rows, at, kWidth, at == 0 ? bytes : 0, begin, pooled);
-    for (; at + 4 * kWidth <= t.dim; at += 4 * kWidth) pool<kMax, 4>(rows, at, kWidth, at == 0 ? bytes : 0, begin, pooled);
+    for (; at + 8 * kWidth <= t.dim; at += 8 * kWidth) {
+      pool<kMax, 8>(rows, from, to, at, kWidth, at == 0 ? bytes : 0, begin, pooled);
+    }
+    for (; at + 4 * kWidth <= t.dim; at += 4 * kWidth) {
+      pool<kMax, 4>(rows, from, to, at, kWidth, at == 0 ? bytes : 0, begin, pooled);
+    }
     for (; at < t.dim; at += kWidth) {
       const int lanes = t.dim - at < kWidth ? t.dim - at : kWidth;
-      pool<kMax, 1>(rows, at, lanes, at == 0 ? bytes : 0, begin, pooled);
+      pool<kMax, 1>(rows, from, to, at, lanes, at == 0 ? bytes : 0, begin, pooled);
     }
   }
 
@@ -277,24 +292,30 @@ struct EmbeddingBag {
     const bool weighs = t.pooling == JD_POOL_MEAN && t.mean_denominator != JD_MEAN_LENGTH;
     float pooled[kMaxDim + kWidth];
     Rows rows;
+    rows.end = first_id;
+    int next = 0;  // row of the batch
     int64_t end = first_id;
     for (int64_t bag = t.first_bag; bag < t.last_bag; ++bag) {
       const int64_t begin = end;
       end = offset_at(bag + 1);
       bool empty = true;
       float weights = 0;
-      for (int64_t i = begin; i < end; i += batch) {
-        resolve(i, i + batch < end ? i + batch : end, last_id, rows);
-        if (rows.count == 0) continue;
-        if (weighs) {
-          for (int j = 0; j < rows.count; j += functions) weights += rows.weight[j];
+      for (;;) {
+        const int to = rows_before(rows, next, end);
+        if (to > next) {
+          for (int j = next; weighs && j < to; j += functions) weights += rows.weight[j];
+          if (t.pooling == JD_POOL_MAX) {
+            pool_all<true>(rows, next, to, empty, pooled);
+          } else {
+            pool_all<false>(rows, next, to, empty, pooled);
+          }
+          empty = false;
+          next = to;
         }
-        if (t.pooling == JD_POOL_MAX) {
-          pool_all<true>(rows, empty, pooled);
-        } else {
-          pool_all<false>(rows, empty, pooled);
-        }
-        empty = false;
+        if (rows.end >= end) break;
+        resolve(rows.end, rows.end + batch < last_id ? rows.end + batch : last_id, last_id, rows);
+        if constexpr (kTogether) prefetch_all(rows);
+        next = 0;
       }
       if (t.mean_denominator == JD_MEAN_LENGTH) weights = static_cast<float>(end - begin);
       write(bag, empty, weights, pooled);
@@ -345,11 +366,12 @@ struct EmbeddingBag {
     for (int64_t i = t.first_id; i < t.last_id; i += batch) {
       const int64_t end = i + batch < t.last_id ? i + batch : t.last_id;
       resolve(i, end, t.last_id, rows);
+      if constexpr (kTogether) prefetch_all(rows);
       int next = 0;
       for (int64_t position = i; position < end; ++position) {
         const bool present = next < rows.count && rows.position[next] == position;
         char *out = t.out + position * t.out_row_bytes;
-        if (present && rows.prefetch[next]) prefetch(rows.prefetch[next], bytes);
+        if (!kTogether && present && rows.prefetch[next]) prefetch(rows.prefetch[next], bytes);
         for (int at = 0; at < t.dim; at += kWidth) {
           const int lanes = t.dim - at < kWidth ? t.dim - at : kWidth;
           store(out, at, lanes,

@@ -60,8 +60,9 @@ struct SequenceEmbedding {
       const int64_t step = Reader::kBatch / reader.functions;
       for (int64_t from = first; from < end; from += step) {
         reader.resolve(from, from + step < end ? from + step : end, t.last, rows);
+        if (Reader::kTogether) reader.prefetch_all(rows);
         for (int i = 0; i < rows.count; ++i) {
-          if (rows.prefetch[i]) reader.prefetch(rows.prefetch[i], reader.bytes);
+          if (!Reader::kTogether && rows.prefetch[i]) reader.prefetch(rows.prefetch[i], reader.bytes);
           float *sum = t.scratch + (rows.position[i] - first) * t.width + t.columns[table];
           for_vectors<Isa>(reader.t.dim, [&](int64_t at, int lanes) {
             const F x = reader.load(rows, i, static_cast<int>(at), lanes);

@@ -122,7 +122,8 @@ struct Avx512 {
     memcpy(&eight, p, 8);
     // Of 128-bit part i the bytes 2 i, 2 i, 2 i + 1 and 2 i + 1, each in an element of its own.
     const __m128i two = _mm_setr_epi8(0, -1, -1, -1, 0, -1, -1, -1, 1, -1, -1, -1, 1, -1, -1, -1);
-    const __m512i bytes = _mm512_add_epi32(_mm512_broadcast_i32x4(two), _mm512_setr_epi32(0, 0, 0, 0, 2, 2, 2, 2, 4, 4, 4, 4, 6, 6, 6, 6));
+    const __m512i step = _mm512_setr_epi32(0, 0, 0, 0, 2, 2, 2, 2, 4, 4, 4, 4, 6, 6, 6, 6);
+    const __m512i bytes = _mm512_add_epi32(_mm512_broadcast_i32x4(two), step);
     const __m512i pairs = _mm512_shuffle_epi8(_mm512_set1_epi64(eight), bytes);
     const __m512i codes = _mm512_srlv_epi32(pairs, _mm512_set1_epi64(int64_t{4} << 32));
     return _mm512_cvtepi32_ps(_mm512_and_si512(codes, _mm512_set1_epi32(15)));
@@ -135,14 +136,14 @@ struct Avx512 {
     return _mm512_cvtepi32_ps(_mm512_and_si512(codes, _mm512_set1_epi32(3)));
   }
   JD_SIMD float half(uint16_t bits) { return _cvtsh_ss(bits); }
+  // An e4m3 number is 2^8 times the f16 number with its exponent and mantissa.
   JD_SIMD F load_e4m3(const uint8_t *p) {
-    const __m512i code = _mm512_cvtepu8_epi32(_mm_loadu_si128(reinterpret_cast<const __m128i *>(p)));
-    const __m512i magnitude = _mm512_and_si512(code, _mm512_set1_epi32(0x7f));
-    const __m512i sign = _mm512_slli_epi32(_mm512_and_si512(code, _mm512_set1_epi32(0x80)), 24);
-    const F x = _mm512_mul_ps(_mm512_castsi512_ps(_mm512_slli_epi32(magnitude, 20)), _mm512_set1_ps(0x1p120f));
-    const __mmask16 nan = _mm512_cmpeq_epi32_mask(magnitude, _mm512_set1_epi32(0x7f));
-    const __m512i bits = _mm512_mask_mov_epi32(_mm512_castps_si512(x), nan, _mm512_set1_epi32(0x7fc00000));
-    return _mm512_castsi512_ps(_mm512_or_si512(bits, sign));
+    const __m128i codes = _mm_loadu_si128(reinterpret_cast<const __m128i *>(p));
+    const __m256i signed_codes = _mm256_slli_epi16(_mm256_cvtepi8_epi16(codes), 7);
+    const __m256i halves = _mm256_and_si256(signed_codes, _mm256_set1_epi16(static_cast<int16_t>(0xbf80)));
+    const __mmask16 nan = _mm_cmpeq_epi8_mask(_mm_and_si128(codes, _mm_set1_epi8(0x7f)), _mm_set1_epi8(0x7f));
+    const F x = _mm512_mul_ps(_mm512_cvtph_ps(halves), _mm512_set1_ps(256.0f));
+    return _mm512_mask_mov_ps(x, nan, _mm512_set1_ps(__builtin_nanf("")));
   }
   JD_SIMD F load_first_bf16(const uint16_t *p, int n) { return widen_bf16(load_halves(p, n)); }
   JD_SIMD F load_first_f16(const uint16_t *p, int n) { return _mm512_cvtph_ps(load_halves(p, n)); }
