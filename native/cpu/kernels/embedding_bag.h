@@ -89,9 +89,8 @@ struct EmbeddingBag {
 
   // A row need not begin with a cache line: its last byte may lie in one more.
   static inline __attribute__((always_inline)) void prefetch(const char *row, int bytes) {
-    constexpr int kIntoL2 = 2;
-    for (int line = 0; line < bytes; line += 64) __builtin_prefetch(row + line, 0, kIntoL2);
-    if (kCodes) __builtin_prefetch(row + bytes - 1, 0, kIntoL2);
+    for (int line = 0; line < bytes; line += 64) cpu::prefetch(row + line);
+    if (kCodes) cpu::prefetch(row + bytes - 1);
   }
 
   void prefetch_all(const Rows &rows) const {

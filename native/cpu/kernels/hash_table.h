@@ -19,7 +19,6 @@ template <class Isa>
 struct HashLookup {
   static constexpr int64_t kBlock = 64;
   static constexpr int64_t kStages = 4;
-  static constexpr int kIntoL2 = 2;
   static constexpr int64_t kLine = 64;
   static constexpr int64_t kMostPrefetched = 1024;  // bytes of a row; the hardware fetches the rest behind them
 
@@ -103,17 +102,15 @@ struct HashLookup {
   }
 
   void prefetch_bucket(int64_t bucket) const {
-    __builtin_prefetch(t.table_keys + bucket * hashing::kBucketSlots, 0, kIntoL2);
+    prefetch(t.table_keys + bucket * hashing::kBucketSlots);
   }
 
   void prefetch_row(int64_t slot) const {
-    if (t.table_scores) __builtin_prefetch(t.table_scores + slot, 1);
+    if (t.table_scores) prefetch(t.table_scores + slot);
     if (!t.rows) return;
     const char *row = t.table_rows + slot * t.table_row_bytes;
     const char *end = row + (t.row_bytes < kMostPrefetched ? t.row_bytes : kMostPrefetched);
-    for (const char *line = row - reinterpret_cast<uintptr_t>(row) % kLine; line < end; line += kLine) {
-      __builtin_prefetch(line, 0, kIntoL2);
-    }
+    for (const char *line = row - reinterpret_cast<uintptr_t>(row) % kLine; line < end; line += kLine) prefetch(line);
   }
 
   void copy(int64_t at, int64_t slot) const {
