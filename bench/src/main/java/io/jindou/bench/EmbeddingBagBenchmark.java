@@ -279,7 +279,7 @@ public class EmbeddingBagBenchmark {
     @State(Scope.Benchmark)
     public static class Limit {
         /** Rows to prefetch ahead. */
-        @Param("8")
+        @Param("32")
         public int ahead;
 
         private MemorySegment table;
