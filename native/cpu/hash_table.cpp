@@ -192,15 +192,17 @@ class HashTable final : public Plan {
   static void for_keys(const jdb_hash_table_args &a, const hashing::Geometry &geometry, int64_t first, int64_t last,
                        const Function &function) {
     constexpr int kAhead = 16;
-    const int64_t *keys = data_of<int64_t>(a.keys), *table = data_of<int64_t>(a.table_keys);
+    const int64_t *keys = data_of<int64_t>(a.keys), *table = data_of<int64_t>(a.table_keys), *scores = data_of<int64_t>(a.table_scores);
     const int64_t n = a.keys.shape[0];
     int64_t waiting[kAhead];
     int64_t begin = 0, end = 0;  // of the ring
     for (int64_t i = 0; i < n; ++i) {
       const hashing::Places places = geometry.places(keys[i]);
       if (places.partition < first || places.partition >= last) continue;
-      __builtin_prefetch(table + places.bucket[0] * hashing::kBucketSlots);
-      __builtin_prefetch(table + places.bucket[1] * hashing::kBucketSlots);
+      for (const int64_t bucket : places.bucket) {
+        __builtin_prefetch(table + bucket * hashing::kBucketSlots);
+        if (scores) __builtin_prefetch(scores + bucket * hashing::kBucketSlots);
+      }
       if (end - begin == kAhead) function(waiting[begin++ % kAhead]);
       waiting[end++ % kAhead] = i;
     }

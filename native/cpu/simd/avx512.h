@@ -141,7 +141,8 @@ struct Avx512 {
     const __m128i codes = _mm_loadu_si128(reinterpret_cast<const __m128i *>(p));
     const __m256i signed_codes = _mm256_slli_epi16(_mm256_cvtepi8_epi16(codes), 7);
     const __m256i halves = _mm256_and_si256(signed_codes, _mm256_set1_epi16(static_cast<int16_t>(0xbf80)));
-    const __mmask16 nan = _mm_cmpeq_epi8_mask(_mm_and_si128(codes, _mm_set1_epi8(0x7f)), _mm_set1_epi8(0x7f));
+    const __m128i largest = _mm_set1_epi8(0x7f);
+    const auto nan = static_cast<__mmask16>(_mm_movemask_epi8(_mm_cmpeq_epi8(_mm_and_si128(codes, largest), largest)));
     const F x = _mm512_mul_ps(_mm512_cvtph_ps(halves), _mm512_set1_ps(256.0f));
     return _mm512_mask_mov_ps(x, nan, _mm512_set1_ps(__builtin_nanf("")));
   }

@@ -395,6 +395,27 @@ public final class Tensor extends NativeObject {
     }
 
     /**
+     * The tensor's memory itself, on a device that computes in host memory ({@link DeviceInfo#hostMemory()}), to be read and written
+     * without a copy. Nothing orders that after the work of streams: synchronise first. Valid until the tensor is closed, as
+     * {@link #address()}, which nothing can check.
+     *
+     * @return from element 0 to the last, as {@link #strides()} has them, in native order; read-only when the tensor is
+     * @throws UnsupportedException when the device has memory of its own
+     * @throws ClosedException when the tensor is closed
+     */
+    public MemorySegment hostMemory() {
+        if (!device.info().hostMemory()) {
+            throw new UnsupportedException("tensor: expected a device that computes in host memory, got " + device.name());
+        }
+        long span = 1;
+        for (int i = 0; i < shape.length; i++) {
+            span = shape[i] == 0 || span == 0 ? 0 : span + (shape[i] - 1) * strides[i];
+        }
+        MemorySegment data = MemorySegment.ofAddress(address()).reinterpret(span * dtype.size());
+        return readOnly ? data.asReadOnly() : data;
+    }
+
+    /**
      * Copies host memory into the tensor, which must be contiguous. The segment may be reused when the call returns.
      *
      * @param stream orders the write

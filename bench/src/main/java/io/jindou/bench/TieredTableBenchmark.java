@@ -34,8 +34,9 @@ import org.openjdk.jmh.annotations.Warmup;
 
 /**
  * A lookup in a {@code TieredTable} whose device cache holds a tenth of the rows and {@code hits} percent of the keys asked, against a
- * {@code HashTable} that holds all rows in memory. {@code prefetched} has each batch brought into the cache while the one before is
- * looked up, as a service does that knows its next request.
+ * {@code HashTable} that holds all rows in memory. The other keys come from {@code below}: a cache in host memory that holds all rows, or
+ * RocksDB, whose own cache of blocks holds a quarter of them. {@code prefetched} has each batch brought into the cache while the one
+ * before is looked up, as a service does that knows its next request.
  */
 @BenchmarkMode(Mode.SampleTime)
 @OutputTimeUnit(TimeUnit.MICROSECONDS)
@@ -43,6 +44,15 @@ import org.openjdk.jmh.annotations.Warmup;
 @Measurement(iterations = 5, time = 2)
 @Fork(1)
 public class TieredTableBenchmark {
+    /** Where the rows are that the device has not. */
+    public enum Below {
+        HOST,
+        STORE
+    }
+
+    /** Batches to go round: so many that a key which was not hot has left the cache when it comes again. */
+    private static final int BATCHES = 1000;
+
     /** The store, the table in memory, and the keys. */
     @State(Scope.Benchmark)
     public static class Tables {
@@ -58,10 +68,13 @@ public class TieredTableBenchmark {
         @Param("95")
         public int hits;
 
+        @Param({"HOST", "STORE"})
+        public Below below;
+
         @Param("cpu")
         public String device;
 
-        @Param("2")
+        @Param({"1", "2"})
         public int threads;
 
         private Path folder;
@@ -71,8 +84,8 @@ public class TieredTableBenchmark {
         private HashTable inMemory;
         private Tensor keysInMemory;
         private Tensor out;
-        private SplittableRandom random;
-        private long[] coming;
+        private final long[][] batches = new long[BATCHES][];
+        private int turn;
         private CompletableFuture<Void> prefetch;
 
         @Setup
@@ -82,7 +95,12 @@ public class TieredTableBenchmark {
             stream = Stream.create(opened);
             int most = batch;
             tiered = TieredTable.open(
-                    opened, folder, TieredTableDesc.of(DType.F32, dim, rows / 10, most).withDurability(Durability.BUFFERED));
+                    opened,
+                    folder,
+                    TieredTableDesc.of(DType.F32, dim, rows / 10, most)
+                            .withDurability(Durability.BUFFERED)
+                            .withHostRows(below == Below.HOST ? rows : 0)
+                            .withBlockCacheBytes((long) rows * dim)); // of the 4 bytes an element
             inMemory = HashTable.create(opened, HashTableDesc.of(DType.F32, dim, rows));
             for (int first = 0; first < rows; first += most) {
                 int from = first, count = Math.min(most, rows - first);
@@ -98,26 +116,39 @@ public class TieredTableBenchmark {
             tiered.compact();
             keysInMemory = Tensor.create(opened, DType.I64, batch);
             out = Tensor.create(opened, DType.F32, batch, dim);
-            random = new SplittableRandom(1);
-            for (int i = 0; i < 200; i++) {
-                tieredLookup(draw()); // the hot keys are cached
+            draw();
+            for (int first = 0; first < rows; first += most) {
+                long[] keys = new long[Math.min(most, rows - first)];
+                int from = first;
+                Arrays.setAll(keys, i -> from + i);
+                tiered.prefetch(keys).join(); // into host memory, where there is such a cache
             }
-            long[] keys = draw();
+            for (int i = 0; i < BATCHES; i++) {
+                tieredLookup(next()); // the hot keys are cached
+            }
+            long[] keys = next();
             tieredLookup(keys);
             float[] got = out.readFloats(stream);
             memoryLookup(keys);
             Compare.close("TieredTable", got, out.readFloats(stream), 0);
-            coming = draw();
         }
 
         /** Hot keys, half as many as the cache holds, and others. */
-        long[] draw() {
-            long[] keys = new long[batch];
-            for (int i = 0; i < batch; i++) {
-                boolean hot = random.nextInt(100) < hits;
-                keys[i] = hot ? random.nextInt(rows / 20) : rows / 20 + random.nextInt(rows - rows / 20);
+        private void draw() {
+            SplittableRandom random = new SplittableRandom(1);
+            for (int b = 0; b < BATCHES; b++) {
+                long[] keys = new long[batch];
+                for (int i = 0; i < batch; i++) {
+                    boolean hot = random.nextInt(100) < hits;
+                    keys[i] = hot ? random.nextInt(rows / 20) : rows / 20 + random.nextInt(rows - rows / 20);
+                }
+                batches[b] = keys;
             }
-            return keys;
+        }
+
+        long[] next() {
+            turn = (turn + 1) % BATCHES;
+            return batches[turn];
         }
 
         void tieredLookup(long[] keys) throws IOException {
@@ -132,13 +163,11 @@ public class TieredTableBenchmark {
         }
 
         void prefetchedLookup() throws IOException {
-            long[] now = coming;
-            CompletableFuture<Void> before = prefetch;
-            coming = draw();
-            prefetch = tiered.prefetch(coming);
-            if (before != null) {
-                before.join();
+            if (prefetch != null) {
+                prefetch.join();
             }
+            long[] now = batches[turn];
+            prefetch = tiered.prefetch(next());
             tieredLookup(now);
         }
 
@@ -161,7 +190,7 @@ public class TieredTableBenchmark {
 
     @Benchmark
     public void jindou(Tables tables) throws IOException {
-        tables.tieredLookup(tables.draw());
+        tables.tieredLookup(tables.next());
     }
 
     @Benchmark
@@ -171,6 +200,6 @@ public class TieredTableBenchmark {
 
     @Benchmark
     public void inMemory(Tables tables) {
-        tables.memoryLookup(tables.draw());
+        tables.memoryLookup(tables.next());
     }
 }

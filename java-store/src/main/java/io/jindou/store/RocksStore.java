@@ -24,7 +24,7 @@ import org.rocksdb.Cache;
 import org.rocksdb.CompressionType;
 import org.rocksdb.DataBlockIndexType;
 import org.rocksdb.FlushOptions;
-import org.rocksdb.LRUCache;
+import org.rocksdb.HyperClockCache;
 import org.rocksdb.Options;
 import org.rocksdb.ReadOptions;
 import org.rocksdb.RocksDB;
@@ -69,7 +69,7 @@ final class RocksStore implements AutoCloseable {
         this.directory = directory;
         this.disk = disk;
         rowBytes = Math.toIntExact(dtype.size() * (long) dim);
-        blocks = new LRUCache(blockCacheBytes);
+        blocks = new HyperClockCache(blockCacheBytes, 0, -1, false); // 0: entries of any size; -1: shards as it sees fit
         options.setParanoidChecks(true)
                 // A process killed while it writes leaves a record cut short at the end of the log, of an update that was not
                 // acknowledged: that is passed over. Damage before the end is an error; the default would drop all that follows.

@@ -15,6 +15,7 @@ import java.io.IOException;
 import java.io.UncheckedIOException;
 import java.lang.foreign.Arena;
 import java.lang.foreign.MemorySegment;
+import java.lang.foreign.ValueLayout;
 import java.nio.file.Path;
 import java.util.Arrays;
 import java.util.LinkedHashMap;
@@ -33,7 +34,8 @@ import java.util.concurrent.locks.ReentrantReadWriteLock;
 
 /**
  * An embedding table larger than the device, by 64-bit keys: a cache of rows on the device, one in host memory, all rows on disk
- * (RocksDB). On the cpu device, whose memory is the host's, the first two are one, and the rest is the same.
+ * (RocksDB). On the cpu device, whose memory is the host's, the first two are one unless {@link TieredTableDesc#hostRows()} says
+ * otherwise, and the rest is the same.
  *
  * <p>A lookup gives the row of every key that exists, complete, wherever it lies: hits are read on the device; missing rows come from
  * below, are put into the result and into the caches. An update is durable ({@link Durability}) when it returns, and lookups that
@@ -46,8 +48,13 @@ import java.util.concurrent.locks.ReentrantReadWriteLock;
  */
 public final class TieredTable implements AutoCloseable {
     private static final String KEYS = "keys", ROWS = "rows";
+    private static final int MISSING = KeyOutcome.MISSING.ordinal();
+    private static final int GROUP = 64;
 
     private final Device device;
+    /** Whether the device's rows are written to directly. An emulated device is not asked to, so that a GPU's way is tested without one. */
+    private final boolean inHost;
+
     private final TieredTableDesc desc;
     private final RowCache cache;
     private final Device host; // null: no cache in host memory
@@ -73,21 +80,23 @@ public final class TieredTable implements AutoCloseable {
         if (desc.maxKeys() < 1) {
             throw new InvalidArgumentException("argument 'maxKeys': expected at least 1, got " + desc.maxKeys());
         }
-        if (desc.hostRows() < 0) {
+        if (desc.hostRows() < 0 && desc.hostRows() != TieredTableDesc.DEFAULT_HOST_ROWS) {
             throw new InvalidArgumentException("argument 'hostRows': expected at least 0, got " + desc.hostRows());
         }
         if (desc.blockCacheBytes() < 0) {
             throw new InvalidArgumentException("argument 'blockCacheBytes': expected at least 0, got " + desc.blockCacheBytes());
         }
         this.device = device;
+        inHost = device.info().backend().equals("cpu");
         this.desc = desc;
         RowCache onDevice = null, onHost = null;
         Device cpu = null;
         try {
             onDevice = new RowCache(device, desc, desc.deviceRows());
-            if (desc.hostRows() > 0 && !device.info().backend().equals("cpu")) {
+            long hostRows = desc.hostRowsBeside(inHost);
+            if (hostRows > 0) {
                 cpu = Device.open("cpu");
-                onHost = new RowCache(cpu, desc, desc.hostRows());
+                onHost = new RowCache(cpu, desc, hostRows);
             }
             store = new RocksStore(directory, desc.dtype(), desc.dim(), desc.durability(), desc.blockCacheBytes(), disk);
         } catch (RuntimeException | IOException | Error e) {
@@ -322,12 +331,13 @@ public final class TieredTable implements AutoCloseable {
             Workspace w = take();
             boolean done = false;
             long start = log.enter();
-            try (Tensor asked = w.keys.slice(0, 0, keys.length); Tensor outcomes = w.outcomes.slice(0, 0, keys.length)) {
+            try {
                 Stream stream = given != null ? given : w.stream();
+                Tensor asked = w.keys.first(keys.length), outcomes = w.outcomes.first(keys.length);
                 asked.write(stream, keys);
                 cache.table.lookup(stream, asked, rows, null, new HashTableResults(null, outcomes, null));
-                long[] missing = missing(keys, outcomes.readInts(stream));
-                if (missing.length > 0) {
+                Missing missing = missing(keys, outcomes(stream, w, outcomes));
+                if (missing.keys.length > 0) {
                     fetch(stream, w, missing, start, asked, rows);
                 }
                 if (given == null) {
@@ -347,119 +357,164 @@ public final class TieredTable implements AutoCloseable {
         }
     }
 
-    /** Distinct keys that the device cache has not. */
-    private long[] missing(long[] keys, int[] outcomes) {
-        long[] missing = new long[keys.length];
+    private MemorySegment outcomes(Stream stream, Workspace w, Tensor outcomes) {
+        if (inHost) {
+            stream.synchronize();
+        } else {
+            outcomes.read(stream, w.hostOutcomes.asSlice(0, outcomes.sizeBytes()));
+        }
+        return w.hostOutcomes;
+    }
+
+    /** Distinct keys, in rising order, that the device cache has not, and where in the call they stand. */
+    private record Missing(long[] keys, int[] positions, long[] asked) {}
+
+    private Missing missing(long[] keys, MemorySegment outcomes) {
         int count = 0, reserved = 0;
+        int[] positions = new int[64];
         for (int i = 0; i < keys.length; i++) {
-            if (keys[i] == -1) {
-                reserved++;
-            } else if (outcomes[i] == KeyOutcome.MISSING.ordinal()) {
-                missing[count++] = keys[i];
+            if (outcomes.getAtIndex(ValueLayout.JAVA_INT, i) == MISSING) {
+                if (keys[i] == -1) {
+                    reserved++;
+                } else {
+                    if (count == positions.length) {
+                        positions = Arrays.copyOf(positions, 2 * count);
+                    }
+                    positions[count++] = i;
+                }
             }
         }
         lookups.increment();
         keysSeen.add(keys.length - reserved);
         deviceHits.add(keys.length - reserved - count);
-        Arrays.sort(missing, 0, count); // neighbours on disk are read together
+        long[] missing = new long[count];
+        for (int i = 0; i < count; i++) {
+            missing[i] = keys[positions[i]];
+        }
+        Arrays.sort(missing); // neighbours on disk are read together
         int distinct = 0;
         for (int i = 0; i < count; i++) {
             if (i == 0 || missing[i] != missing[i - 1]) {
                 missing[distinct++] = missing[i];
             }
         }
-        return Arrays.copyOf(missing, distinct);
+        return new Missing(Arrays.copyOf(missing, distinct), Arrays.copyOf(positions, count), keys);
     }
 
-    private void fetch(Stream stream, Workspace w, long[] missing, long start, Tensor given, Tensor rows) throws IOException {
-        long rowBytes = desc.rowBytes();
-        int n = missing.length;
-        boolean[] inHost = readHost(missing, w.rows);
-        long[] below = new long[n];
-        int asked = 0;
-        for (int i = 0; i < n; i++) {
-            if (!inHost[i]) {
-                below[asked++] = missing[i];
-            }
-        }
-        // Rows found, moved to the front one after the other.
-        long[] found = new long[n];
-        int count = 0, fromHost = n - asked;
-        try (Arena arena = Arena.ofConfined()) {
-            MemorySegment read = w.rows;
-            boolean[] present = new boolean[0];
-            if (asked > 0) {
-                read = fromHost == 0 ? w.rows : arena.allocate(asked * rowBytes, 64);
-                present = store.get(Arrays.copyOf(below, asked), read);
-            }
-            for (int i = 0, at = 0; i < n; i++) {
-                MemorySegment from = inHost[i] ? w.rows : read;
-                int place = inHost[i] ? i : at;
-                boolean there = inHost[i] || present[at];
-                at += inHost[i] ? 0 : 1;
-                if (!there) {
-                    continue;
+    private void fetch(Stream stream, Workspace w, Missing missing, long start, Tensor given, Tensor rows) throws IOException {
+        int n = missing.keys.length;
+        long[] found = new long[n]; // of rows 0, 1... of w.rows: those of host memory, then those of the store
+        int fromHost = hostCache == null ? 0 : readHost(w, missing.keys, found), count = fromHost;
+        if (fromHost < n) {
+            long[] below = fromHost == 0 ? missing.keys : without(missing.keys, found, fromHost);
+            long rowBytes = desc.rowBytes();
+            boolean[] present = store.get(below, w.rows.asSlice(fromHost * rowBytes, below.length * rowBytes));
+            for (int i = 0; i < below.length; i++) {
+                if (present[i]) {
+                    move(w.rows, fromHost + i, count);
+                    found[count++] = below[i];
                 }
-                if (from != w.rows || place != count) {
-                    MemorySegment.copy(from, place * rowBytes, w.rows, count * rowBytes, rowBytes);
-                }
-                found[count++] = missing[i];
             }
         }
         hostHits.add(fromHost);
         storeHits.add(count - fromHost);
         missingKeys.add(n - count);
         if (count > 0) {
-            deliver(stream, w, Arrays.copyOf(found, count), start, given, rows);
+            deliver(stream, w, missing, found, fromHost, count, start, given, rows);
         }
     }
 
-    private boolean[] readHost(long[] keys, MemorySegment target) {
-        boolean[] found = new boolean[keys.length];
-        if (hostCache == null) {
-            return found;
+    private void move(MemorySegment rows, int from, int to) {
+        if (from != to) {
+            long bytes = desc.rowBytes();
+            MemorySegment.copy(rows, from * bytes, rows, to * bytes, bytes);
         }
-        try (Tensor given = Tensor.of(hostCache.stream, keys, keys.length);
-                Tensor outcomes = Tensor.create(host, DType.I32, keys.length);
-                Tensor rows = Tensor.wrap(host, target.asSlice(0, keys.length * desc.rowBytes()), desc.dtype(), keys.length, desc.dim())) {
-            hostCache.table.lookup(hostCache.stream, given, rows, null, new HashTableResults(null, outcomes, null));
-            int[] each = outcomes.readInts(hostCache.stream);
-            for (int i = 0; i < found.length; i++) {
-                found[i] = each[i] != KeyOutcome.MISSING.ordinal();
-            }
-        }
-        return found;
     }
 
-    /** Fetched rows into the result and, unless they may be old by now, into the caches. */
-    private void deliver(Stream stream, Workspace w, long[] found, long start, Tensor given, Tensor rows) {
-        int n = found.length;
-        MemorySegment data = w.rows.asSlice(0, n * desc.rowBytes());
-        try (Tensor keys = w.fetchedKeys.slice(0, 0, n);
-                Tensor values = w.fetchedRows.slice(0, 0, n);
-                Tensor evicted = w.evicted.slice(0, 0, n)) {
-            keys.write(stream, found);
-            values.write(stream, data);
-            if (rows != null) {
-                w.fetched.clear(stream);
-                w.fetched.insert(stream, keys, values);
-                w.fetched.lookup(stream, given, rows);
+    /** The keys of `all`, which rise, but for the first `count` of `some`, which rise too. */
+    private static long[] without(long[] all, long[] some, int count) {
+        long[] rest = new long[all.length - count];
+        int at = 0, next = 0;
+        for (long key : all) {
+            if (next < count && some[next] == key) {
+                next++;
+            } else {
+                rest[at++] = key;
             }
-            synchronized (log) {
-                long[] certain = Arrays.stream(found).map(key -> log.isUncertain(key, start) ? -1 : key).toArray();
-                if (!Arrays.equals(certain, found)) {
-                    keys.write(stream, certain);
-                }
-                fill(cache.table, stream, keys, values, evicted);
-                if (hostCache != null) {
-                    try (Tensor hostKeys = Tensor.of(hostCache.stream, certain, n);
-                            Tensor hostRows = Tensor.wrap(host, data, desc.dtype(), n, desc.dim())) {
-                        fill(hostCache.table, hostCache.stream, hostKeys, hostRows, null);
-                    }
+        }
+        return rest;
+    }
+
+    /** Puts the keys that host memory has to the front of `found`, in their order, and their rows to the front of w.rows. */
+    private int readHost(Workspace w, long[] keys, long[] found) {
+        int n = keys.length, count = 0;
+        Tensor given = w.hostKeys.first(n), outcomes = w.hostFound.first(n);
+        given.write(hostCache.stream, keys);
+        hostCache.table.lookup(hostCache.stream, given, w.hostRows.first(n), null, new HashTableResults(null, outcomes, null));
+        hostCache.stream.synchronize();
+        MemorySegment each = w.hostFound.all.hostMemory();
+        for (int i = 0; i < n; i++) {
+            if (each.getAtIndex(ValueLayout.JAVA_INT, i) != MISSING) {
+                move(w.rows, i, count);
+                found[count++] = keys[i];
+            }
+        }
+        return count;
+    }
+
+    /** The first `count` rows of w.rows, of the keys `found`, into the result and, unless they may be old by now, into the caches. */
+    private void deliver(
+            Stream stream, Workspace w, Missing missing, long[] found, int fromHost, int count, long start, Tensor given, Tensor rows) {
+        // Whole groups of keys, filled up with -1, so that tensors of few lengths are asked for.
+        int padded = Math.min(desc.maxKeys(), (count + GROUP - 1) / GROUP * GROUP);
+        Tensor keys = w.fetchedKeys.first(padded), values = w.fetchedRows.first(padded), evicted = w.evicted.first(padded);
+        long[] certain = Arrays.copyOf(found, padded);
+        Arrays.fill(certain, count, padded, -1);
+        if (!inHost) {
+            values.write(stream, w.rows.asSlice(0, padded * desc.rowBytes()));
+        }
+        if (rows != null && inHost) {
+            complete(missing, found, fromHost, count, w.rows, rows);
+        } else if (rows != null) {
+            keys.write(stream, certain);
+            w.fetched.clear(stream);
+            w.fetched.insert(stream, keys, values);
+            w.fetched.lookup(stream, given, rows);
+        }
+        synchronized (log) {
+            for (int i = 0; i < count; i++) {
+                if (log.isUncertain(found[i], start)) {
+                    certain[i] = -1;
                 }
             }
-            // Waits for all of the above: the workspace may serve another stream next.
-            evictions.add(Arrays.stream(evicted.readLongs(stream)).filter(key -> key != -1).count());
+            keys.write(stream, certain);
+            fill(cache.table, stream, keys, values, evicted);
+            if (hostCache != null && fromHost < count) {
+                try (Tensor hostKeys = Tensor.of(hostCache.stream, Arrays.copyOfRange(certain, fromHost, count), count - fromHost);
+                        Tensor hostRows = w.hostRows.all.slice(0, fromHost, count)) {
+                    fill(hostCache.table, hostCache.stream, hostKeys, hostRows, null);
+                    hostCache.stream.synchronize();
+                }
+            }
+        }
+        // Waits for all of the above: the workspace may serve another stream next.
+        long replaced = 0;
+        for (long key : evicted.readLongs(stream)) {
+            replaced += key == -1 ? 0 : 1;
+        }
+        evictions.add(replaced);
+    }
+
+    private void complete(Missing missing, long[] found, int fromHost, int count, MemorySegment from, Tensor rows) {
+        MemorySegment result = rows.hostMemory();
+        long bytes = desc.rowBytes(), stride = rows.strides()[0] * desc.dtype().size();
+        for (int position : missing.positions) {
+            long key = missing.asked[position];
+            int at = Arrays.binarySearch(found, 0, fromHost, key);
+            at = at >= 0 ? at : Arrays.binarySearch(found, fromHost, count, key);
+            if (at >= 0) {
+                MemorySegment.copy(from, at * bytes, result, position * stride, bytes);
+            }
         }
     }
 
@@ -537,7 +592,7 @@ public final class TieredTable implements AutoCloseable {
 
     private Workspace take() {
         Workspace free = workspaces.poll();
-        return free != null ? free : new Workspace(device, desc);
+        return free != null ? free : new Workspace(device, inHost, host, desc);
     }
 
     private void open(Lock lock) throws IOException {

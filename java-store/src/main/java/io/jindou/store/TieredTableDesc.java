@@ -10,7 +10,8 @@ import java.util.Objects;
  * @param dtype of rows, as {@link io.jindou.HashTableDesc#dtype()}
  * @param dim elements of a row
  * @param deviceRows rows that the cache on the device holds
- * @param hostRows rows that the cache in host memory holds; 0: none. Left out on the cpu device, whose device cache is host memory
+ * @param hostRows rows that the cache in host memory holds; 0: none; {@link #DEFAULT_HOST_ROWS}: ten times as many as the device's, and
+ *     none on the cpu device, whose device cache lies in host memory already
  * @param maxKeys keys a call of lookup, prefetch, update or erase
  * @param eviction which row leaves a cache: {@link Eviction#LRU} or {@link Eviction#LFU}
  * @param durability what an update waits for
@@ -25,6 +26,9 @@ public record TieredTableDesc(
         Eviction eviction,
         Durability durability,
         long blockCacheBytes) {
+    /** As many rows in host memory as suit the device. */
+    public static final long DEFAULT_HOST_ROWS = -1;
+
     /**
      * Checks for null.
      *
@@ -37,7 +41,7 @@ public record TieredTableDesc(
     }
 
     /**
-     * Caches by recency, ten times as many rows in host memory as on the device, durable updates, 256 MiB of blocks.
+     * Caches by recency, {@link #DEFAULT_HOST_ROWS}, durable updates, 256 MiB of blocks.
      *
      * @param dtype of rows
      * @param dim elements of a row
@@ -46,7 +50,7 @@ public record TieredTableDesc(
      * @return the description
      */
     public static TieredTableDesc of(DType dtype, int dim, long deviceRows, int maxKeys) {
-        return new TieredTableDesc(dtype, dim, deviceRows, 10 * deviceRows, maxKeys, Eviction.LRU, Durability.SYNC, 256L << 20);
+        return new TieredTableDesc(dtype, dim, deviceRows, DEFAULT_HOST_ROWS, maxKeys, Eviction.LRU, Durability.SYNC, 256L << 20);
     }
 
     /**
@@ -87,6 +91,11 @@ public record TieredTableDesc(
      */
     public TieredTableDesc withBlockCacheBytes(long value) {
         return new TieredTableDesc(dtype, dim, deviceRows, hostRows, maxKeys, eviction, durability, value);
+    }
+
+    /** The rows of the cache in host memory, beside a device of this kind. */
+    long hostRowsBeside(boolean deviceIsHost) {
+        return hostRows != DEFAULT_HOST_ROWS ? hostRows : deviceIsHost ? 0 : 10 * deviceRows;
     }
 
     long rowBytes() {

@@ -17,31 +17,48 @@ final class Workspace implements AutoCloseable {
     private final List<AutoCloseable> owned = new ArrayList<>();
     private final Arena arena = Arena.ofShared();
 
-    final Tensor keys;
-    final Tensor outcomes;
-    final Tensor evicted;
-    final Tensor fetchedKeys;
-    final Tensor fetchedRows;
-    /** The rows that this call fetched, by key: a second lookup in it completes the first. */
+    final Prefix keys;
+    final Prefix outcomes;
+    final Prefix evicted;
+    final Prefix fetchedKeys;
+    final Prefix fetchedRows;
+    /** The rows that this call fetched, by key: a second lookup in it completes the first. Null where the device's rows are written to directly. */
     final HashTable fetched;
-    /** Host memory for fetched rows. */
+    /** Host memory for outcomes and for fetched rows. */
+    final MemorySegment hostOutcomes;
+
     final MemorySegment rows;
+    /** Over the cache in host memory; null without one. */
+    final Prefix hostKeys;
+
+    final Prefix hostFound;
+    final Prefix hostRows;
 
     private final Device device;
     private Stream stream;
 
-    Workspace(Device device, TieredTableDesc desc) {
+    /** inHost: the device's rows are written to directly; host: where the cache in host memory is, null: there is none. */
+    Workspace(Device device, boolean inHost, Device host, TieredTableDesc desc) {
         this.device = device;
         int most = desc.maxKeys();
         try {
-            keys = own(Tensor.create(device, DType.I64, most));
-            outcomes = own(Tensor.create(device, DType.I32, most));
-            evicted = own(Tensor.create(device, DType.I64, most));
-            fetchedKeys = own(Tensor.create(device, DType.I64, most));
-            fetchedRows = own(Tensor.create(device, desc.dtype(), most, desc.dim()));
-            fetched = own(HashTable.create(
-                    device, HashTableDesc.of(desc.dtype(), desc.dim(), most).withMissing(MissingKeys.KEEP)));
             rows = arena.allocate(most * desc.rowBytes(), 64);
+            keys = prefix(Tensor.create(device, DType.I64, most));
+            outcomes = prefix(Tensor.create(device, DType.I32, most));
+            evicted = prefix(Tensor.create(device, DType.I64, most));
+            fetchedKeys = prefix(Tensor.create(device, DType.I64, most));
+            hostOutcomes = inHost ? outcomes.all.hostMemory() : arena.allocate(outcomes.all.sizeBytes(), 64);
+            fetchedRows = prefix(
+                    inHost
+                            ? Tensor.wrap(device, rows, desc.dtype(), most, desc.dim())
+                            : Tensor.create(device, desc.dtype(), most, desc.dim()));
+            fetched = inHost
+                    ? null
+                    : own(HashTable.create(
+                            device, HashTableDesc.of(desc.dtype(), desc.dim(), most).withMissing(MissingKeys.KEEP)));
+            hostKeys = host == null ? null : prefix(Tensor.create(host, DType.I64, most));
+            hostFound = host == null ? null : prefix(Tensor.create(host, DType.I32, most));
+            hostRows = host == null ? null : prefix(Tensor.wrap(host, rows, desc.dtype(), most, desc.dim()));
         } catch (RuntimeException | Error e) {
             close();
             throw e;
@@ -54,6 +71,10 @@ final class Workspace implements AutoCloseable {
             stream = own(Stream.create(device));
         }
         return stream;
+    }
+
+    private Prefix prefix(Tensor all) {
+        return own(new Prefix(all));
     }
 
     private <T extends AutoCloseable> T own(T object) {
@@ -73,6 +94,37 @@ final class Workspace implements AutoCloseable {
         owned.clear();
         if (arena.scope().isAlive()) {
             arena.close();
+        }
+    }
+
+    /** The first elements of a tensor, or rows; the last such view is kept, because the next call often asks for as many. */
+    static final class Prefix implements AutoCloseable {
+        final Tensor all;
+        private Tensor last;
+
+        private Prefix(Tensor all) {
+            this.all = all;
+        }
+
+        Tensor first(int n) {
+            if (n == all.dim(0)) {
+                return all;
+            }
+            if (last == null || last.dim(0) != n) {
+                if (last != null) {
+                    last.close();
+                }
+                last = all.slice(0, 0, n);
+            }
+            return last;
+        }
+
+        @Override
+        public void close() {
+            if (last != null) {
+                last.close();
+            }
+            all.close();
         }
     }
 }

@@ -27,6 +27,7 @@ import java.util.concurrent.Future;
 import java.util.concurrent.atomic.AtomicIntegerArray;
 import org.junit.jupiter.api.io.TempDir;
 import org.junit.jupiter.params.ParameterizedTest;
+import org.junit.jupiter.params.provider.CsvSource;
 import org.junit.jupiter.params.provider.ValueSource;
 
 class TieredTableTest {
@@ -67,8 +68,8 @@ class TieredTableTest {
     }
 
     @ParameterizedTest
-    @ValueSource(strings = {"cpu", "simt"})
-    void gives_the_row_of_every_key_that_exists(String name) throws Exception {
+    @CsvSource({"cpu, 0", "cpu, 200", "simt, 0", "simt, 200"})
+    void gives_the_row_of_every_key_that_exists(String name, long hostRows) throws Exception {
         int range = 1000, steps = name.equals("cpu") ? 300 : 40;
         for (Eviction eviction : new Eviction[] {Eviction.LRU, Eviction.LFU}) {
             Map<Long, Float> model = new HashMap<>();
@@ -77,7 +78,8 @@ class TieredTableTest {
             for (int opened = 0; opened < 2; opened++) { // everything is still there when it is opened again
                 try (Device device = Device.open(name);
                         Stream stream = Stream.create(device);
-                        TieredTable table = TieredTable.open(device, directory, desc(range / 10).withEviction(eviction))) {
+                        TieredTable table = TieredTable.open(
+                                device, directory, desc(range / 10).withEviction(eviction).withHostRows(hostRows))) {
                     for (int step = 0; step < steps; step++) {
                         long[] keys = random.longs(random.nextInt(200), 0, range).map(key -> key * 0x9E3779B97F4A7C15L).toArray();
                         int kind = random.nextInt(6);
@@ -99,7 +101,7 @@ class TieredTableTest {
                     TierStatistics s = table.statistics();
                     assertTrue(s.deviceHits() > 0 && s.storeHits() > 0 && s.missing() > 0 && s.evictions() > 0, s.toString());
                     assertEquals(s.storeHits() * DIM * 4L, s.bytesFromStore());
-                    assertEquals(name.equals("simt"), s.hostHits() > 0, "host memory is a tier of its own where it is not the device's");
+                    assertEquals(hostRows > 0, s.hostHits() > 0, "host memory is a tier of its own where it is asked for");
                 }
             }
         }
@@ -209,7 +211,7 @@ class TieredTableTest {
     void bad_input_is_refused(String name) throws Exception {
         try (Device device = Device.open(name); Stream stream = Stream.create(device)) {
             refused("'eviction': expected LRU or LFU", () -> TieredTable.open(device, folder, desc(10).withEviction(Eviction.NONE)));
-            refused("'hostRows'", () -> TieredTable.open(device, folder, desc(10).withHostRows(-1)));
+            refused("'hostRows'", () -> TieredTable.open(device, folder, desc(10).withHostRows(-2)));
             refused("'capacity'", () -> TieredTable.open(device, folder, desc(0)));
             TieredTable table = TieredTable.open(device, folder, desc(10));
             refused("'keys': expected at most 400 (maxKeys of the table), got 401", () -> table.prefetch(new long[401]));
