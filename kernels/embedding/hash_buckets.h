@@ -7,11 +7,11 @@
 
 namespace jindou::hashing {
 
+// The first place of a bucket that holds the key, or -1. All places are looked at: which one it is, nothing foretells.
 JD_HASH_FUNCTION int place_in(const int64_t *bucket, int64_t key) {
-  for (int i = 0; i < kBucketSlots; ++i) {
-    if (bucket[i] == key) return i;
-  }
-  return -1;
+  int place = -1;
+  for (int i = kBucketSlots - 1; i >= 0; --i) place = bucket[i] == key ? i : place;
+  return place;
 }
 
 // The slot of a key, or -1. kEmptyKey is nowhere.
@@ -77,13 +77,13 @@ JD_HASH_FUNCTION int64_t make_room(const int64_t *keys, const Geometry &geometry
 
 // The slot with the least score among a key's sixteen, the first bucket's first.
 JD_HASH_FUNCTION int64_t least_score(const int64_t *scores, const Places &places) {
-  int64_t best = -1;
-  for (int side = 0; side < 2; ++side) {
-    for (int place = 0; place < kBucketSlots; ++place) {
-      const int64_t slot = places.bucket[side] * kBucketSlots + place;
-      const bool lower = best >= 0 && slot < best;
-      if (best < 0 || scores[slot] < scores[best] || (scores[slot] == scores[best] && lower)) best = slot;
-    }
+  const bool swapped = places.bucket[1] < places.bucket[0];  // of equal scores the lower slot's counts: lower bucket first
+  int64_t best = places.bucket[swapped ? 1 : 0] * kBucketSlots, least = scores[best];
+  for (int i = 1; i < 2 * kBucketSlots; ++i) {
+    const int64_t slot = places.bucket[(i >= kBucketSlots) != swapped ? 1 : 0] * kBucketSlots + i % kBucketSlots;
+    const int64_t score = scores[slot];
+    best = score < least ? slot : best;
+    least = score < least ? score : least;
   }
   return best;
 }
@@ -94,13 +94,12 @@ struct Inserted {
   int64_t evicted;  // the key whose place it took, or kEmptyKey
 };
 
-// Puts a key in. The row is the caller's to write, into the slot given back. Table:
+// Puts a key in, which has these places. The row is the caller's to write, into the slot given back. Table:
 //   geometry, keys, scores, sights (null without), eviction, admission, tick, search
 //   write_key(slot, key), write_score(slot, score), write_sight(at, count), move(from, to)
 template <class Table>
-JD_HASH_FUNCTION Inserted insert(Table &t, int64_t key, int64_t given_score) {
+JD_HASH_FUNCTION Inserted insert(Table &t, int64_t key, const Places &places, int64_t given_score) {
   if (key == kEmptyKey) return {-1, JD_HASH_REFUSED, kEmptyKey};
-  const Places places = t.geometry.places(key);
   int64_t slot = find(t.keys, places, key);
   if (slot >= 0) {
     if (t.eviction == JD_EVICT_LRU) t.write_score(slot, t.tick);

@@ -203,7 +203,7 @@ struct HashWriteKernel {
   }
 
   JD_DEVICE static int64_t insert(const Params &p, HashWriter &table, int64_t i, int64_t key) {
-    const hashing::Inserted done = hashing::insert(table, key, p.scores != nullptr ? p.scores[i] : 0);
+    const hashing::Inserted done = hashing::insert(table, key, table.geometry.places(key), p.scores != nullptr ? p.scores[i] : 0);
     if (done.slot >= 0) table.copy_row(p.rows + i * p.rows_stride, p.table_rows + done.slot * p.table_stride);
     if (table.lane == 0) {
       // A score too low is a refusal, but no fault.

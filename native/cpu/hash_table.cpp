@@ -79,7 +79,7 @@ class HashTable final : public Plan {
     int64_t inserted;         // keys more in the table
   };
 
-  int64_t most_tasks() const { return kTasksOfThread * device.pool.size(); }
+  int64_t most_tasks() const { return device.pool.size() == 1 ? 1 : kTasksOfThread * device.pool.size(); }
 
   void look_up(const jdb_hash_table_args &a, Findings &findings) {
     const int64_t n = a.keys.shape[0];
@@ -149,8 +149,8 @@ class HashTable final : public Plan {
     const int64_t *keys = data_of<int64_t>(a.keys), *scores = data_of<int64_t>(a.scores);
     Found found = {0, 0, 0};
     const int64_t stride = core::row_stride_bytes(a.rows);
-    for_keys(a, geometry, first, last, [&](int64_t i) {
-      const hashing::Inserted done = hashing::insert(table, keys[i], scores ? scores[i] : 0);
+    for_keys(a, geometry, first, last, [&](int64_t i, const hashing::Places &places) {
+      const hashing::Inserted done = hashing::insert(table, keys[i], places, scores ? scores[i] : 0);
       if (done.slot >= 0) {
         std::memcpy(table.rows + done.slot * table.stride, data_of<char>(a.rows) + i * stride, static_cast<size_t>(row_bytes_));
       }
@@ -163,8 +163,8 @@ class HashTable final : public Plan {
     });
     // A key may have moved, or gone, after it was put in: slots are those at the end of the call.
     if (a.slots.data) {
-      for_keys(a, geometry, first, last, [&](int64_t i) {
-        data_of<int64_t>(a.slots)[i] = hashing::find(table.keys, geometry.places(keys[i]), keys[i]);
+      for_keys(a, geometry, first, last, [&](int64_t i, const hashing::Places &places) {
+        data_of<int64_t>(a.slots)[i] = hashing::find(table.keys, places, keys[i]);
       });
     }
     return found;
@@ -174,8 +174,8 @@ class HashTable final : public Plan {
     int64_t *table_keys = data_of<int64_t>(a.table_keys), *scores = data_of<int64_t>(a.table_scores);
     const int64_t *keys = data_of<int64_t>(a.keys);
     Found found = {0, 0, 0};
-    for_keys(a, geometry, first, last, [&](int64_t i) {
-      const int64_t slot = hashing::find(table_keys, geometry.places(keys[i]), keys[i]);
+    for_keys(a, geometry, first, last, [&](int64_t i, const hashing::Places &places) {
+      const int64_t slot = hashing::find(table_keys, places, keys[i]);
       if (slot >= 0) {
         table_keys[slot] = hashing::kEmptyKey;
         if (scores) scores[slot] = 0;
@@ -187,14 +187,18 @@ class HashTable final : public Plan {
     return found;
   }
 
-  // function(i) for the keys of partitions first..last-1, in order; the buckets of those to come are on their way.
+  // function(i, places) for the keys of partitions first..last-1, in order; the buckets of those to come are on their way.
   template <class Function>
   static void for_keys(const jdb_hash_table_args &a, const hashing::Geometry &geometry, int64_t first, int64_t last,
                        const Function &function) {
     constexpr int kAhead = 16;
     const int64_t *keys = data_of<int64_t>(a.keys), *table = data_of<int64_t>(a.table_keys), *scores = data_of<int64_t>(a.table_scores);
     const int64_t n = a.keys.shape[0];
-    int64_t waiting[kAhead];
+    struct {
+      int64_t key;
+      hashing::Places places;
+    } waiting[kAhead];
+    const auto next = [&](int64_t at) { function(waiting[at % kAhead].key, waiting[at % kAhead].places); };
     int64_t begin = 0, end = 0;  // of the ring
     for (int64_t i = 0; i < n; ++i) {
       const hashing::Places places = geometry.places(keys[i]);
@@ -203,10 +207,10 @@ class HashTable final : public Plan {
         __builtin_prefetch(table + bucket * hashing::kBucketSlots);
         if (scores) __builtin_prefetch(scores + bucket * hashing::kBucketSlots);
       }
-      if (end - begin == kAhead) function(waiting[begin++ % kAhead]);
-      waiting[end++ % kAhead] = i;
+      if (end - begin == kAhead) next(begin++);
+      waiting[end++ % kAhead] = {i, places};
     }
-    while (begin < end) function(waiting[begin++ % kAhead]);
+    while (begin < end) next(begin++);
   }
 
   const int32_t op_;

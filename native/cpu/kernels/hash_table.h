@@ -135,16 +135,14 @@ struct HashLookup {
     if (at < t.row_bytes) memcpy(to + at, from + at, static_cast<size_t>(t.row_bytes - at));
   }
 
-  // Other lookups may touch the same score: whatever the order, it ends as the largest tick, or the number of lookups.
+  // Other lookups may touch the same score. A tick is written, not exchanged for a smaller one: that would cost as much as the rest of
+  // the lookup of a cached row, and only lookups beside each other could tell, whose ticks are in no order anyway.
   void touch(int64_t slot) const {
     int64_t *score = t.table_scores + slot;
     if (t.eviction == JD_EVICT_LFU) {
       __atomic_fetch_add(score, 1, __ATOMIC_RELAXED);
-    } else if (t.eviction == JD_EVICT_LRU) {
-      int64_t known = __atomic_load_n(score, __ATOMIC_RELAXED);
-      while (known < t.tick &&
-             !__atomic_compare_exchange_n(score, &known, t.tick, true, __ATOMIC_RELAXED, __ATOMIC_RELAXED)) {
-      }
+    } else if (t.eviction == JD_EVICT_LRU && __atomic_load_n(score, __ATOMIC_RELAXED) < t.tick) {
+      __atomic_store_n(score, t.tick, __ATOMIC_RELAXED);
     }
   }
 };

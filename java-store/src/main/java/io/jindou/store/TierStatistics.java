@@ -6,7 +6,7 @@ package io.jindou.store;
  * @param lookups calls of lookup and prefetch
  * @param keys of these calls, the key -1 left out
  * @param deviceHits keys that the device cache held
- * @param hostHits distinct keys a call that were found in host memory
+ * @param hostHits keys that the device cache did not hold and host memory did
  * @param storeHits distinct keys a call that were read from disk
  * @param missing distinct keys a call that are in no tier
  * @param bytesToDevice of rows copied to the device after a miss

@@ -336,7 +336,7 @@ public final class TieredTable implements AutoCloseable {
                 Tensor asked = w.keys.first(keys.length), outcomes = w.outcomes.first(keys.length);
                 asked.write(stream, keys);
                 cache.table.lookup(stream, asked, rows, null, new HashTableResults(null, outcomes, null));
-                Missing missing = missing(keys, outcomes(stream, w, outcomes));
+                Missing missing = missing(keys, w.toHost(stream, outcomes, w.hostOutcomes));
                 if (missing.keys.length > 0) {
                     fetch(stream, w, missing, start, asked, rows);
                 }
@@ -357,17 +357,8 @@ public final class TieredTable implements AutoCloseable {
         }
     }
 
-    private MemorySegment outcomes(Stream stream, Workspace w, Tensor outcomes) {
-        if (inHost) {
-            stream.synchronize();
-        } else {
-            outcomes.read(stream, w.hostOutcomes.asSlice(0, outcomes.sizeBytes()));
-        }
-        return w.hostOutcomes;
-    }
-
-    /** Distinct keys, in rising order, that the device cache has not, and where in the call they stand. */
-    private record Missing(long[] keys, int[] positions, long[] asked) {}
+    /** Keys that the device cache has not, and where in the call they stand. */
+    private record Missing(long[] keys, int[] positions) {}
 
     private Missing missing(long[] keys, MemorySegment outcomes) {
         int count = 0, reserved = 0;
@@ -391,37 +382,82 @@ public final class TieredTable implements AutoCloseable {
         for (int i = 0; i < count; i++) {
             missing[i] = keys[positions[i]];
         }
-        Arrays.sort(missing); // neighbours on disk are read together
-        int distinct = 0;
-        for (int i = 0; i < count; i++) {
-            if (i == 0 || missing[i] != missing[i - 1]) {
-                missing[distinct++] = missing[i];
-            }
-        }
-        return new Missing(Arrays.copyOf(missing, distinct), Arrays.copyOf(positions, count), keys);
+        return new Missing(missing, positions);
     }
+
+    /** The rows at the front of w.rows, the first `fromHost` of host memory: their keys, and of each missing key its row, or -1. */
+    private record Fetched(long[] keys, int count, int fromHost, int[] rowOf) {}
 
     private void fetch(Stream stream, Workspace w, Missing missing, long start, Tensor given, Tensor rows) throws IOException {
         int n = missing.keys.length;
-        long[] found = new long[n]; // of rows 0, 1... of w.rows: those of host memory, then those of the store
-        int fromHost = hostCache == null ? 0 : readHost(w, missing.keys, found), count = fromHost;
-        if (fromHost < n) {
-            long[] below = fromHost == 0 ? missing.keys : without(missing.keys, found, fromHost);
-            long rowBytes = desc.rowBytes();
-            boolean[] present = store.get(below, w.rows.asSlice(fromHost * rowBytes, below.length * rowBytes));
-            for (int i = 0; i < below.length; i++) {
-                if (present[i]) {
-                    move(w.rows, fromHost + i, count);
-                    found[count++] = below[i];
-                }
-            }
+        long[] keys = new long[n];
+        int[] rowOf = new int[n];
+        int fromHost = 0;
+        if (hostCache == null) {
+            Arrays.fill(rowOf, -1);
+        } else {
+            fromHost = readHost(w, missing.keys, keys, rowOf);
         }
+        int count = fromHost < n ? readStore(w, missing.keys, keys, fromHost, rowOf) : n;
         hostHits.add(fromHost);
         storeHits.add(count - fromHost);
-        missingKeys.add(n - count);
         if (count > 0) {
-            deliver(stream, w, missing, found, fromHost, count, start, given, rows);
+            deliver(stream, w, missing, new Fetched(keys, count, fromHost, rowOf), start, given, rows);
         }
+    }
+
+    /** Rows that host memory has, to the front of w.rows; gives how many. */
+    private int readHost(Workspace w, long[] missing, long[] keys, int[] rowOf) {
+        int n = missing.length, count = 0;
+        Tensor asked = w.hostKeys.first(n), outcomes = w.hostFound.first(n);
+        asked.write(hostCache.stream, missing);
+        hostCache.table.lookup(hostCache.stream, asked, w.hostRows.first(n), null, new HashTableResults(null, outcomes, null));
+        hostCache.stream.synchronize();
+        MemorySegment each = w.hostOutcomesOfHost;
+        for (int i = 0; i < n; i++) {
+            if (each.getAtIndex(ValueLayout.JAVA_INT, i) == MISSING) {
+                rowOf[i] = -1;
+            } else {
+                move(w.rows, i, count);
+                rowOf[i] = count;
+                keys[count++] = missing[i];
+            }
+        }
+        return count;
+    }
+
+    /** The other rows, behind those; gives how many there are now. */
+    private int readStore(Workspace w, long[] missing, long[] keys, int fromHost, int[] rowOf) throws IOException {
+        long[] below = new long[missing.length - fromHost];
+        int asked = 0;
+        for (int i = 0; i < missing.length; i++) {
+            if (rowOf[i] < 0) {
+                below[asked++] = missing[i];
+            }
+        }
+        Arrays.sort(below); // neighbours on disk are read together
+        int distinct = 0;
+        for (int i = 0; i < asked; i++) {
+            if (i == 0 || below[i] != below[i - 1]) {
+                below[distinct++] = below[i];
+            }
+        }
+        below = Arrays.copyOf(below, distinct);
+        boolean[] present = store.get(below, w.rows.asSlice(fromHost * desc.rowBytes(), distinct * desc.rowBytes()));
+        int count = fromHost;
+        for (int i = 0; i < distinct; i++) {
+            if (present[i]) {
+                move(w.rows, fromHost + i, count);
+                keys[count++] = below[i];
+            }
+        }
+        for (int i = 0; i < missing.length; i++) {
+            if (rowOf[i] < 0) {
+                rowOf[i] = Math.max(-1, Arrays.binarySearch(keys, fromHost, count, missing[i]));
+            }
+        }
+        missingKeys.add(distinct - (count - fromHost));
+        return count;
     }
 
     private void move(MemorySegment rows, int from, int to) {
@@ -431,50 +467,18 @@ public final class TieredTable implements AutoCloseable {
         }
     }
 
-    /** The keys of `all`, which rise, but for the first `count` of `some`, which rise too. */
-    private static long[] without(long[] all, long[] some, int count) {
-        long[] rest = new long[all.length - count];
-        int at = 0, next = 0;
-        for (long key : all) {
-            if (next < count && some[next] == key) {
-                next++;
-            } else {
-                rest[at++] = key;
-            }
-        }
-        return rest;
-    }
-
-    /** Puts the keys that host memory has to the front of `found`, in their order, and their rows to the front of w.rows. */
-    private int readHost(Workspace w, long[] keys, long[] found) {
-        int n = keys.length, count = 0;
-        Tensor given = w.hostKeys.first(n), outcomes = w.hostFound.first(n);
-        given.write(hostCache.stream, keys);
-        hostCache.table.lookup(hostCache.stream, given, w.hostRows.first(n), null, new HashTableResults(null, outcomes, null));
-        hostCache.stream.synchronize();
-        MemorySegment each = w.hostFound.all.hostMemory();
-        for (int i = 0; i < n; i++) {
-            if (each.getAtIndex(ValueLayout.JAVA_INT, i) != MISSING) {
-                move(w.rows, i, count);
-                found[count++] = keys[i];
-            }
-        }
-        return count;
-    }
-
-    /** The first `count` rows of w.rows, of the keys `found`, into the result and, unless they may be old by now, into the caches. */
-    private void deliver(
-            Stream stream, Workspace w, Missing missing, long[] found, int fromHost, int count, long start, Tensor given, Tensor rows) {
+    /** Fetched rows into the result and, unless they may be old by now, into the caches. */
+    private void deliver(Stream stream, Workspace w, Missing missing, Fetched fetched, long start, Tensor given, Tensor rows) {
         // Whole groups of keys, filled up with -1, so that tensors of few lengths are asked for.
-        int padded = Math.min(desc.maxKeys(), (count + GROUP - 1) / GROUP * GROUP);
+        int count = fetched.count, padded = Math.min(desc.maxKeys(), (count + GROUP - 1) / GROUP * GROUP);
         Tensor keys = w.fetchedKeys.first(padded), values = w.fetchedRows.first(padded), evicted = w.evicted.first(padded);
-        long[] certain = Arrays.copyOf(found, padded);
+        long[] certain = Arrays.copyOf(fetched.keys, padded);
         Arrays.fill(certain, count, padded, -1);
         if (!inHost) {
             values.write(stream, w.rows.asSlice(0, padded * desc.rowBytes()));
         }
         if (rows != null && inHost) {
-            complete(missing, found, fromHost, count, w.rows, rows);
+            complete(missing, fetched, w.rows, rows);
         } else if (rows != null) {
             keys.write(stream, certain);
             w.fetched.clear(stream);
@@ -482,38 +486,33 @@ public final class TieredTable implements AutoCloseable {
             w.fetched.lookup(stream, given, rows);
         }
         synchronized (log) {
-            for (int i = 0; i < count; i++) {
-                if (log.isUncertain(found[i], start)) {
-                    certain[i] = -1;
-                }
-            }
+            log.takeOutUncertain(certain, count, start);
             keys.write(stream, certain);
             fill(cache.table, stream, keys, values, evicted);
-            if (hostCache != null && fromHost < count) {
-                try (Tensor hostKeys = Tensor.of(hostCache.stream, Arrays.copyOfRange(certain, fromHost, count), count - fromHost);
-                        Tensor hostRows = w.hostRows.all.slice(0, fromHost, count)) {
+            if (hostCache != null && fetched.fromHost < count) {
+                long[] read = Arrays.copyOfRange(certain, fetched.fromHost, count);
+                try (Tensor hostKeys = Tensor.of(hostCache.stream, read, read.length);
+                        Tensor hostRows = w.hostRows.all.slice(0, fetched.fromHost, count)) {
                     fill(hostCache.table, hostCache.stream, hostKeys, hostRows, null);
                     hostCache.stream.synchronize();
                 }
             }
         }
         // Waits for all of the above: the workspace may serve another stream next.
+        MemorySegment each = w.toHost(stream, evicted, w.hostEvicted);
         long replaced = 0;
-        for (long key : evicted.readLongs(stream)) {
-            replaced += key == -1 ? 0 : 1;
+        for (int i = 0; i < count; i++) {
+            replaced += each.getAtIndex(ValueLayout.JAVA_LONG, i) == -1 ? 0 : 1;
         }
         evictions.add(replaced);
     }
 
-    private void complete(Missing missing, long[] found, int fromHost, int count, MemorySegment from, Tensor rows) {
+    private void complete(Missing missing, Fetched fetched, MemorySegment from, Tensor rows) {
         MemorySegment result = rows.hostMemory();
         long bytes = desc.rowBytes(), stride = rows.strides()[0] * desc.dtype().size();
-        for (int position : missing.positions) {
-            long key = missing.asked[position];
-            int at = Arrays.binarySearch(found, 0, fromHost, key);
-            at = at >= 0 ? at : Arrays.binarySearch(found, fromHost, count, key);
-            if (at >= 0) {
-                MemorySegment.copy(from, at * bytes, result, position * stride, bytes);
+        for (int i = 0; i < missing.keys.length; i++) {
+            if (fetched.rowOf[i] >= 0) {
+                MemorySegment.copy(from, fetched.rowOf[i] * bytes, result, missing.positions[i] * stride, bytes);
             }
         }
     }

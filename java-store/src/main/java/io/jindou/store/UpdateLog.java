@@ -80,14 +80,17 @@ final class UpdateLog {
         forget();
     }
 
-    /** Whether a row of this key that was read below since `start` may be old by now. */
-    synchronized boolean isUncertain(long key, long start) {
+    /** Puts -1 in the place of those of the first `count` keys whose rows, read below since `start`, may be old by now. */
+    synchronized void takeOutUncertain(long[] keys, int count, long start) {
         for (Update update : updates) {
-            if (update.ended > start && update.keys.contains(key)) {
-                return true;
+            if (update.ended > start) {
+                for (int i = 0; i < count; i++) {
+                    if (update.keys.contains(keys[i])) {
+                        keys[i] = -1;
+                    }
+                }
             }
         }
-        return false;
     }
 
     /** Updates that ended before every fetch under way concern nobody. */

@@ -24,22 +24,26 @@ final class Workspace implements AutoCloseable {
     final Prefix fetchedRows;
     /** The rows that this call fetched, by key: a second lookup in it completes the first. Null where the device's rows are written to directly. */
     final HashTable fetched;
-    /** Host memory for outcomes and for fetched rows. */
+    /** Host memory for outcomes, evicted keys and fetched rows. */
     final MemorySegment hostOutcomes;
 
+    final MemorySegment hostEvicted;
     final MemorySegment rows;
-    /** Over the cache in host memory; null without one. */
+    /** For the cache in host memory; null without one. */
     final Prefix hostKeys;
 
     final Prefix hostFound;
     final Prefix hostRows;
+    final MemorySegment hostOutcomesOfHost;
 
     private final Device device;
+    private final boolean inHost;
     private Stream stream;
 
     /** inHost: the device's rows are written to directly; host: where the cache in host memory is, null: there is none. */
     Workspace(Device device, boolean inHost, Device host, TieredTableDesc desc) {
         this.device = device;
+        this.inHost = inHost;
         int most = desc.maxKeys();
         try {
             rows = arena.allocate(most * desc.rowBytes(), 64);
@@ -47,7 +51,8 @@ final class Workspace implements AutoCloseable {
             outcomes = prefix(Tensor.create(device, DType.I32, most));
             evicted = prefix(Tensor.create(device, DType.I64, most));
             fetchedKeys = prefix(Tensor.create(device, DType.I64, most));
-            hostOutcomes = inHost ? outcomes.all.hostMemory() : arena.allocate(outcomes.all.sizeBytes(), 64);
+            hostOutcomes = hostMemoryFor(outcomes.all);
+            hostEvicted = hostMemoryFor(evicted.all);
             fetchedRows = prefix(
                     inHost
                             ? Tensor.wrap(device, rows, desc.dtype(), most, desc.dim())
@@ -59,6 +64,7 @@ final class Workspace implements AutoCloseable {
             hostKeys = host == null ? null : prefix(Tensor.create(host, DType.I64, most));
             hostFound = host == null ? null : prefix(Tensor.create(host, DType.I32, most));
             hostRows = host == null ? null : prefix(Tensor.wrap(host, rows, desc.dtype(), most, desc.dim()));
+            hostOutcomesOfHost = host == null ? null : hostFound.all.hostMemory();
         } catch (RuntimeException | Error e) {
             close();
             throw e;
@@ -71,6 +77,20 @@ final class Workspace implements AutoCloseable {
             stream = own(Stream.create(device));
         }
         return stream;
+    }
+
+    private MemorySegment hostMemoryFor(Tensor tensor) {
+        return inHost ? tensor.hostMemory() : arena.allocate(tensor.sizeBytes(), 64);
+    }
+
+    /** What a tensor of the device holds when the stream is done: in `copy`, which is its own memory where that is the host's. */
+    MemorySegment toHost(Stream stream, Tensor tensor, MemorySegment copy) {
+        if (inHost) {
+            stream.synchronize();
+        } else {
+            tensor.read(stream, copy.asSlice(0, tensor.sizeBytes()));
+        }
+        return copy;
     }
 
     private Prefix prefix(Tensor all) {

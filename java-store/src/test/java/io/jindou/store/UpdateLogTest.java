@@ -1,5 +1,6 @@
 package io.jindou.store;
 
+import static org.junit.jupiter.api.Assertions.assertEquals;
 import static org.junit.jupiter.api.Assertions.assertFalse;
 import static org.junit.jupiter.api.Assertions.assertTrue;
 
@@ -24,13 +25,20 @@ class UpdateLogTest {
         UpdateLog.Update first = log.begin(new long[] {1}), second = log.begin(new long[] {1});
         long start = log.enter();
         log.end(first);
-        assertTrue(log.isUncertain(1, start), "both");
+        assertTrue(isUncertain(log, 1, start), "both");
         long between = log.enter();
-        assertTrue(log.isUncertain(1, between), "the second is under way");
+        assertTrue(isUncertain(log, 1, between), "the second is under way");
         log.end(second);
-        assertTrue(log.isUncertain(1, between));
+        assertTrue(isUncertain(log, 1, between));
         long after = log.enter();
-        assertFalse(log.isUncertain(1, after));
-        assertFalse(log.isUncertain(2, start));
+        assertFalse(isUncertain(log, 1, after));
+        assertFalse(isUncertain(log, 2, start));
+    }
+
+    private static boolean isUncertain(UpdateLog log, long key, long start) {
+        long[] keys = {key, key + 100};
+        log.takeOutUncertain(keys, 1, start);
+        assertEquals(key + 100, keys[1]);
+        return keys[0] == -1;
     }
 }
