@@ -44,6 +44,43 @@ struct Writer {
   }
 };
 
+// The rows of keys that were put in, copied some keys later: their slots, at random places in memory, are fetched meanwhile. In order, so
+// that of two rows in one slot the later stays. Where insertions move rows, at once.
+class RowCopies {
+ public:
+  RowCopies(const Writer &table, const char *rows, int64_t stride) : table_(table), rows_(rows), stride_(stride) {}
+
+  void add(int64_t slot, int64_t row) {
+    if (table_.eviction == JD_EVICT_NONE) return copy({slot, row});
+    for (int64_t at = 0; at < table_.row_bytes && at < kMostPrefetched; at += 64) {
+      __builtin_prefetch(table_.rows + slot * table_.stride + at, 1);
+    }
+    if (end_ - begin_ == kAhead) copy(waiting_[begin_++ % kAhead]);
+    waiting_[end_++ % kAhead] = {slot, row};
+  }
+
+  void finish() {
+    while (begin_ < end_) copy(waiting_[begin_++ % kAhead]);
+  }
+
+ private:
+  static constexpr int kAhead = 4;
+  static constexpr int64_t kMostPrefetched = 1024;
+  struct Copy {
+    int64_t slot, row;
+  };
+
+  void copy(const Copy &c) const {
+    std::memcpy(table_.rows + c.slot * table_.stride, rows_ + c.row * stride_, static_cast<size_t>(table_.row_bytes));
+  }
+
+  const Writer &table_;
+  const char *const rows_;
+  const int64_t stride_;
+  Copy waiting_[kAhead];
+  int64_t begin_ = 0, end_ = 0;
+};
+
 class HashTable final : public Plan {
  public:
   HashTable(Device &d, int32_t op, const jdb_allocator &allocator, const jd_hash_table_desc &desc)
@@ -148,12 +185,10 @@ class HashTable final : public Plan {
                     desc_.eviction,     desc_.admission,                a.tick, {}};
     const int64_t *keys = data_of<int64_t>(a.keys), *scores = data_of<int64_t>(a.scores);
     Found found = {0, 0, 0};
-    const int64_t stride = core::row_stride_bytes(a.rows);
+    RowCopies copies = {table, data_of<char>(a.rows), core::row_stride_bytes(a.rows)};
     for_keys(a, geometry, first, last, [&](int64_t i, const hashing::Places &places) {
       const hashing::Inserted done = hashing::insert(table, keys[i], places, scores ? scores[i] : 0);
-      if (done.slot >= 0) {
-        std::memcpy(table.rows + done.slot * table.stride, data_of<char>(a.rows) + i * stride, static_cast<size_t>(row_bytes_));
-      }
+      if (done.slot >= 0) copies.add(done.slot, i);
       found.inserted += done.outcome == JD_HASH_INSERTED;
       // A score too low is a refusal, but no fault.
       const bool fault = done.outcome == JD_HASH_REFUSED && desc_.eviction == JD_EVICT_NONE && keys[i] != hashing::kEmptyKey;
@@ -161,6 +196,7 @@ class HashTable final : public Plan {
       if (a.outcomes.data) data_of<int32_t>(a.outcomes)[i] = done.outcome;
       if (a.evicted_keys.data) data_of<int64_t>(a.evicted_keys)[i] = done.evicted;
     });
+    copies.finish();
     // A key may have moved, or gone, after it was put in: slots are those at the end of the call.
     if (a.slots.data) {
       for_keys(a, geometry, first, last, [&](int64_t i, const hashing::Places &places) {
