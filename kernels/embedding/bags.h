@@ -86,6 +86,43 @@ JD_DEVICE JD_INLINE bool read_bag(const Jagged &in, int64_t bag, int32_t table, 
   return true;
 }
 
+// Rows without pooling: the table that holds `position`, or -1.
+JD_DEVICE JD_INLINE int find_table(const Jagged &in, int num_tables, int64_t position) {
+  int low = 0, high = num_tables;  // low: the last table known to begin at or before position, if any does
+  while (high - low > 1) {
+    const int middle = low + (high - low) / 2;
+    if (load_offset(in, middle * in.batch) <= position) {
+      low = middle;
+    } else {
+      high = middle;
+    }
+  }
+  const bool inside = load_offset(in, low * in.batch) <= position && position < load_offset(in, (low + 1) * in.batch);
+  return inside ? low : -1;
+}
+
+// Where rows without pooling lie in an output of one block a table: row i of table t at
+//
+//   sum_{s<t} (ids of s) * dim_s + (i - offsets[t*B]) * dim_t  =  i * dim_t - sum_{0<s<=t} offsets[s*B] * (dim_s - dim_{s-1})
+//
+// of which only tables that are not as wide as the one before ask for their offset. Terms first..t of that sum, every `step`-th;
+// modulo 2^64, for offsets may hold anything.
+JD_DEVICE JD_INLINE uint64_t block_terms(const Jagged &in, const TableMeta *tables, int first, int t, int step) {
+  uint64_t sum = 0;
+#pragma unroll 1
+  for (int s = first; s <= t; s += step) {
+    const int64_t wider = tables[s].dim_step;
+    if (wider != 0) sum += static_cast<uint64_t>(load_offset(in, s * in.batch)) * static_cast<uint64_t>(wider);
+  }
+  return sum;
+}
+
+// The first element of a row of `dim`, or -1 where bad offsets would have it written outside the output.
+JD_DEVICE JD_INLINE int64_t block_element(int64_t position, int64_t dim, uint64_t terms, int64_t out_elements) {
+  const auto at = static_cast<int64_t>(static_cast<uint64_t>(position) * static_cast<uint64_t>(dim) - terms);
+  return at >= 0 && at <= out_elements - dim ? at : -1;
+}
+
 // Whether an id contributes: not the padding id and, unless the caller is trusted, one that the table takes.
 JD_DEVICE JD_INLINE bool check_id(const Jagged &in, const TableMeta &table, int64_t id, int64_t position, bool report,
                                   Faults &faults) {

@@ -1,6 +1,6 @@
 // embedding_bag: from a description to table metadata and launch geometry, and from a run to a kernel launch.
 //
-// Two kernels: EmbeddingBagKernel for pooled plans, EmbeddingRowsKernel for JD_POOL_NONE. They have no traits: tables
+// EmbeddingBagKernel is for pooled plans, EmbeddingRowsKernel and, with codes, EmbeddingRowCodesKernel for JD_POOL_NONE. They have no traits: tables
 // of one launch differ in row dtype, width and pooling, so these are read from the metadata; dtypes of ids, offsets and
 // output, weights and bounds cost one uniform branch for 8 to 32 ids or for a bag.
 #ifndef JINDOU_KERNELS_EMBEDDING_EMBEDDING_BAG_LAUNCH_H
@@ -16,6 +16,7 @@
 #include "core/table_keys.h"
 #include "embedding/embedding_bag.h"
 #include "embedding/embedding_codes.h"
+#include "embedding/embedding_row_codes.h"
 #include "embedding/embedding_rows.h"
 #include "plan.h"
 
@@ -168,13 +169,13 @@ struct EmbeddingBagPlan : KernelPlan {
       table.pooling = desc.table_pooling[t];
       table.layout = embedding::CodeLayout::of(
           layouts[t], tensor.dtype == JD_F8_E4M3 || desc.row_formats[t] == JD_ROWS_E4M3, of_words(tensor, layouts[t]));
-      table.reserved = 0;
+      table.dim_step = t > 0 ? desc.dims[t] - desc.dims[t - 1] : 0;
       made->kinds |= 1 << table.kind;
     }
 
     if (made->unpooled) {
-      made->classes.push_back({geometry_of(tables[0].vectors), 0, num_parts});
-      made->vectors = tables[0].vectors;
+      for (const embedding::TableMeta &table : tables) made->vectors = std::max(made->vectors, table.vectors);
+      made->classes.push_back({geometry_of(made->vectors), 0, num_parts});
     } else {
       // Wide rows first: the blocks that move most bytes do not start last.
       std::stable_sort(tables.begin(), tables.end(),
@@ -190,7 +191,7 @@ struct EmbeddingBagPlan : KernelPlan {
 
     if (const jd_status status = metadata.upload(resources, tables, parts, error)) return status;
     made->num_parts = num_parts;
-    if (desc.d.out_dtype == JD_I8) {  // what the codes are made of
+    if (desc.d.out_dtype == JD_I8 && !made->unpooled) {  // what the codes are made of
       void *pooled = nullptr;
       const int64_t elements = std::max<int64_t>(desc.d.max_batch * desc.sum_dims, 4);
       if (const jd_status status = made->buffers.alloc(static_cast<size_t>(elements) * 4, &pooled, error)) return status;
@@ -218,7 +219,7 @@ struct EmbeddingBagPlan : KernelPlan {
   int64_t sum_dims = 0;
   bool unpooled = false;
   int32_t kinds = 0;    // bit k: some table has RowKind k
-  int32_t vectors = 0;  // unpooled: of every table
+  int32_t vectors = 0;  // unpooled: of the widest table
   std::vector<Class> classes;
   int32_t num_parts = 0;
   float *pooled = nullptr;                       // device memory, JD_I8: [max_batch, sum_dims]
@@ -324,7 +325,8 @@ jd_status launch_rows(Exec &exec, const EmbeddingBagPlan &plan, const jdb_embedd
   params.tables = plan.tables;
   params.zero_row = plan.zero_row;
   params.out = args.out.data;
-  params.out_stride = args.out.strides[0];
+  params.out_stride = plan.desc.split_out ? 0 : args.out.strides[0];
+  params.out_elements = args.out.shape[0];
   params.out_dtype = plan.desc.out_dtype;
   params.num_tables = plan.desc.num_tables;
   params.kinds = plan.kinds;
@@ -338,13 +340,33 @@ jd_status launch_rows(Exec &exec, const EmbeddingBagPlan &plan, const jdb_embedd
   return exec.template launch<Kernel>(prim::Grid{static_cast<uint32_t>(blocks), 1, 1}, params);
 }
 
+// Of rows without pooling.
+template <class Exec>
+jd_status launch_row_codes(Exec &exec, const EmbeddingBagPlan &plan, const jdb_embedding_bag_args &args, const Jagged &in) {
+  using Kernel = EmbeddingRowCodesKernel;
+  Kernel::Params p{};
+  p.in = in;
+  p.tables = plan.tables;
+  p.zero_row = plan.zero_row;
+  p.out = static_cast<char *>(args.out.data);
+  p.scales = static_cast<float *>(args.out_scales.data);
+  p.out_stride = plan.desc.split_out ? 0 : args.out.strides[0];
+  p.out_elements = args.out.shape[0];
+  p.scale_stride = args.out_scales.strides[0];
+  p.num_tables = plan.desc.num_tables;
+  const int64_t blocks = std::max<int64_t>((in.total + Kernel::kWarps - 1) / Kernel::kWarps, in.bags > 0 ? 1 : 0);
+  return exec.template launch<Kernel>(prim::Grid{static_cast<uint32_t>(blocks), 1, 1}, p);
+}
+
 }  // namespace embedding
 
 template <class Exec>
 jd_status launch_embedding_bag(Exec &exec, const EmbeddingBagPlan &plan, const jdb_embedding_bag_args &args) {
   using namespace embedding;
   const Jagged in = jagged_of(plan, args, exec.faults(), exec.launch_number());
-  if (plan.unpooled) return launch_rows(exec, plan, args, in);
+  if (plan.unpooled) {
+    return plan.desc.out_dtype == JD_I8 ? launch_row_codes(exec, plan, args, in) : launch_rows(exec, plan, args, in);
+  }
   if (const jd_status status = launch_pooled(exec, plan, args, in)) return status;
   return plan.desc.out_dtype == JD_I8 ? launch_codes(exec, plan, args) : JD_OK;
 }

@@ -60,7 +60,7 @@ struct SequenceEmbeddingPlan : KernelPlan {
       table.pooling = JD_POOL_NONE;
       table.layout = embedding::CodeLayout::of(layout, tensor.dtype == JD_F8_E4M3 || desc.row_formats[t] == JD_ROWS_E4M3,
                                                EmbeddingBagPlan::of_words(tensor, layout));
-      table.reserved = 0;
+      table.dim_step = 0;
     }
     if (const jd_status status = metadata.upload(resources, tables, parts, error)) return status;
     made->zero_row = metadata.zero_row;

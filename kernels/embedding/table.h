@@ -69,7 +69,7 @@ struct TableMeta {
   int32_t reports;        // 1: of a table's parts the one that tells of bad ids
   int32_t part;           // its number among all parts of the caller's tables
   int32_t dim;
-  int32_t reserved;
+  int32_t dim_step;  // dim less that of the table before; of the first 0
 
   // Of a good id, by one of its functions.
   JD_DEVICE JD_INLINE uint64_t row(int64_t id, int function) const {

@@ -107,7 +107,7 @@ typedef struct jdb_embedding_bag_desc {
   const int32_t *row_formats;   // [T]
   const int32_t *dims;          // [T]
   const jd_table_keys *table_keys;  // [T] with num_rows filled in, or null
-  int64_t sum_dims;             // columns of out
+  int64_t sum_dims;             // columns of out; pooling none, split: of the widest table
   int64_t num_parts;            // tables, each counted as often as its ids have rows side by side
 } jdb_embedding_bag_desc;
 

@@ -1,4 +1,7 @@
 // embedding_bag: the rules of jindou/embedding.h and the two entry points.
+#include <algorithm>
+#include <cinttypes>
+
 #include "core/arguments.h"
 #include "core/plan.h"
 #include "core/rules.h"
@@ -53,13 +56,15 @@ void check_tables(Rules &rules, const Context &context, const jd_embedding_bag_d
     snprintf(name, sizeof name, "table_pooling[%d]", i);
     rules.integer(name, pooling, JD_POOL_SUM, JD_POOL_NONE);
     if ((pooling == JD_POOL_NONE) != (fields->pooling[0] == JD_POOL_NONE)) {
-      rules.fail(JD_INVALID_ARGUMENT, name, "expected JD_POOL_NONE for all tables or for none, got %d beside %d", pooling,
-                 fields->pooling[0]);
+      rules.fail(JD_INVALID_ARGUMENT, name,
+                 "expected JD_POOL_NONE for all tables or for none (a row an id and a row a bag are different numbers of rows: "
+                 "two plans), got %d beside %d",
+                 pooling, fields->pooling[0]);
     }
-    if (pooling == JD_POOL_NONE && fields->dims[i] != fields->dims[0]) {
+    if (pooling == JD_POOL_NONE && fields->dims[i] != fields->dims[0] && !d.split_out) {
       snprintf(name, sizeof name, "tables[%d]", i);
-      rules.fail(JD_INVALID_ARGUMENT, name, "expected dimension %d as tables[0] (pooling none), got %d", fields->dims[0],
-                 fields->dims[i]);
+      rules.fail(JD_INVALID_ARGUMENT, name, "expected dimension %d as tables[0] (pooling none; split_out takes any), got %d",
+                 fields->dims[0], fields->dims[i]);
     }
     if (rules.broken()) return;
   }
@@ -81,10 +86,19 @@ void check_tables(Rules &rules, const Context &context, const jd_embedding_bag_d
     fields->sum_dims += static_cast<int64_t>(rows) * fields->dims[i];
     fields->num_parts += rows;
   }
-  if (fields->pooling[0] == JD_POOL_NONE) {
-    if (d.out_dtype == JD_I8) rules.fail(JD_INVALID_ARGUMENT, "out_dtype", "expected f32, f16 or bf16 (pooling none), got i8");
-    if (d.split_out) rules.fail(JD_INVALID_ARGUMENT, "split_out", "expected 0 (pooling none), got 1");
-  }
+}
+
+// A block of rows a table. Without pooling how many rows they have is in the offsets, which lie on the device: there is room for all
+// ids in the widest table.
+void check_blocks(Rules &rules, const jdb_embedding_bag_desc &desc, const jdb_embedding_bag_args &a, int64_t total) {
+  const bool none = desc.d.pooling == JD_POOL_NONE;
+  rules.tensor("out", a.out, desc.d.out_dtype, {none ? kAny : a.batch * desc.sum_dims});
+  rules.contiguous_last("out", a.out);
+  rules.aligned_data("out", a.out);
+  if (rules.broken() || !none || a.out.shape[0] >= total * desc.sum_dims) return;
+  rules.fail(JD_INVALID_ARGUMENT, "out",
+             "expected at least %" PRId64 " elements (%" PRId64 " ids of the widest table's %" PRId64 " columns), got %" PRId64,
+             total * desc.sum_dims, total, desc.sum_dims, a.out.shape[0]);
 }
 
 void check_arguments(Rules &rules, const Plan &plan, jdb_embedding_bag_args &a) {
@@ -117,9 +131,7 @@ void check_arguments(Rules &rules, const Plan &plan, jdb_embedding_bag_args &a) 
 
   const bool none = d.pooling == JD_POOL_NONE;
   if (d.split_out) {
-    rules.tensor("out", a.out, d.out_dtype, {a.batch * desc.sum_dims});
-    rules.contiguous_last("out", a.out);
-    rules.aligned_data("out", a.out);
+    check_blocks(rules, desc, a, total);
   } else {
     rules.tensor("out", a.out, d.out_dtype, {none ? total : a.batch, desc.sum_dims});
     rules.aligned_rows("out", a.out);
@@ -128,7 +140,7 @@ void check_arguments(Rules &rules, const Plan &plan, jdb_embedding_bag_args &a) 
   rules.apart("out", a.out, {{"ids", a.ids}, {"offsets", a.offsets}, {"weights", a.weights}});
   const bool scaled = d.out_dtype == JD_I8;
   rules.presence("out_scales", a.out_scales, scaled, scaled ? "out_dtype is i8" : "out_dtype is not i8");
-  rules.tensor("out_scales", a.out_scales, JD_F32, {a.batch, desc.num_parts});
+  rules.tensor("out_scales", a.out_scales, JD_F32, {none ? total : a.batch, none ? 1 : desc.num_parts});
   rules.contiguous_last("out_scales", a.out_scales);
   rules.separate_elements("out_scales", a.out_scales);
   if (scaled && !rules.broken()) {
@@ -159,7 +171,7 @@ jd_status make_plan(const Context &context, jd_device handle, const jd_embedding
   check_tables(rules, context, d, *plan, &fields);
   if (rules.broken()) return rules.status();
 
-  // With pooling none the tables share the columns of out.
+  // With pooling none the tables share the columns of out, or have blocks of their own.
   const bool none = fields.pooling[0] == JD_POOL_NONE;
   d.pooling = fields.pooling[0];
   d.tables = nullptr;
@@ -168,7 +180,7 @@ jd_status make_plan(const Context &context, jd_device handle, const jd_embedding
   jdb_embedding_bag_desc &desc = plan->desc.embedding_bag;
   desc.d = d;
   desc.tables = plan->resolved_tables.data();
-  desc.sum_dims = none ? fields.dims[0] : fields.sum_dims;
+  desc.sum_dims = none ? *std::max_element(fields.dims.begin(), fields.dims.end()) : fields.sum_dims;
   desc.num_parts = fields.num_parts;
   jdb_embedding_bag_desc passed = desc;  // with what lives for this call only
   passed.table_pooling = fields.pooling.data();

@@ -51,6 +51,7 @@ class EmbeddingBag final : public Plan {
     tables_at_ = layout.add<Table>(num_parts_);
     functions_at_ = layout.add<keys::Function>(static_cast<int64_t>(parts.functions.size()));
     findings_at_ = layout.add<WorkerFindings>(device.pool.size());
+    blocks_at_ = layout.add<int64_t>(desc_.num_tables);
     if (const jd_status status = memory.reserve(layout.bytes(), error)) return status;
     Table *tables = memory.part<Table>(tables_at_);
     keys::Function *functions = memory.part<keys::Function>(functions_at_);
@@ -91,9 +92,17 @@ class EmbeddingBag final : public Plan {
     WorkerFindings *findings = memory.part<WorkerFindings>(findings_at_);
     for (int worker = 0; worker < threads; ++worker) findings[worker] = {0, 0, 0, 0};
 
+    if (!pooled_ && desc_.split_out && a.batch > 0) {
+      int64_t *blocks = memory.part<int64_t>(blocks_at_), at = 0;
+      for (int32_t t = 0; t < desc_.num_tables; ++t) {  // without pooling a table has one part
+        blocks[t] = at;
+        at += (integer_at(a.offsets, (t + 1) * a.batch) - integer_at(a.offsets, t * a.batch)) * tables[t].dim;
+      }
+    }
+
     const int64_t ids = a.ids.shape[0];
     const int64_t pieces = threads == 1 ? 1 : (threads * kTasksOfThread + num_parts_ - 1) / num_parts_;
-    const int64_t operations = ids * (sum_dims_ / desc_.num_tables) * kOperationsAnElement;
+    const int64_t operations = ids * (pooled_ ? sum_dims_ / desc_.num_tables : sum_dims_) * kOperationsAnElement;
     device.pool.run(num_parts_ * pieces, operations, [&](int64_t index, int worker) {
       const int64_t piece = index % pieces;
       EmbeddingTask task;
@@ -140,7 +149,7 @@ class EmbeddingBag final : public Plan {
     const int64_t size = core::element_size(desc_.out_dtype);
     task->out = static_cast<char *>(a.out.data);
     task->out_row_bytes = (desc_.split_out ? x.table_columns : a.out.strides[0]) * size;
-    task->scales = static_cast<float *>(a.out_scales.data) + part;
+    task->scales = static_cast<float *>(a.out_scales.data) + (pooled_ ? part : 0);
     task->scale_stride = a.out_scales.strides[0];
     task->first_bag = a.batch * piece / pieces;
     task->last_bag = a.batch * (piece + 1) / pieces;
@@ -151,6 +160,8 @@ class EmbeddingBag final : public Plan {
     }
     if (a.batch == 0) return false;
     const int64_t begin = integer_at(a.offsets, first_bag), count = integer_at(a.offsets, first_bag + a.batch) - begin;
+    // Rows are counted from the first id of the launch.
+    if (desc_.split_out) task->out += (memory.part<int64_t>(blocks_at_)[x.number] - begin * x.dim) * size;
     task->first_id = begin + count * piece / pieces;
     task->last_id = begin + count * (piece + 1) / pieces;
     return task->first_id < task->last_id;
@@ -185,6 +196,7 @@ class EmbeddingBag final : public Plan {
   bool pooled_ = true;
   int64_t num_parts_ = 0;  // tables, and the rows side by side of those that have some
   size_t tables_at_ = 0, functions_at_ = 0, findings_at_ = 0;
+  size_t blocks_at_ = 0;  // pooling none, split: [T] elements of out before the block of a table
 };
 
 }  // namespace

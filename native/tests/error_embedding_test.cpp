@@ -263,9 +263,9 @@ TEST_F(EmbeddingErrors, pooling_of_each_table) {
     };
   };
   refused_plan(pooling(JD_POOL_SUM, 9), {"argument 'table_pooling[1]'", "got 9"});
-  refused_plan(pooling(JD_POOL_SUM, JD_POOL_NONE), {"argument 'table_pooling[1]'", "JD_POOL_NONE for all"});
+  refused_plan(pooling(JD_POOL_SUM, JD_POOL_NONE), {"argument 'table_pooling[1]'", "JD_POOL_NONE for all", "two plans"});
   refused_plan(pooling(JD_POOL_NONE, JD_POOL_MEAN), {"argument 'table_pooling[1]'", "JD_POOL_NONE for all"});
-  refused_plan(pooling(JD_POOL_NONE, JD_POOL_NONE), {"argument 'tables[1]'", "dimension 8", "got 16"});
+  refused_plan(pooling(JD_POOL_NONE, JD_POOL_NONE), {"argument 'tables[1]'", "dimension 8", "split_out", "got 16"});
   poolings = {JD_POOL_MEAN, JD_POOL_MAX};
   desc.table_pooling = poolings.data();
   desc.pooling = 77;  // not read
@@ -501,6 +501,35 @@ TEST_F(EmbeddingErrors, pooling_none_wants_a_row_an_id) {
   expect_refused(jd_embedding_bag_run(plan, stream, &a, &error), JD_INVALID_ARGUMENT, error,
                  {"argument 'out'", "[10, 8]", "[3, 24]"});
   a.out = tensor(JD_F32, {10, 8});
+  EXPECT_EQ(jd_embedding_bag_run(plan, stream, &a, &error), JD_OK) << error.message;
+}
+
+TEST_F(EmbeddingErrors, pooling_none_in_blocks_wants_room_for_the_widest) {
+  desc.pooling = JD_POOL_NONE;  // dims 8 and 16
+  desc.split_out = 1;
+  const jd_plan plan = good_plan();
+  out = tensor(JD_F32, {160});
+  refused_run(plan, [&](auto &a) { a.out = tensor(JD_F32, {159}); },
+              {"argument 'out'", "at least 160", "10 ids", "16 columns", "got 159"});
+  refused_run(plan, [&](auto &a) { a.out = tensor(JD_F32, {10, 16}); }, {"argument 'out'", "rank 1"});
+  refused_run(plan, [&](auto &a) { a.out = tensor(JD_F16, {160}); }, {"argument 'out'", "dtype"});
+  refused_run(plan, [&](auto &a) { a.out_scales = tensor(JD_F32, {10, 1}); }, {"argument 'out_scales'", "not i8"});
+  out = tensor(JD_F32, {161});
+  const jd_embedding_bag_args a = good_args();
+  EXPECT_EQ(jd_embedding_bag_run(plan, stream, &a, &error), JD_OK) << error.message;
+}
+
+TEST_F(EmbeddingErrors, pooling_none_in_codes_wants_a_scale_an_id) {
+  desc.pooling = JD_POOL_NONE;
+  desc.split_out = 1;
+  desc.out_dtype = JD_I8;
+  const jd_plan plan = good_plan();
+  jd_embedding_bag_args a = good_args();
+  a.out = tensor(JD_I8, {160});
+  expect_refused(jd_embedding_bag_run(plan, stream, &a, &error), JD_INVALID_ARGUMENT, error, {"argument 'out_scales'", "out_dtype is i8"});
+  a.out_scales = tensor(JD_F32, {kBatch, 2});
+  expect_refused(jd_embedding_bag_run(plan, stream, &a, &error), JD_INVALID_ARGUMENT, error, {"argument 'out_scales'", "[10, 1]", "[3, 2]"});
+  a.out_scales = tensor(JD_F32, {10, 1});
   EXPECT_EQ(jd_embedding_bag_run(plan, stream, &a, &error), JD_OK) << error.message;
 }
 

@@ -1,5 +1,8 @@
 // embedding_bag over rows of codes (fp8, int8, int4, int2), through the C ABI. Rows are built by the documented layout
 // (reference/embedding_rows.h) and compared with the float64 reference of what they stand for.
+#include <algorithm>
+#include <array>
+
 #include "operators_support.h"
 #include "reference/embedding_bag.h"
 #include "reference/embedding_rows.h"
@@ -72,8 +75,9 @@ class EmbeddingRows : public ::testing::TestWithParam<std::string> {
     }
   }
 
+  // `split`, without pooling: a block of rows a table; `scales`: of codes.
   jd_tensor run(Rig &rig, const EmbeddingBagCase &c, const Tables &tables, int32_t out_dtype = JD_F32,
-                int32_t bounds = JD_BOUNDS_STRICT) {
+                int32_t bounds = JD_BOUNDS_STRICT, bool split = false, jd_tensor *scales = nullptr) {
     const bool none = c.tables[0].pooling == JD_POOL_NONE;
     const int64_t total = static_cast<int64_t>(c.ids.size());
     jd_embedding_bag_desc d{};
@@ -92,6 +96,7 @@ class EmbeddingRows : public ::testing::TestWithParam<std::string> {
     d.padding_id = c.padding_id.value_or(0);
     d.max_batch = c.batch;
     d.max_ids = total;
+    d.split_out = split;
     Error error;
     jd_plan plan = 0;
     rig.check(jd_embedding_bag_plan(rig.device, &d, &plan, &error), error);
@@ -104,6 +109,8 @@ class EmbeddingRows : public ::testing::TestWithParam<std::string> {
     const int64_t columns = none ? c.tables[0].dim : tables.columns;
     const int64_t padding = out_dtype == JD_F32 ? 0 : (8 - columns % 8) % 8;
     a.out = rig.poisoned(out_dtype, {none ? total : c.batch, columns}, padding);
+    if (split) a.out = rig.poisoned(out_dtype, {total * *std::max_element(tables.dims.begin(), tables.dims.end())});
+    if (scales) *scales = a.out_scales = rig.poisoned(JD_F32, {total, 1}, 1);
     rig.check(jd_embedding_bag_run(plan, rig.stream, &a, &error), error);
     return a.out;
   }
@@ -306,6 +313,134 @@ TEST_P(EmbeddingRows, a_bag_does_not_depend_on_the_batch_nor_on_threads) {
       const std::vector<uint32_t> bits = one.bits(run(one, alone, same));
       EXPECT_TRUE(std::equal(bits.begin(), bits.end(), together.begin() + b * 72)) << "bag " << b;
     }
+  }
+}
+
+// Without pooling. Rows read 4 elements a lane and 8; rows of one lane, of a part of a group, of several groups; tables without ids.
+const std::vector<std::vector<Table>> kMixed = {
+    {{97, 64, JD_ROWS_INT8, 12},
+     {1, 4, JD_ROWS_PLAIN, 0, JD_F32},
+     {20, 260, JD_ROWS_PLAIN, 0, JD_BF16},
+     {6, 260, JD_ROWS_INT8_FLOAT, 4},
+     {9, 8, JD_ROWS_PLAIN, 0, JD_F16},
+     {5, 12, JD_ROWS_INT4, 3},
+     {33, 132, JD_ROWS_E4M3},
+     {50, 64, JD_ROWS_PLAIN}},
+    {{30, 64, JD_ROWS_INT8, 12}, {11, 128, JD_ROWS_PLAIN, 0, JD_F16}, {17, 24, JD_ROWS_INT4}, {8, 512, JD_ROWS_PLAIN, 0, JD_BF16},
+     {12, 16, JD_ROWS_INT2}},
+    {{40, 16, JD_ROWS_PLAIN, 0, JD_F32}, {40, 32, JD_ROWS_PLAIN, 0, JD_F32}}};
+
+// Blocks as they are read, cut to what the tables' ids fill; what lies behind is poison.
+std::vector<double> blocks_of(Rig &rig, jd_tensor out, size_t filled, int32_t dtype) {
+  const std::vector<uint32_t> bits = rig.bits(out);
+  const uint32_t poison = rig.bits(rig.poisoned(dtype, {1}))[0];
+  for (size_t i = filled; i < bits.size(); ++i) EXPECT_EQ(bits[i], poison) << "element " << i << " behind the blocks";
+  std::vector<double> all;
+  if (dtype == JD_I8) {
+    for (const uint32_t b : bits) all.push_back(static_cast<int8_t>(b));
+  } else {
+    all = rig.read(out);
+  }
+  all.resize(filled);
+  return all;
+}
+
+TEST_P(EmbeddingRows, unpooled_tables_of_any_dims_have_a_block_each) {
+  Rig rig(GetParam(), 3);
+  int32_t run_number = 0;
+  for (const std::vector<Table> &tables : kMixed) {
+    for (const int64_t batch : {0, 1, 9}) {
+      for (const int32_t out_dtype : {JD_F32, JD_F16, JD_BF16}) {
+        Random random(static_cast<uint64_t>(batch + 100 * out_dtype));
+        EmbeddingBagCase c;
+        const Tables made = make(rig, c, tables, JD_POOL_NONE, 17);
+        fill(random, c, batch, batch == 1 ? 2 : 6);  // one bag of at most two ids: some tables have none
+        const int32_t bounds = std::array{JD_BOUNDS_STRICT, JD_BOUNDS_ZERO, JD_BOUNDS_TRUST}[static_cast<size_t>(run_number++ % 3)];
+        if (bounds == JD_BOUNDS_ZERO) {
+          for (size_t i = 2; i < c.ids.size(); i += 4) c.ids[i] = i % 8 ? -1 : 1000;
+        }
+        if (run_number % 2) c.padding_id = 0;
+        if (run_number % 2 == 0) {
+          for (size_t i = 0; i < c.ids.size(); ++i) c.weights.push_back(rounded(random.uniform(-2, 2), JD_F32));
+        }
+        const std::string what = std::to_string(tables.size()) + " tables, batch " + std::to_string(batch) + ", dtype " +
+                                 std::to_string(out_dtype) + ", bounds " + std::to_string(bounds);
+        const jd_tensor out = run(rig, c, made, out_dtype, bounds, true);
+        const reference::EmbeddingBagResult expected = embedding_bag(c);
+        expect_near(blocks_of(rig, out, expected.out.size(), out_dtype), expected.out, [&](size_t i) {
+          return tolerance::sum(1, expected.terms[i], expected.out[i], out_dtype);
+        }, what);
+        int64_t skipped = 0;
+        Error error;
+        rig.check(jd_stream_take_skipped(rig.stream, &skipped, &error), error);
+        EXPECT_EQ(skipped, bounds == JD_BOUNDS_ZERO ? expected.skipped : 0) << what;
+      }
+    }
+  }
+}
+
+TEST_P(EmbeddingRows, unpooled_codes_have_a_scale_an_id) {
+  Rig rig(GetParam(), 3);
+  for (size_t number = 0; number < kMixed.size(); ++number) {
+    for (const int32_t bounds : {JD_BOUNDS_STRICT, JD_BOUNDS_ZERO}) {
+      Random random(number + 3);
+      EmbeddingBagCase c;
+      // The last ones once more as one tensor [total, dim] of tables of one dim.
+      const bool split = number + 1 < kMixed.size();
+      std::vector<Table> tables = kMixed[number];
+      if (!split) tables[1].dim = tables[0].dim;
+      const Tables made = make(rig, c, tables, JD_POOL_NONE, 23);
+      fill(random, c, 7, 4);
+      if (bounds == JD_BOUNDS_ZERO) {
+        for (size_t i = 1; i < c.ids.size(); i += 3) c.ids[i] = -5;
+        for (size_t i = 0; i < c.ids.size(); ++i) c.weights.push_back(rounded(random.uniform(-2, 2), JD_F32));
+      }
+      const std::string what = "tables " + std::to_string(number) + ", bounds " + std::to_string(bounds);
+      jd_tensor scales = 0;
+      const jd_tensor out = run(rig, c, made, JD_I8, bounds, split, &scales);
+      const reference::EmbeddingBagResult expected = embedding_bag(c);
+      const std::vector<double> codes = blocks_of(rig, out, expected.out.size(), JD_I8), scale = rig.read(scales);
+      bool gaps_intact = false;
+      rig.bits(scales, &gaps_intact);
+      EXPECT_TRUE(gaps_intact) << what;
+      size_t at = 0;
+      for (size_t t = 0; t < tables.size(); ++t) {
+        for (int64_t i = c.offsets[t * 7]; i < c.offsets[(t + 1) * 7]; ++i) {
+          const size_t begin = at, dim = static_cast<size_t>(tables[t].dim);
+          double most = 0, most_code = 0;
+          for (; at < begin + dim; ++at) most = std::max(most, std::fabs(expected.out[at]));
+          const double s = scale[static_cast<size_t>(i)], unsure = 1e-6 * most;
+          EXPECT_NEAR(s, most / 127, unsure / 127) << what << ", position " << i;
+          for (size_t e = begin; e < at; ++e) {
+            most_code = std::max(most_code, std::fabs(codes[e]));
+            EXPECT_LE(std::fabs(codes[e] * s - expected.out[e]), 0.5001 * s + unsure) << what << ", position " << i << ", element " << e;
+          }
+          EXPECT_EQ(most_code, most > 0 ? 127 : 0) << what << ", position " << i;
+        }
+      }
+      Error error;
+      int64_t skipped = 0;
+      rig.check(jd_stream_take_skipped(rig.stream, &skipped, &error), error);
+      EXPECT_EQ(skipped, expected.skipped) << what;
+    }
+  }
+}
+
+TEST_P(EmbeddingRows, a_bad_id_of_an_unpooled_table_is_named) {
+  for (const int32_t out_dtype : {JD_F32, JD_I8}) {
+    Rig rig(GetParam(), 3);
+    EmbeddingBagCase c;
+    const Tables made = make(rig, c, kMixed[2], JD_POOL_NONE, 29);
+    c.batch = 2;
+    c.offsets = {0, 2, 3, 5, 6};
+    c.ids = {1, 2, 3, 4, 40, 0};
+    jd_tensor scales = 0;
+    run(rig, c, made, out_dtype, JD_BOUNDS_STRICT, true, out_dtype == JD_I8 ? &scales : nullptr);
+    Error error;
+    EXPECT_EQ(jd_stream_synchronize(rig.stream, &error), JD_OUT_OF_BOUNDS);
+    EXPECT_EQ(error.table, 1);
+    EXPECT_EQ(error.position, 4);
+    EXPECT_EQ(error.value, 40);
   }
 }
 

@@ -335,12 +335,18 @@ struct EmbeddingBag {
   }
 
   void write_codes(int64_t bag, bool zero, float denominator, const float *pooled) const {
-    int8_t *codes = reinterpret_cast<int8_t *>(t.out + bag * t.out_row_bytes);
-    float x[kMaxDim + kWidth], most = 0.0f;
+    float x[kMaxDim + kWidth];
     for (int at = 0; at < t.dim; at += kWidth) Isa::store(x + at, zero ? Isa::zero() : Isa::div(Isa::load(pooled + at), Isa::set(denominator)));
+    write_codes(bag, x);
+  }
+
+  // Row `row` of the output.
+  void write_codes(int64_t row, const float *x) const {
+    int8_t *codes = reinterpret_cast<int8_t *>(t.out + row * t.out_row_bytes);
+    float most = 0.0f;
     for (int d = 0; d < t.dim; ++d) most = __builtin_fabsf(x[d]) > most ? __builtin_fabsf(x[d]) : most;
     const float scale = most / 127.0f;
-    t.scales[bag * t.scale_stride] = scale;
+    t.scales[row * t.scale_stride] = scale;
     for (int d = 0; d < t.dim; ++d) codes[d] = scale > 0.0f ? static_cast<int8_t>(__builtin_rintf(x[d] / scale)) : int8_t{0};
   }
 
@@ -361,6 +367,8 @@ struct EmbeddingBag {
 
   void copy_rows() const {
     start(t.first_id, t.last_id);
+    const bool codes = t.out_dtype == JD_I8;
+    float numbers[kMaxDim + kWidth];
     Rows rows;
     for (int64_t i = t.first_id; i < t.last_id; i += batch) {
       const int64_t end = i + batch < t.last_id ? i + batch : t.last_id;
@@ -373,9 +381,14 @@ struct EmbeddingBag {
         if (!kTogether && present && rows.prefetch[next]) prefetch(rows.prefetch[next], bytes);
         for (int at = 0; at < t.dim; at += kWidth) {
           const int lanes = t.dim - at < kWidth ? t.dim - at : kWidth;
-          store(out, at, lanes,
-                present ? Isa::mul(Isa::set(rows.weight[next]), load(rows, next, at, lanes)) : Isa::zero());
+          const F x = present ? Isa::mul(Isa::set(rows.weight[next]), load(rows, next, at, lanes)) : Isa::zero();
+          if (codes) {
+            Isa::store(numbers + at, x);
+          } else {
+            store(out, at, lanes, x);
+          }
         }
+        if (codes) write_codes(position, numbers);
         next += present;
       }
     }

@@ -8,10 +8,13 @@
  *   mean   the same divided by the number of valid ids (weighted: by the sum of their weights), or, with
  *          JD_MEAN_LENGTH, by the bag's length; an empty bag gives zeros
  *   max    elementwise maximum of w_i * row(id_i); an empty bag gives zeros
- *   none   out[i, :] = w_i * row(id_i): no pooling; all tables must use it and share one dim; out is [total ids, dim];
- *          a skipped id gives a row of zeros
+ *   none   out[i, :] = w_i * row(id_i): no pooling, and then of no table; out is [total ids, dim], of tables of one dim;
+ *          a skipped id gives a row of zeros. Tables of several dims take split_out
  * out is one tensor [B, sum of columns], or with split_out a tensor for each table, [B, columns of t] of one piece: out is then
- * [B * sum of columns], the tables' blocks one after the other. Its dtype is f32, f16, bf16, or i8 with a scale for each row
+ * [B * sum of columns], the tables' blocks one after the other. Without pooling the block of table t is [its ids, dim_t]: its n_t =
+ * offsets[(t+1)*B] - offsets[t*B] rows in the order of the ids, behind the n_s * dim_s elements of each table s before it; out is
+ * [n], with room for total ids * the largest dim (n_t need not be known to the host); what lies behind the last block is not written.
+ * The dtype of out is f32, f16, bf16, or i8 with a scale for each row
  * of a table's columns (of the k rows of an id side by side each has its own): out = code * scale, scale = max|x| / 127 (0 for zeros),
  * code = x / scale to nearest even.
  *
@@ -100,7 +103,7 @@ typedef struct jd_embedding_bag_desc {
   int32_t mean_denominator;      /* JD_MEAN_* */
   int32_t index_dtype;           /* JD_I32 or JD_I64: dtype of ids */
   int32_t offset_dtype;          /* JD_I32 or JD_I64: dtype of offsets */
-  int32_t out_dtype;             /* JD_F32, JD_F16, JD_BF16 or, pooled, JD_I8; 0 = JD_F32 */
+  int32_t out_dtype;             /* JD_F32, JD_F16, JD_BF16 or JD_I8; 0 = JD_F32 */
   int32_t weighted;              /* 1: args.weights is required, 0: it must be 0 */
   int32_t has_padding_id;        /* 1: padding_id contributes nothing and is not counted */
   int64_t padding_id;
@@ -109,7 +112,7 @@ typedef struct jd_embedding_bag_desc {
   const int32_t *row_formats;    /* [T] JD_ROWS_*, or NULL: plain for all */
   const int32_t *dims;           /* [T] elements a row, for formats that are not plain (else not read); NULL where all are */
   const jd_table_keys *table_keys; /* [T], or NULL: ids are rows. Several functions need pooling sum or mean; side by side also max */
-  int32_t split_out;             /* 1: out is a tensor for each table. Pooled only */
+  int32_t split_out;             /* 1: out is a tensor for each table, one behind the other */
   int32_t reserved;
 } jd_embedding_bag_desc;
 
@@ -119,9 +122,10 @@ typedef struct jd_embedding_bag_args {
   jd_tensor ids;     /* [total] index_dtype */
   jd_tensor offsets; /* [T*B + 1] offset_dtype: first 0, non-decreasing, last = total */
   jd_tensor weights; /* [total] f32, or 0 */
-  jd_tensor out;     /* [B, sum of columns] (none: [total, dim]) out_dtype, rows 16-byte aligned; or, split, [B * sum of columns],
-                        contiguous, 16-byte aligned */
-  jd_tensor out_scales; /* JD_I8: [B, S] f32 written, S the tables, each counted as often as its ids have rows side by side; else 0 */
+  jd_tensor out;     /* [B, sum of columns] (none: [total, dim]) out_dtype, rows 16-byte aligned; or, split, [B * sum of columns]
+                        (none: [at least total * largest dim]), contiguous, 16-byte aligned */
+  jd_tensor out_scales; /* JD_I8: [B, S] f32 written, S the tables, each counted as often as its ids have rows side by side (none:
+                           [total, 1], a scale an id); else 0 */
 } jd_embedding_bag_args;
 
 JD_API jd_status jd_embedding_bag_plan(jd_device device, const jd_embedding_bag_desc *desc, jd_plan *plan,

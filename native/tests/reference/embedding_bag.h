@@ -34,7 +34,7 @@ struct EmbeddingBagCase {
 };
 
 struct EmbeddingBagResult {
-  std::vector<double> out;     // [B, sum dims]; pooling none: [total, dim]
+  std::vector<double> out;     // [B, sum dims]; pooling none: a block [ids of t, dim of t] a table
   std::vector<double> terms;   // same shape: sum of |w * row| that went into each output, for error bounds
   int64_t skipped = 0;         // ids out of range
   int64_t first_position = -1; // of the first id out of range
@@ -45,13 +45,19 @@ inline EmbeddingBagResult embedding_bag(const EmbeddingBagCase &c) {
   const bool none = tables > 0 && c.tables[0].pooling == JD_POOL_NONE;
   int64_t columns = 0;
   for (const EmbeddingTable &t : c.tables) columns += t.columns();
-  if (none) columns = c.tables[0].dim;
-  const int64_t rows = none ? static_cast<int64_t>(c.ids.size()) : c.batch;
+  int64_t elements = c.batch * columns;
+  if (none) {
+    elements = 0;
+    for (int64_t t = 0; t < tables; ++t) {
+      elements += (c.offsets[(t + 1) * c.batch] - c.offsets[t * c.batch]) * c.tables[t].dim;
+    }
+  }
 
   EmbeddingBagResult r;
-  r.out.assign(rows * columns, 0.0);
-  r.terms.assign(rows * columns, 0.0);
+  r.out.assign(elements, 0.0);
+  r.terms.assign(elements, 0.0);
   int64_t column = 0;
+  int64_t next_row = 0;  // pooling none: element where the next id's row goes
   for (int64_t t = 0; t < tables; ++t) {
     const EmbeddingTable &table = c.tables[t];
     for (int64_t b = 0; b < c.batch; ++b) {
@@ -60,7 +66,8 @@ inline EmbeddingBagResult embedding_bag(const EmbeddingBagCase &c) {
       double denominator = 0;
       bool first = true;
       for (int64_t i = begin; i < end; ++i) {
-        const int64_t id = c.ids[i];
+        const int64_t id = c.ids[i], base = none ? next_row : b * columns + column;
+        next_row += table.dim;
         if (c.padding_id && id == *c.padding_id) continue;
         const std::vector<int64_t> rows_of_id = table.keys.rows(id, table.rows);
         if (rows_of_id.empty()) {
@@ -70,7 +77,6 @@ inline EmbeddingBagResult embedding_bag(const EmbeddingBagCase &c) {
         }
         const double w = c.weights.empty() ? 1.0 : c.weights[i];
         denominator += w;
-        const int64_t base = none ? i * columns : b * columns + column;
         for (size_t f = 0; f < rows_of_id.size(); ++f) {
           const int64_t part = base + (table.keys.combine == JD_KEYS_CONCAT ? static_cast<int64_t>(f) * table.dim : 0);
           for (int64_t d = 0; d < table.dim; ++d) {

@@ -1130,6 +1130,20 @@ def bag_result_cases():
     case("embedding_bag_int8_out", "embedding_bag", {"pooling": "sum", "batch": 3, "out_dtype": "int8"}, inputs,
          {"out": np.round(out / np.where(steps > 0, steps, 1)) * steps, "out_scales": scales}, 1e-5)
 
+    # A row an id, of tables of two dims: a block each.
+    weights = rng.uniform(0.5, 2, 11).astype(np.float32)
+    ids[4] = -1
+    first = int(off[3])
+    blocks = [np.stack([w * table[i] if i >= 0 else 0 * table[0] for i, w in zip(ids[part], weights[part].astype(np.float64))])
+              for table, part in zip([t.astype(np.float64) for t in tables], (slice(0, first), slice(first, None)))]
+    params = {"pooling": "none", "batch": 3, "split_out": True, "bounds": "zero"}
+    inputs = {**inputs, "ids": ids, "weights": weights}
+    case("embedding_bag_none_split", "embedding_bag", params, inputs, {f"out_{t}": x for t, x in enumerate(blocks)}, 1e-6)
+    steps = [np.abs(x).max(1, keepdims=True) / 127 for x in blocks]
+    case("embedding_bag_none_int8", "embedding_bag", {**params, "out_dtype": "int8"}, inputs,
+         {**{f"out_{t}": np.round(x / np.where(s > 0, s, 1)) * s for t, (x, s) in enumerate(zip(blocks, steps))},
+          "out_scales": np.concatenate(steps)}, 1e-5)
+
 
 if __name__ == "__main__":
     main()

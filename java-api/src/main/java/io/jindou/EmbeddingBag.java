@@ -17,7 +17,8 @@ import java.util.List;
  * <p>With T tables of dimensions d_t and B bags a table, bag b of table t holds the ids from {@code offsets[t*B + b]} to
  * {@code offsets[t*B + b + 1]}; the result has the shape {@code [B, sum of d_t]} ({@link EmbeddingTable#columns()}).
  * Accumulation is f32, in the order of the ids, so that a bag's bits do not depend on the other bags. {@link Pooling#NONE}
- * gives one row an id, {@code [total ids, dim]}, and all tables must then use it and have one dimension. Tables may hold
+ * gives one row an id, {@code [total ids, dim]}, and all tables must then use it; tables of several dimensions have a block of rows each,
+ * see {@link EmbeddingBagDesc#splitOut()} and {@link #splitRows}. Tables may hold
  * numbers or codes, see {@link EmbeddingTable} and {@link RowFormat}; one launch takes any mixture. Ids of any number are
  * hashed to rows in the kernel, see {@link TableKeys}.
  *
@@ -140,9 +141,10 @@ public final class EmbeddingBag extends NativePlan implements Plan {
      * @param stream a stream of the plan's device
      * @param ids ids {@code [total]} with offsets {@code [T*B + 1]}
      * @param weights {@code [total]} {@link DType#F32}; null when the plan is not weighted
-     * @param out as above; with {@link EmbeddingBagDesc#splitOut()} {@code [B * sum of columns]}, see {@link #split}
+     * @param out as above; with {@link EmbeddingBagDesc#splitOut()} {@code [B * sum of columns]}, see {@link #split}, or with
+     *     {@link Pooling#NONE} at least {@code total * largest dim} elements, see {@link #splitRows}
      * @param outScales {@code [B, S]} {@link DType#F32} with results of {@link DType#I8}, S the tables, each counted as often as its ids have
-     *     rows side by side: {@code out * scale} is the number; else null
+     *     rows side by side: {@code out * scale} is the number; with {@link Pooling#NONE} {@code [total, 1]}, one an id; else null
      * @throws InvalidArgumentException when a tensor breaks a rule of shape, dtype, strides, alignment or overlap, or an offset or length
      *     that the host can read is wrong; the message names it, and nothing has run
      * @throws ClosedException when the plan, the stream or a tensor is closed
@@ -187,6 +189,30 @@ public final class EmbeddingBag extends NativePlan implements Plan {
         for (EmbeddingTable table : desc.tables()) {
             each.add(out.view(at, new long[] {batch, table.columns()}, new long[] {table.columns(), 1}));
             at += batch * table.columns();
+        }
+        return each;
+    }
+
+    /**
+     * The rows of the tables one by one, with {@link Pooling#NONE} where {@link EmbeddingBagDesc#splitOut()} was asked: those of table t
+     * are those of its ids in their order, behind those of the tables before it.
+     *
+     * @param out as it was given to {@link #run}
+     * @param ids how many ids each table had: {@code offsets[(t+1)*B] - offsets[t*B]}
+     * @return views {@code [ids of t, dim of t]} of one piece each, in the order of the tables; to be closed
+     * @throws InvalidArgumentException when there is not one number a table
+     */
+    public List<Tensor> splitRows(Tensor out, long... ids) {
+        if (ids.length != desc.tables().size()) {
+            throw new InvalidArgumentException(
+                    "argument 'ids': expected " + desc.tables().size() + " numbers (one a table), got " + ids.length);
+        }
+        List<Tensor> each = new java.util.ArrayList<>();
+        long at = 0;
+        for (int t = 0; t < ids.length; t++) {
+            long dim = desc.tables().get(t).dim();
+            each.add(out.view(at, new long[] {ids[t], dim}, new long[] {dim, 1}));
+            at += ids[t] * dim;
         }
         return each;
     }

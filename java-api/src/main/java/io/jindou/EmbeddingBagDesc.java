@@ -13,12 +13,13 @@ import java.util.OptionalLong;
  * @param bounds what happens to ids and offsets out of range
  * @param idDType {@link DType#I32} or {@link DType#I64}
  * @param offsetDType {@link DType#I32} or {@link DType#I64}
- * @param outDType {@link DType#F32}, {@link DType#F16}, {@link DType#BF16} or, pooled, {@link DType#I8} with a scale a row
+ * @param outDType {@link DType#F32}, {@link DType#F16}, {@link DType#BF16} or {@link DType#I8} with a scale a row
  * @param weighted whether each run gives a weight an id
  * @param paddingId an id that contributes nothing and is not counted
  * @param maxBatch the largest number of bags a table in a run
  * @param maxIds the largest number of ids in a run
- * @param splitOut whether the result is a tensor for each table, see {@link EmbeddingBag#split}
+ * @param splitOut whether the result is a tensor for each table, see {@link EmbeddingBag#split}; with {@link Pooling#NONE} a block of rows
+ *     each, see {@link EmbeddingBag#splitRows}, and tables may then have several dims
  */
 public record EmbeddingBagDesc(
         List<EmbeddingTable> tables,

@@ -25,7 +25,7 @@ public final class ShardPlan {
      *
      * @param rows its rows, at least 1
      * @param dim elements a row
-     * @param pooling how its rows are joined; {@link Pooling#NONE} for all tables or for none
+     * @param pooling how its rows are joined; {@link Pooling#NONE} for all tables or for none; with it tables may have several dims
      */
     public record Table(long rows, int dim, Pooling pooling) {
         /**
@@ -132,9 +132,6 @@ public final class ShardPlan {
         }
         if (ofPlan.stream().map(t -> t.pooling() == Pooling.NONE).distinct().count() > 1) {
             throw new InvalidArgumentException("argument 'tables': expected pooling NONE for all tables or for none");
-        }
-        if (ofPlan.getFirst().pooling() == Pooling.NONE && ofPlan.stream().mapToInt(Table::dim).distinct().count() > 1) {
-            throw new InvalidArgumentException("argument 'tables': expected one dim for all tables with pooling NONE");
         }
         if (parts.isEmpty()) {
             throw new InvalidArgumentException("argument 'shards': expected at least 1, got 0");

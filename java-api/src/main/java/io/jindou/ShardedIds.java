@@ -136,8 +136,9 @@ public final class ShardedIds {
      * Puts the shards' results together.
      *
      * @param results for each shard what {@link EmbeddingBag} gave for its request: {@code [B, sum of its parts' dims]} row by row, or
-     *     {@code [total of the shard, dim]} with {@link Pooling#NONE}; null for a shard without parts
-     * @return {@code [B, sum of dims]}, or {@code [total, dim]} with {@link Pooling#NONE}
+     *     with {@link Pooling#NONE} a row an id: {@code [total of the shard, dim]}, or a block {@code [its ids, its dim]} a part
+     *     ({@link EmbeddingBagDesc#splitOut()}) where tables have several dims; null for a shard without parts
+     * @return {@code [B, sum of dims]}, or with {@link Pooling#NONE} a row an id, table after table
      * @throws InvalidArgumentException when a result has another size
      */
     public float[] merge(List<float[]> results) {
@@ -149,16 +150,41 @@ public final class ShardedIds {
     }
 
     private float[] scatter(List<float[]> results) {
-        int dim = plan.tables().getFirst().dim();
-        int total = Arrays.stream(positions).mapToInt(of -> of.length).sum();
-        float[] out = new float[Math.multiplyExact(total, dim)];
+        // Where the row of each position begins.
+        int[] starts = new int[Arrays.stream(positions).mapToInt(of -> of.length).sum() + 1];
         for (int s = 0; s < requests.length; s++) {
-            float[] rows = checked(results, s, (long) positions[s].length * dim);
-            for (int i = 0; i < positions[s].length; i++) {
-                System.arraycopy(rows, i * dim, out, positions[s][i] * dim, dim);
+            for (int p = 0; p < plan.parts(s).size(); p++) {
+                for (int i = first(s, p); i < first(s, p + 1); i++) {
+                    starts[positions[s][i] + 1] = dim(s, p);
+                }
+            }
+        }
+        Arrays.parallelPrefix(starts, Math::addExact);
+        float[] out = new float[starts[starts.length - 1]];
+        for (int s = 0; s < requests.length; s++) {
+            long size = 0;
+            for (int p = 0; p < plan.parts(s).size(); p++) {
+                size += (long) (first(s, p + 1) - first(s, p)) * dim(s, p);
+            }
+            float[] rows = checked(results, s, size);
+            int from = 0;
+            for (int p = 0; p < plan.parts(s).size(); p++) {
+                for (int i = first(s, p); i < first(s, p + 1); i++) {
+                    System.arraycopy(rows, from, out, starts[positions[s][i]], dim(s, p));
+                    from += dim(s, p);
+                }
             }
         }
         return out;
+    }
+
+    /** The first id of a shard's part. */
+    private int first(int shard, int part) {
+        return (int) requests[shard].offsets[part * batch];
+    }
+
+    private int dim(int shard, int part) {
+        return plan.tables().get(plan.parts(shard).get(part).table()).dim();
     }
 
     private float[] pool(List<float[]> results) {

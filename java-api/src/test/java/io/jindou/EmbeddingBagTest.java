@@ -93,10 +93,37 @@ class EmbeddingBagTest {
                     InvalidArgumentException.class,
                     () -> codes.run(rig.stream, ids, bytes),
                     "'out_scales'", "out_dtype is i8");
+        }
+    }
+
+    @ParameterizedTest
+    @MethodSource("io.jindou.TestDevices#names")
+    void rows_of_tables_of_several_dims(String name) throws Exception {
+        try (Rig rig = new Rig(name)) {
+            Tensor small = rig.floats(new float[] {1, 2, 3, 4, -127, 6, 7, 8}, 2, 4);
+            Tensor wide = rig.floats(new float[] {0.5f, 0, -0.25f, 0, 0, 0, 0, 1}, 1, 8);
+            JaggedTensor ids = rig.bags(new long[] {0, 1}, new long[] {}, new long[] {0}, new long[] {});
+            EmbeddingBagDesc desc = EmbeddingBagDesc.of(List.of(small, wide), Pooling.NONE, 2, 3).withSplitOut(true);
+            EmbeddingBag bag = rig.keep(EmbeddingBag.plan(rig.device, desc));
+            Tensor out = rig.poisoned(DType.F32, 3 * 8);
+            bag.run(rig.stream, ids, out);
+            List<Tensor> each = bag.splitRows(out, 2, 1);
+            assertArrayEquals(new float[] {1, 2, 3, 4, -127, 6, 7, 8}, rig.keep(each.get(0)).readFloats(rig.stream));
+            assertArrayEquals(new float[] {0.5f, 0, -0.25f, 0, 0, 0, 0, 1}, rig.keep(each.get(1)).readFloats(rig.stream));
+            refused(InvalidArgumentException.class, () -> bag.splitRows(out, 3), "'ids'", "expected 2", "got 1");
+
+            EmbeddingBag codes = rig.keep(EmbeddingBag.plan(rig.device, desc.withOutDType(DType.I8)));
+            Tensor bytes = rig.poisoned(DType.I8, 3 * 8);
+            Tensor scales = rig.poisoned(DType.F32, 3, 1);
+            codes.run(rig.stream, ids, null, bytes, scales);
+            assertArrayEquals(new float[] {4f / 127, 1, 1f / 127}, scales.readFloats(rig.stream), 1e-8f);
+            byte[] got = bytes.readHost(rig.stream).data().toArray(java.lang.foreign.ValueLayout.JAVA_BYTE);
+            assertArrayEquals(
+                    new byte[] {32, 64, 95, 127, -127, 6, 7, 8, 64, 0, -32, 0, 0, 0, 0, 127}, java.util.Arrays.copyOf(got, 16));
             refused(
                     InvalidArgumentException.class,
-                    () -> EmbeddingBag.plan(rig.device, EmbeddingBagDesc.of(small, Pooling.NONE, 1, 1).withSplitOut(true)),
-                    "'split_out'", "pooling none");
+                    () -> EmbeddingBag.plan(rig.device, desc.withSplitOut(false)),
+                    "'tables[1]'", "split_out");
         }
     }
 

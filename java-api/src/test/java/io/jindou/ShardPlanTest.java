@@ -56,12 +56,17 @@ class ShardPlanTest {
             for (int t = 0; t < rows.size(); t++) {
                 tables.add(rig.floats(rows.get(t), rows.get(t).length / dims.get(t), dims.get(t)));
             }
+            boolean blocks = pooling.contains(Pooling.NONE) && dims.stream().distinct().count() > 1;
             EmbeddingBag bag = rig.keep(EmbeddingBag.plan(
                     rig.device,
                     EmbeddingBagDesc.of(tables, Pooling.SUM, BATCH, Math.max(1, ids.length))
                             .withPooling(pooling)
+                            .withSplitOut(blocks)
                             .withWeighted(weights != null)));
-            Tensor out = pooling.contains(Pooling.NONE)
+            int widest = dims.stream().mapToInt(d -> d).max().orElseThrow();
+            Tensor out = blocks
+                    ? rig.poisoned(DType.F32, (long) ids.length * widest)
+                    : pooling.contains(Pooling.NONE)
                     ? rig.poisoned(DType.F32, ids.length, dims.getFirst())
                     : rig.poisoned(DType.F32, BATCH, dims.stream().mapToInt(d -> d).sum());
             bag.run(
@@ -69,7 +74,12 @@ class ShardPlanTest {
                     new JaggedTensor(rig.longs(ids), rig.longs(offsets)),
                     weights == null ? null : rig.floats(weights, weights.length),
                     out);
-            return out.readFloats(rig.stream);
+            float[] all = out.readFloats(rig.stream);
+            int filled = 0;
+            for (int t = 0; t < dims.size(); t++) {
+                filled += (int) (offsets[(t + 1) * BATCH] - offsets[t * BATCH]) * dims.get(t);
+            }
+            return blocks ? Arrays.copyOf(all, filled) : all;
         }
     }
 
@@ -149,6 +159,10 @@ class ShardPlanTest {
                 6, false, new Table(37, 8, Pooling.NONE), new Table(3, 8, Pooling.NONE), new Table(101, 8, Pooling.NONE));
         assertArrayEquals(whole(device, rows), sharded(device, ShardPlan.rowWise(rows.tables, 4), rows));
         assertArrayEquals(whole(device, rows), sharded(device, ShardPlan.tableWise(rows.tables, 2), rows));
+        Inputs mixed = Inputs.random(
+                7, true, new Table(37, 8, Pooling.NONE), new Table(3, 20, Pooling.NONE), new Table(101, 4, Pooling.NONE));
+        assertArrayEquals(whole(device, mixed), sharded(device, ShardPlan.rowWise(mixed.tables, 4), mixed));
+        assertArrayEquals(whole(device, mixed), sharded(device, ShardPlan.tableWise(mixed.tables, 2), mixed));
     }
 
     @Test
@@ -234,8 +248,6 @@ class ShardPlanTest {
                 () -> ShardPlan.of(tables, List.of(List.of(new Part(0, 0, 6)), List.of(new Part(0, 5, 5)))), "row 5 twice");
         refused(InvalidArgumentException.class,
                 () -> ShardPlan.rowWise(List.of(new Table(1, 4, Pooling.SUM), new Table(1, 4, Pooling.NONE)), 1), "NONE");
-        refused(InvalidArgumentException.class,
-                () -> ShardPlan.rowWise(List.of(new Table(1, 8, Pooling.NONE), new Table(1, 4, Pooling.NONE)), 1), "one dim");
     }
 
     @Test

@@ -74,6 +74,9 @@ final class ParityBags {
         }
         given.checkAllUsed();
         boolean rows = pooling.contains(Pooling.NONE);
+        if (rows && split) {
+            return rowsOfTables(desc, new Given(ids, offsets, weights), device, stream, scope);
+        }
         List<EmbeddingTable> across = rows ? tables.subList(0, 1) : tables; // a row of each id has the columns of one table
         Results results = new Results(across, rows ? ids.elements() : batch, columns(across), split);
         EmbeddingBag plan = scope.keep(EmbeddingBag.plan(device, desc));
@@ -87,6 +90,45 @@ final class ParityBags {
                 scope.keep(results.view(memory)),
                 scales);
         return results.read(memory.readHost(stream), scales == null ? null : scales.readHost(stream));
+    }
+
+    /** The inputs of a case; weights may be null. */
+    private record Given(HostTensor ids, HostTensor offsets, HostTensor weights) {}
+
+    /** A row an id, {@code out_0}, {@code out_1}... of the tables; {@code out_scales} of all ids. */
+    private static Map<String, HostTensor> rowsOfTables(
+            EmbeddingBagDesc desc, Given given, Device device, Stream stream, Scope scope) {
+        List<EmbeddingTable> tables = desc.tables();
+        long total = given.ids.elements();
+        long widest = tables.stream().mapToLong(EmbeddingTable::dim).max().orElseThrow();
+        boolean codes = desc.outDType() == DType.I8;
+        EmbeddingBag plan = scope.keep(EmbeddingBag.plan(device, desc));
+        Tensor out = scope.keep(Tensor.create(device, desc.outDType(), total * widest));
+        out.fill(stream, 0xff);
+        Tensor scales = codes ? ParityOperators.output(device, stream, scope, total, 1) : null;
+        plan.run(
+                stream,
+                new JaggedTensor(scope.keep(Tensor.of(stream, given.ids)), scope.keep(Tensor.of(stream, given.offsets))),
+                given.weights == null ? null : scope.keep(Tensor.of(stream, given.weights)),
+                out,
+                scales);
+        float[] numbers = Results.numbers(out.readHost(stream));
+        HostTensor factors = codes ? scales.readHost(stream) : null;
+        long[] offsets = given.offsets.toLongs();
+        int batch = (offsets.length - 1) / tables.size(), at = 0;
+        Map<String, HostTensor> named = new LinkedHashMap<>();
+        for (int t = 0; t < tables.size(); t++) {
+            int dim = tables.get(t).dim(), first = (int) offsets[t * batch], count = (int) offsets[(t + 1) * batch] - first;
+            float[] block = Arrays.copyOfRange(numbers, at, at += count * dim);
+            for (int i = 0; codes && i < block.length; i++) {
+                block[i] *= factors.toFloats()[first + i / dim];
+            }
+            named.put("out_" + t, HostTensor.of(block, count, dim));
+        }
+        if (codes) {
+            named.put("out_scales", factors);
+        }
+        return named;
     }
 
     /** {@code count} rows of results, of all tables side by side; or, split, table behind table. */

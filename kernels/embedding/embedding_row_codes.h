@@ -1,0 +1,141 @@
+// embedding_bag without pooling and with 8-bit outputs: one output row an id, its scale beside it.
+//
+//   x = w_i * row_t(ids[i]),  scale = max|x| / 127,  code = x / scale to nearest even;  skipped ids and zeros: scale 0, codes 0
+//
+// Layouts: as embedding_rows.h; scales [total], a stride apart.
+//
+// Work: a warp owns a position. Its lanes find the table and the row (the same loads, one transaction), read the row once for the
+// largest, join by shuffles, and once more, out of L1, for the codes, four or eight a lane. Bags' offsets are checked by all threads on the
+// way. A position that no table holds, which only bad offsets can make, gives zeros ([total, dim]) or no row (blocks), and scale 0.
+//
+// Floor: bytes = total * (row + id [+ weight] + dim + 4). A warp has a row of 512 bytes in flight, 48 of them fill a multiprocessor.
+#ifndef JINDOU_KERNELS_EMBEDDING_EMBEDDING_ROW_CODES_H
+#define JINDOU_KERNELS_EMBEDDING_EMBEDDING_ROW_CODES_H
+
+#include "embedding/bags.h"
+#include "embedding/table.h"
+
+namespace jindou::embedding {
+
+struct EmbeddingRowCodesKernel {
+  static constexpr int kThreads = 256;
+  static constexpr int kMinBlocks = 6;
+  static constexpr int kWarps = kThreads / 32;
+  static constexpr size_t shared_bytes() { return 0; }
+
+  struct Params {
+    Jagged in;
+    const TableMeta *tables;  // [T], in the caller's order
+    const void *zero_row;     // zero bytes, as many as the widest row has
+    char *out;
+    float *scales;
+    int64_t out_stride;    // 0: every table has a block of rows of its own
+    int64_t out_elements;  // of blocks, and room behind them
+    int64_t scale_stride;
+    int32_t num_tables;    // T
+  };
+
+  JD_DEVICE static void run(const Params &p, char *) {
+    Faults faults;
+    const int64_t thread = prim::block_idx().x * int64_t{kThreads} + prim::thread_idx().x;
+    const int64_t threads = static_cast<int64_t>(prim::grid_dim().x) * kThreads;
+    for (int64_t bag = thread; bag < p.in.bags; bag += threads) {
+      int64_t begin, length;
+      read_bag(p.in, bag, static_cast<int32_t>(bag / p.in.batch), true, faults, begin, length);
+    }
+    const int64_t position = thread / 32;
+    if (position < p.in.total) quantize(p, position, faults);
+    faults.settle(p.in);
+  }
+
+ private:
+  JD_DEVICE JD_INLINE static void quantize(const Params &p, int64_t position, Faults &faults) {
+    const int lane = prim::lane_id();
+    const int t = find_table(p.in, p.num_tables, position);
+    const TableMeta &table = p.tables[t < 0 ? 0 : t];
+    int64_t element = position * p.out_stride;
+    if (p.out_stride == 0) {
+      uint64_t terms = block_terms(p.in, p.tables, 1 + lane, t, 32);
+#pragma unroll
+      for (int step = 16; step > 0; step /= 2) terms += prim::shfl_xor(terms, step);
+      element = t < 0 ? -1 : block_element(position, table.dim, terms, p.out_elements);
+    }
+    uint64_t row = reinterpret_cast<uint64_t>(p.zero_row);
+    float weight = 0.0f;
+    if (t >= 0) {
+      const int64_t id = load_id(p.in, position);
+      if (check_id(p.in, table, id, position, lane == 0, faults)) {
+        row = table.row(id, 0);
+        weight = p.in.weights ? p.in.weights[position] : 1.0f;
+      }
+    }
+    float *scale = p.scales + position * p.scale_stride;
+    if (element < 0) {
+      if (lane == 0) *scale = 0.0f;
+      return;
+    }
+    const char *from = reinterpret_cast<const char *>(row);
+    char *out = p.out + element;
+    switch (table.kind) {
+      case kRowF32: write<RowF32>(table, from, weight, out, scale); break;
+      case kRowF16: write<Row16<prim::f16>>(table, from, weight, out, scale); break;
+      case kRowBF16: write<Row16<prim::bf16>>(table, from, weight, out, scale); break;
+      case kRowF16Narrow: write<Row16Narrow<prim::f16>>(table, from, weight, out, scale); break;
+      case kRowBF16Narrow: write<Row16Narrow<prim::bf16>>(table, from, weight, out, scale); break;
+      case kRowBytes: write<RowCodes<8>>(table, from, weight, out, scale); break;
+      case kRowInt4: write<RowCodes<4>>(table, from, weight, out, scale); break;
+      case kRowInt2: write<RowCodes<2>>(table, from, weight, out, scale); break;
+      default: write<RowCodesNarrow>(table, from, weight, out, scale); break;
+    }
+  }
+
+  template <class Row>
+  JD_DEVICE JD_INLINE static void read(const TableMeta &table, const char *row, int vector, float weight,
+                                       float (&x)[Row::kElements]) {
+    Row::widen(Row::load(row, static_cast<uint32_t>(vector), table.layout), table.layout, x);
+#pragma unroll
+    for (int e = 0; e < Row::kElements; ++e) x[e] *= weight;
+  }
+
+  template <class Row>
+  JD_DEVICE JD_INLINE static void write(const TableMeta &table, const char *row, float weight, char *out, float *scale_out) {
+    const int lane = prim::lane_id();
+    float most = 0.0f;
+#pragma unroll 1
+    for (int v = lane; v < table.vectors; v += 32) {
+      float x[Row::kElements];
+      read<Row>(table, row, v, weight, x);
+#pragma unroll
+      for (int e = 0; e < Row::kElements; ++e) {
+        const float size = x[e] < 0.0f ? -x[e] : x[e];
+        most = size > most ? size : most;
+      }
+    }
+#pragma unroll
+    for (int step = 16; step > 0; step /= 2) {
+      const float other = prim::shfl_xor(most, step);
+      most = other > most ? other : most;
+    }
+    const float scale = prim::div(most, 127.0f);
+    if (lane == 0) *scale_out = scale;
+#pragma unroll 1
+    for (int v = lane; v < table.vectors; v += 32) {
+      float x[Row::kElements];
+      read<Row>(table, row, v, weight, x);
+#pragma unroll
+      for (int e = 0; e < Row::kElements; e += 4) {
+        uint32_t word = 0;
+#pragma unroll
+        for (int i = 0; i < 4; ++i) {
+          const float code = scale > 0.0f ? rintf(prim::div(x[e + i], scale)) : 0.0f;
+          word |= (static_cast<uint32_t>(static_cast<int>(code)) & 0xffu) << (8 * i);
+        }
+        prim::store4(out + v * Row::kElements + e, word);
+      }
+    }
+  }
+};
+
+}  // namespace jindou::embedding
+
+#endif
