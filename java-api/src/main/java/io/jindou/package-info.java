@@ -24,8 +24,9 @@
  * <ul>
  *   <li>Operators enqueue and return. Reading a tensor, or {@link io.jindou.Stream#synchronize()}, waits for the results.
  *   <li>A run allocates nothing on the Java heap.
- *   <li>All objects may be shared between threads, virtual threads included. Runs of one plan on two streams at once must be
- *       ordered by the caller (events), since they share its scratch memory.
+ *   <li>Devices, streams, tensors, plans and tables may be shared between threads, virtual threads included; what is not says so
+ *       ({@link io.jindou.BeamAncestry}). Runs of one plan on two streams at once must be ordered by the caller (events), since they
+ *       share its scratch memory.
  *   <li>Everything native is {@link java.lang.AutoCloseable}. Closing twice is harmless, use after close throws
  *       {@link io.jindou.ClosedException}. What was forgotten is released by the garbage collector; with
  *       {@code -Djindou.warn.unclosed=true} that is logged as a warning of the logger {@code io.jindou}.

@@ -138,6 +138,10 @@ final class ParityCase implements AutoCloseable {
     /** An embedding table on the stream's device: the rows of the case, or those that the store has in their place. */
     Tensor tableOn(Stream stream, String name, boolean codes) throws IOException {
         HostTensor rows = table(name, codes);
+        if (store != null && !ParityStore.holds(rows)) {
+            System.err.println(name() + " " + name + ": not in the store, which holds rows of multiples of 4 bytes, got " + rows.shape()[1] + " "
+                    + rows.dtype() + ": compared from the case itself");
+        }
         return store == null || !ParityStore.holds(rows) ? Tensor.of(stream, rows) : store.rows(stream, name(), name, rows);
     }
 
