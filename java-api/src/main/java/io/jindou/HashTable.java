@@ -1,6 +1,7 @@
 package io.jindou;
 
 import io.jindou.bindings.JindouAbi;
+import java.lang.foreign.Arena;
 import java.lang.foreign.MemorySegment;
 import java.util.ArrayList;
 import java.util.Arrays;
@@ -115,6 +116,10 @@ public final class HashTable implements AutoCloseable {
     /**
      * The rows, by slot, for operators over plain tables: {@link EmbeddingBag} with the slots of a lookup as ids and -1 as
      * padding id gives bags over keys.
+     *
+     * <p>What reads or writes them through this tensor is outside the order of readers and writers that the table keeps: it is
+     * the caller's to have it run between the lookup that gave the slots and the next insertion, erasure or {@link #clear}, on one stream
+     * or with events.
      *
      * @return {@code [slots, dim]}; closed with the table
      */
@@ -246,12 +251,85 @@ public final class HashTable implements AutoCloseable {
     }
 
     /**
-     * Waits for the stream and copies the table to the host. It counts as no lookup: scores stay.
+     * Waits for the stream and copies the table to memory of the caller, places and counts included, so that {@link #restore} brings back a
+     * table that goes on as this one does: it evicts and admits the same keys. It counts as no lookup.
      *
      * @param stream orders the copy
-     * @return keys, rows and scores; {@link #insert} brings them back
+     * @param arena owns the copy, which has the size of the table
+     * @return the state of the table
+     */
+    public HashTableSnapshot snapshot(Stream stream, Arena arena) {
+        Objects.requireNonNull(arena, "arena");
+        HashTableSnapshot[] result = new HashTableSnapshot[1];
+        order.read(stream, () -> result[0] = new HashTableSnapshot(
+                desc,
+                copied(stream, arena, state.keys()),
+                copied(stream, arena, state.rows()),
+                copied(stream, arena, state.scores()),
+                copied(stream, arena, state.sights()),
+                state.size().readLongs(stream)[0],
+                tick.get()));
+        return result[0];
+    }
+
+    private static MemorySegment copied(Stream stream, Arena arena, Tensor tensor) {
+        if (tensor == null) {
+            return MemorySegment.NULL;
+        }
+        MemorySegment copy = arena.allocate(tensor.sizeBytes(), 16);
+        tensor.read(stream, copy);
+        return copy;
+    }
+
+    /**
+     * Enqueues putting the table into the state of a snapshot, of a table on any device; what it held is gone.
+     *
+     * @param stream orders it
+     * @param snapshot of a table with as many slots, one dtype, dim and eviction; where it counted no sights, admission starts anew
+     * @throws InvalidArgumentException when the snapshot is of another kind of table; nothing has changed
+     */
+    public void restore(Stream stream, HashTableSnapshot snapshot) {
+        HashTableDesc from = Objects.requireNonNull(snapshot, "snapshot").desc();
+        if (from.dtype() != desc.dtype()
+                || from.dim() != desc.dim()
+                || from.eviction() != desc.eviction()
+                || JindouAbi.jd_hash_table_slots(from.capacity()) != slots) {
+            throw new InvalidArgumentException("argument 'snapshot': expected one of a table with " + slots + " slots, rows of "
+                    + desc.dim() + " " + desc.dtype() + " and eviction " + desc.eviction() + ", got " + from);
+        }
+        order.write(stream, () -> {
+            state.keys().write(stream, snapshot.keys());
+            state.rows().write(stream, snapshot.rows());
+            if (state.scores() != null) {
+                state.scores().write(stream, snapshot.scores());
+            }
+            if (state.sights() != null && snapshot.sights().byteSize() > 0) {
+                state.sights().write(stream, snapshot.sights());
+            } else if (state.sights() != null) {
+                state.sights().fill(stream, 0);
+            }
+            state.size().write(stream, new long[] {snapshot.size()});
+            tick.accumulateAndGet(snapshot.tick(), Math::max);  // ticks of LRU rise from call to call
+        });
+    }
+
+    /**
+     * Waits for the stream and copies the keys of the table and what belongs to them to the Java heap. It counts as no lookup: scores stay.
+     *
+     * <p>To insert them into a table of any size: {@link #insert} takes keys and rows and, under {@link Eviction#SCORE}, scores. Under
+     * {@link Eviction#LRU} and {@link Eviction#LFU} an insertion is a use as any other, and sights are not exported: for a table that
+     * goes on exactly as this one does take a {@link #snapshot}.
+     *
+     * @param stream orders the copy
+     * @return keys, rows and scores
+     * @throws InvalidArgumentException when the table has more than 2^31 - 1 slots, or bytes of rows, as the heap's arrays can have;
+     *     {@link #snapshot} takes any
      */
     public HashTableEntries export(Stream stream) {
+        if (Math.max(slots, state.rows().sizeBytes()) > Integer.MAX_VALUE - 8) {
+            throw new InvalidArgumentException("argument 'table': expected at most 2^31 bytes of rows for the Java heap, got "
+                    + state.rows().sizeBytes() + " (" + slots + " slots); snapshot takes more");
+        }
         HashTableEntries[] result = new HashTableEntries[1];
         order.read(stream, () -> {
             long[] all = state.keys().readLongs(stream);

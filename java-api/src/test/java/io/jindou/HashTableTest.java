@@ -5,6 +5,7 @@ import static org.junit.jupiter.api.Assertions.assertArrayEquals;
 import static org.junit.jupiter.api.Assertions.assertEquals;
 import static org.junit.jupiter.api.Assertions.assertTrue;
 
+import java.lang.foreign.Arena;
 import java.util.ArrayList;
 import java.util.Arrays;
 import java.util.HashMap;
@@ -16,6 +17,7 @@ import java.util.concurrent.Executors;
 import java.util.concurrent.Future;
 import java.util.concurrent.atomic.AtomicIntegerArray;
 import java.util.concurrent.atomic.AtomicReference;
+import org.junit.jupiter.api.Test;
 import org.junit.jupiter.params.ParameterizedTest;
 import org.junit.jupiter.params.provider.MethodSource;
 
@@ -106,6 +108,87 @@ class HashTableTest {
             copy.clear(rig.stream);
             assertEquals(0, copy.size(rig.stream));
             assertEquals(40, table.size(rig.stream));
+        }
+    }
+
+    /** What a table and its copy hold stays the same through lookups, insertions that evict and such that are counted for admission. */
+    @ParameterizedTest
+    @MethodSource("io.jindou.TestDevices#names")
+    void a_restored_table_goes_on_as_the_original(String name) throws Exception {
+        for (Eviction eviction : Eviction.values()) {
+            for (int admission : new int[] {1, 2}) {
+                try (Rig rig = new Rig(name);
+                        Arena arena = Arena.ofConfined()) {
+                    int capacity = 60;
+                    HashTableDesc desc = HashTableDesc.of(DType.F32, DIM, capacity)
+                            .withEviction(eviction)
+                            .withAdmission(admission)
+                            .withBounds(Bounds.ZERO);
+                    HashTable table = rig.keep(HashTable.create(rig.device, desc));
+                    HashTable copy = rig.keep(HashTable.create(rig.device, desc));
+                    Random random = new Random(admission);
+                    for (int step = 0; step < 8; step++) {
+                        use(rig, table, random.nextLong());
+                    }
+                    use(rig, copy, 99); // what it held goes
+                    HashTableSnapshot snapshot = table.snapshot(rig.stream, arena);
+                    copy.restore(rig.stream, snapshot);
+                    assertEquals(table.size(rig.stream), copy.size(rig.stream));
+                    for (int step = 0; step < 8; step++) {
+                        long seed = random.nextLong();
+                        assertArrayEquals(use(rig, table, seed), use(rig, copy, seed), eviction + ", step " + step);
+                    }
+                    HashTableEntries mine = table.export(rig.stream), other = copy.export(rig.stream);
+                    assertArrayEquals(mine.keys(), other.keys());
+                    assertArrayEquals(mine.rows().toFloats(), other.rows().toFloats());
+                    if (eviction != Eviction.LRU) { // ticks of the copy may have begun later
+                        assertArrayEquals(mine.scores(), other.scores());
+                    }
+                }
+            }
+        }
+    }
+
+    /** A lookup, and an insertion of keys from a range that is twice what fits; gives the slots, outcomes and evicted keys. */
+    private static long[] use(Rig rig, HashTable table, long seed) throws Exception {
+        Random random = new Random(seed);
+        int count = 30;
+        Tensor slots = rig.keep(Tensor.create(rig.device, DType.I64, count));
+        Tensor outcomes = rig.keep(Tensor.create(rig.device, DType.I32, count));
+        Tensor evicted = rig.keep(Tensor.create(rig.device, DType.I64, count));
+        table.lookup(rig.stream, rig.longs(random.longs(count, 0, 120).toArray()), null, null, new HashTableResults(slots, null, null));
+        long[] found = slots.readLongs(rig.stream);
+        boolean scored = table.desc().eviction() == Eviction.SCORE;
+        table.insert(
+                rig.stream,
+                rig.longs(random.longs(count, 0, 120).toArray()),
+                rig.floats(Rig.random(random, count, DIM), count, DIM),
+                scored ? rig.longs(random.longs(count, 0, 50).toArray()) : null,
+                new HashTableResults(slots, outcomes, evicted));
+        return java.util.stream.Stream.of(
+                        Arrays.stream(found),
+                        Arrays.stream(slots.readLongs(rig.stream)),
+                        Arrays.stream(outcomes.readInts(rig.stream)).asLongStream(),
+                        Arrays.stream(evicted.readLongs(rig.stream)))
+                .flatMapToLong(each -> each)
+                .toArray();
+    }
+
+    @Test
+    void a_snapshot_of_another_kind_of_table_is_refused() throws Exception {
+        try (Rig rig = new Rig("cpu");
+                Arena arena = Arena.ofConfined()) {
+            HashTableDesc desc = HashTableDesc.of(DType.F32, DIM, 50).withEviction(Eviction.LRU);
+            HashTable table = rig.keep(HashTable.create(rig.device, desc));
+            HashTableSnapshot snapshot = table.snapshot(rig.stream, arena);
+            for (HashTableDesc other : List.of(
+                    HashTableDesc.of(DType.F32, DIM, 50),
+                    HashTableDesc.of(DType.F32, DIM, 5000).withEviction(Eviction.LRU),
+                    HashTableDesc.of(DType.F32, DIM + 1, 50).withEviction(Eviction.LRU),
+                    HashTableDesc.of(DType.BF16, DIM, 50).withEviction(Eviction.LRU))) {
+                HashTable into = rig.keep(HashTable.create(rig.device, other));
+                refused(InvalidArgumentException.class, () -> into.restore(rig.stream, snapshot), "snapshot");
+            }
         }
     }
 
