@@ -1145,6 +1145,48 @@ def bag_result_cases():
           "out_scales": np.concatenate(steps)}, 1e-5)
 
 
+def paged_cache_cases():
+    """Rows appended to pages, read by hand and gathered; and hash tables after insertions and erasures, beside a dict."""
+    rng = np.random.default_rng(67)
+    off, total = offsets([19, 0, 33, 5]), 57
+    keys, values = (rng.standard_normal((total, 2, dim)).astype(np.float32) * np.exp(rng.uniform(-3, 3, (total, 2, 1))).astype(np.float32)
+                    for dim in (32, 64))
+    keys[7, 1] = 0
+    inputs = {"keys": keys, "values": values, "offsets": off}
+    params = {"page_size": 16, "rows_a_call": 7}
+
+    def int8(x):
+        scale = np.abs(x).max(2).astype(np.float32) / np.float32(127)
+        factor = np.where(scale > 0, scale, 1)[..., None].astype(np.float64)
+        return np.round(x.astype(np.float32) / factor.astype(np.float32)) * scale[..., None].astype(np.float64), scale
+
+    (k, k_scales), (v, v_scales) = int8(keys), int8(values)
+    for op in ("paged_append", "paged_gather"):
+        case(f"{op}_f32", op, params, inputs, {"keys": keys, "values": values}, 0)
+        case(f"{op}_bf16", op, {**params, "cache_dtype": "bf16"}, inputs, {"keys": bf16(keys)[1], "values": bf16(values)[1]}, 0)
+        case(f"{op}_int8", op, {**params, "cache_dtype": "int8"}, inputs,
+             {"keys": k, "values": v, **({"key_scales": k_scales, "value_scales": v_scales} if op == "paged_append" else {})}, 1e-6, 1e-6)
+        scales = {"key_scale": 2.0 ** -5, "value_scale": 0.25}
+        case(f"{op}_fp8", op, {**params, "cache_dtype": "fp8", **scales}, inputs,
+             {"keys": e4m3(keys / scales["key_scale"])[1] * scales["key_scale"],
+              "values": e4m3(values / scales["value_scale"])[1] * scales["value_scale"]}, 1e-6, 1e-6)
+
+    some = rng.integers(-2 ** 62, 2 ** 62, 60)
+    given, rows = some[rng.integers(0, 60, 90)], rng.standard_normal((90, 8)).astype(np.float32)
+    erased, ids = np.concatenate([some[::3], some[:2], [7]]), np.concatenate([some, [5]])
+    table, inserted, gone = {}, [], []
+    for key, row in zip(given, rows):
+        inserted.append(0 if int(key) in table else 1)
+        table[int(key)] = row
+    out = [table.get(int(key), np.zeros(8)) for key in ids]
+    case("hash_insert", "hash_insert", {}, {"keys": given, "rows": rows, "ids": ids}, {"outcomes": np.array(inserted), "out": np.array(out)}, 0)
+    for key in erased:
+        gone.append(5 if table.pop(int(key), None) is None else 0)
+    out = [table.get(int(key), np.zeros(8)) for key in ids]
+    case("hash_erase", "hash_erase", {}, {"keys": given, "rows": rows, "erased": erased, "ids": ids},
+         {"outcomes": np.array(gone), "out": np.array(out)}, 0)
+
+
 if __name__ == "__main__":
     main()
     key_and_code_cases()
@@ -1156,3 +1198,4 @@ if __name__ == "__main__":
     softcap_bias_cases()
     non_causal_cases()
     bag_result_cases()
+    paged_cache_cases()

@@ -74,4 +74,35 @@ final class ParityRows {
         table.lookup(stream, ids, out, defaultRow, HashTableResults.NONE);
         return Map.of("out", out.readHost(stream));
     }
+
+    /** hash_insert of {@code keys} and {@code rows}: {@code outcomes}, and {@code out}, what a lookup of {@code ids} gives afterwards. */
+    static Map<String, HostTensor> hashInsert(ParityCase given, Device device, Stream stream, Scope scope) throws IOException {
+        return written(given, device, stream, scope, false);
+    }
+
+    /** hash_erase of {@code erased} from a table of {@code keys} and {@code rows}: outputs as of hash_insert. */
+    static Map<String, HostTensor> hashErase(ParityCase given, Device device, Stream stream, Scope scope) throws IOException {
+        return written(given, device, stream, scope, true);
+    }
+
+    private static Map<String, HostTensor> written(ParityCase given, Device device, Stream stream, Scope scope, boolean erases)
+            throws IOException {
+        Tensor keys = scope.keep(Tensor.of(stream, given.integersAs("keys", DType.I64)));
+        Tensor rows = scope.keep(Tensor.of(stream, given.rows("rows", 2)));
+        Tensor erased = erases ? scope.keep(Tensor.of(stream, given.integersAs("erased", DType.I64))) : null;
+        Tensor ids = scope.keep(Tensor.of(stream, given.integersAs("ids", DType.I64)));
+        given.checkAllUsed();
+        HashTable table = scope.keep(HashTable.create(
+                device, HashTableDesc.of(rows.dtype(), Math.toIntExact(rows.dim(1)), Math.max(1, keys.dim(0)))));
+        Tensor outcomes = scope.keep(Tensor.create(device, DType.I32, (erases ? erased : keys).dim(0)));
+        HashTableResults results = new HashTableResults(null, outcomes, null);
+        table.insert(stream, keys, rows, null, erases ? HashTableResults.NONE : results);
+        if (erases) {
+            table.erase(stream, erased, results);
+        }
+        Tensor out = scope.keep(Tensor.create(device, rows.dtype(), ids.dim(0), rows.dim(1)));
+        out.fill(stream, 0xff);
+        table.lookup(stream, ids, out);
+        return Map.of("outcomes", outcomes.readHost(stream), "out", out.readHost(stream));
+    }
 }
