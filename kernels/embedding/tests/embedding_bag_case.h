@@ -44,15 +44,21 @@ struct EmbeddingCase {
   uint64_t simt_seed = 0;
   int32_t multiprocessors = 2;
   int64_t out_padding = 0;  // extra columns between rows of out
+  bool blocks = false;      // unpooled: a block of rows a table, all of it one row here
 
   bool unpooled() const { return tables[0].pooling == JD_POOL_NONE; }
   int64_t columns() const {
+    if (blocks) {
+      int64_t widest = 0;
+      for (const Table &t : tables) widest = std::max(widest, t.dim);
+      return widest * static_cast<int64_t>(ids.size());
+    }
     if (unpooled()) return tables[0].dim;
     int64_t sum = 0;
     for (const Table &t : tables) sum += t.dim;
     return sum;
   }
-  int64_t out_rows() const { return unpooled() ? static_cast<int64_t>(ids.size()) : batch; }
+  int64_t out_rows() const { return blocks ? 1 : unpooled() ? static_cast<int64_t>(ids.size()) : batch; }
 
   // Bags of the lengths given, table after table, with ids drawn from `valid` percent of good ones.
   void fill(const std::vector<int64_t> &lengths, std::mt19937_64 &random, int good_percent = 100) {
@@ -160,7 +166,10 @@ class EmbeddingRun {
     args.ids = ids.tensor({static_cast<int64_t>(ids.size())});
     args.offsets = offsets.tensor({static_cast<int64_t>(offsets.size())});
     if (!case_.weights.empty()) args.weights = weights.tensor({static_cast<int64_t>(weights.size())});
-    args.out = out.tensor({rows, columns}, {stride, 1});
+    desc.d.split_out = case_.blocks;
+    args.out = case_.blocks ? out.tensor({columns}) : out.tensor({rows, columns}, {stride, 1});
+    const DeviceArray scales(JD_F32, case_.ids.size());
+    if (case_.out_dtype == JD_I8) args.out_scales = scales.tensor({static_cast<int64_t>(case_.ids.size()), 1});
     args.batch = case_.batch;
 
     PlanMemory plan_memory;

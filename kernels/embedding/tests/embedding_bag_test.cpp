@@ -1,6 +1,7 @@
 // The embedding_bag kernels in the emulator, against the float64 reference and against their own promises.
 #include "embedding_bag_case.h"
 
+#include <array>
 #include <cstring>
 
 namespace jindou::testing {
@@ -356,6 +357,26 @@ INSTANTIATE_TEST_SUITE_P(
         BadOffsets{"far_overrun", {0, 2, 4, 6, 8, INT64_MAX, INT64_MAX}, JDB_FAULT_OFFSET_OVERRUN, 4, INT64_MAX, 12, 2},
         BadOffsets{"ids_left_over", {0, 2, 4, 6, 8, 10, 11}, JDB_FAULT_OFFSET_OVERRUN, 5, 11, 12, 1}),
     [](const auto &info) { return info.param.name; });
+
+// Where blocks of rows begin is computed from the offsets, whatever they are.
+TEST_P(EmbeddingBagOffsets, place_no_block_outside_the_output) {
+  const BadOffsets &bad = GetParam();
+  for (const int32_t out_dtype : {JD_F32, JD_I8}) {
+    for (const std::array<int64_t, 2> dims : {std::array<int64_t, 2>{12, 260}, {260, 4}}) {
+      EmbeddingCase c;
+      c.tables = {{20, dims[0], JD_F32, JD_POOL_NONE}, {20, dims[1], JD_F32, JD_POOL_NONE}};
+      c.batch = 3;
+      c.ids = {0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11};
+      c.offsets = bad.offsets;
+      c.out_dtype = out_dtype;
+      c.blocks = true;
+      const EmbeddingOutcome outcome = run(c);  // AddressSanitizer watches
+      EXPECT_EQ(1, outcome.report.has_error);
+      EXPECT_EQ(bad.fault, outcome.report.fault);
+      EXPECT_EQ(bad.position, outcome.report.position);
+    }
+  }
+}
 
 TEST(EmbeddingBag, a_bag_with_bad_offsets_gives_zeros_and_the_others_their_sums) {
   EmbeddingCase c;
