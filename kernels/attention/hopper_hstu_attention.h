@@ -57,7 +57,7 @@ struct HopperHstuTiles {
         [&](int64_t b, int32_t head, int32_t tile) {
           const HstuItem &item = producer.begin_item([&](HstuItem &made) {
             const HstuSequence sequence = read_hstu_sequence(p.problem, b);
-            const int32_t pieces = p.problem.pieces(sequence.rows.length).count;
+            const int32_t pieces = p.problem.pieces(sequence.rows.length);
             made = make_hstu_item<Core::kRows, Core::kKeys>(p.problem, b, sequence, tile / pieces, head, tile % pieces);
           });
           const bool paged = p.problem.pages.seq_lens != nullptr;
@@ -78,25 +78,33 @@ struct HopperHstuTiles {
   // `partial`; weights.finish(consumer, scores) does the rest when no product is on its way.
   template <class Shared, class Consumer, class Weights>
   JD_DEVICE static void consume(const HstuAttentionParams<uint16_t> &p, Shared &shared, Consumer consumer, const Weights &weights) {
+    int begin = 0;  // of the next piece of an item, in its tiles; one loop over all pieces: two, one in the other, take more registers
+#pragma unroll 1
     for (;;) {
-      const HstuItem &item = consumer.next_item();
-      const int tiles = prim::shfl(item.tiles, 0);
-      if (tiles < 0) return;
+      if (begin == 0) consumer.wait_for_item();
+      const HstuItem &item = consumer.item();
+      if (prim::shfl(item.tiles, 0) < 0) return;
       const int group = prim::shfl(typename Core::Place().group, 0);
+      const int end = prim::shfl(item.template piece_end<Core::kKeys>(begin), 0);
       typename Core::Accumulators acc;
 #pragma unroll
       for (float &sum : acc.sums) sum = 0.0f;
       TileMask state = TileMask::kEmpty;
       hopper_loop<Core>(
-          consumer, shared.queries, group, tiles, acc,
+          consumer, shared.queries, group, begin, end, acc,
           [&](int tile) {
-            state = static_cast<TileMask>(prim::shfl(static_cast<int>(classify(item, group, item.tile(tile) * Core::kKeys)), 0));
+            const int32_t key = item.tile(tile) * Core::kKeys;
+            state = static_cast<TileMask>(prim::shfl(static_cast<int>(classify(item, group, key)), 0));
             return state == TileMask::kEmpty;
           },
           [&](int tile, typename Core::Scores &scores) { weights.begin(consumer, item, tile, state == TileMask::kPartial, scores); },
           [&](typename Core::Accumulators &, typename Core::Scores &scores) { weights.finish(consumer, scores); });
-      consumer.release_queries();
-      store_hstu_rows<Core>(p, item, acc);
+      // What is known from the item's memory takes no register during the loop.
+      const bool first = end == item.template piece_end<Core::kKeys>(0), last = end >= item.tiles;
+      begin = prim::shfl(last ? 0 : end, 0);
+      if (begin == 0) consumer.release_queries();
+      add_up_pieces<Core, kThreads - prim::kWarpgroupThreads>(p, first, last, acc);
+      if (begin == 0) store_hstu_rows<Core>(p, item, acc);
     }
   }
 
@@ -111,7 +119,7 @@ struct HopperHstuTiles {
       const int32_t near = tiles((p.mask.causal != 0 ? 1 : 2) * int64_t{p.mask.max_attn_len}) + 1;
       most = near < most ? near : most;
     }
-    const int32_t pieces = p.pieces(n).count;
+    const int32_t pieces = p.pieces(n);
     return TileCosts{tiles(sequence.queries.length) * pieces, (p.mask.causal != 0 ? tiles(sequence.first_row) : most) * pieces, most * pieces};
   }
 

@@ -182,9 +182,15 @@ class HopperConsumer {
 
   // The next item, its queries there.
   JD_DEVICE const Item &next_item() {
-    prim::mbarrier_wait(&shared_.queries_full, items_ & 1);
-    return shared_.item(items_++);
+    wait_for_item();
+    return item();
   }
+  JD_DEVICE void wait_for_item() {
+    prim::mbarrier_wait(&shared_.queries_full, items_ & 1);
+    ++items_;
+  }
+  // The last that was waited for.
+  JD_DEVICE const Item &item() const { return shared_.item(items_ - 1); }
   // Which tile, of all that this consumer took, it took the keys of last. With kCountsInOne.
   JD_DEVICE uint32_t tile_number() const { return (at_.number() - 1) / 2; }
   // Nothing of this warp reads the queries any more: after the last product with them.
@@ -222,23 +228,23 @@ class HopperConsumer {
   Position at_;
 };
 
-// The consumers' loop over `tiles` tiles of keys and values:
+// The consumers' loop over tiles [tile, end) of keys and values:
 //
 //   scores = queries . keys^T; weigh; out += weights . values
 //
 // in which (Core::kOverlaps) the first product of a tile runs on the tensor cores together with the second of the tile before, and while the
 // weights of a tile are computed that second product goes on; else a tile's products follow each other. skips(tile): nothing of it concerns
 // this warpgroup; the tiles between two such are a run. weigh(tile, scores) turns scores into weights; before_values(acc, scores) follows it
-// when no product is on its way. All of them, and `tiles`, must give all lanes of a warp the same, known to the compiler (prim::shfl):
+// when no product is on its way. All of them, and `end`, must give all lanes of a warp the same, known to the compiler (prim::shfl):
 // products in branches that may diverge are not overlapped.
 template <class Core, class Consumer, class Skips, class Weigh, class BeforeValues>
-JD_DEVICE void hopper_loop(Consumer &consumer, const char *queries, int group, int tiles, typename Core::Accumulators &acc,
+JD_DEVICE void hopper_loop(Consumer &consumer, const char *queries, int group, int tile, int end, typename Core::Accumulators &acc,
                            const Skips &skips, const Weigh &weigh, const BeforeValues &before_values) {
   typename Core::Scores scores;
   typename Core::Weights weights;
 #pragma unroll
   for (int i = 0; i < Core::kKeys / 2; ++i) scores.sums[i] = 0.0f;
-  for (int tile = 0; tile < tiles;) {
+  while (tile < end) {
     if (skips(tile)) {
       consumer.skip();
       consumer.skip();
@@ -256,7 +262,7 @@ JD_DEVICE void hopper_loop(Consumer &consumer, const char *queries, int group, i
     before_values(acc, scores);
     weights.pack(scores);
 
-    for (++tile; Core::kOverlaps && tile < tiles && !skips(tile); ++tile) {
+    for (++tile; Core::kOverlaps && tile < end && !skips(tile); ++tile) {
       keys = consumer.next();
       slot = consumer.wait(keys);
       prim::keep(acc.sums);

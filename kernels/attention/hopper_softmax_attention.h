@@ -160,7 +160,7 @@ struct HopperSoftmaxAttentionKernel {
         float factor[Core::Accumulators::kRows];
         TileMask state = TileMask::kEmpty;
         hopper_loop<Core>(
-            consumer, shared.queries, group, tiles, acc,
+            consumer, shared.queries, group, 0, tiles, acc,
             [&](int i) {
               state = static_cast<TileMask>(prim::shfl(static_cast<int>(classify(p, item, group, visit.tile(i) * Core::kKeys)), 0));
               return state == TileMask::kEmpty;

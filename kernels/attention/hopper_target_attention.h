@@ -154,7 +154,7 @@ struct HopperTargetAttentionKernel {
         }
         float factor[Accumulators::kRows];
         hopper_loop<Core>(
-            consumer, shared.queries, group, (keys + Core::kKeys - 1) / Core::kKeys, acc, [](int) { return false; },
+            consumer, shared.queries, group, 0, (keys + Core::kKeys - 1) / Core::kKeys, acc, [](int) { return false; },
             [&](int tile, typename Core::Scores &scores) {
               const int32_t valid = keys - tile * Core::kKeys;
               if (silu) {

@@ -110,41 +110,48 @@ struct HstuAttentionKernel {
     loop.wait_for_earlier_copies();
     prim::sync_threads();
     typename Core::Accumulators acc;
-#pragma unroll
-    for (int r = 0; r < Core::Accumulators::kRows; ++r) {
-#pragma unroll
-      for (int c = 0; c < Core::Accumulators::kColumns; ++c) acc.out(r, c) = 0.0f;
-    }
     const typename Core::Queries queries = Core::queries(shared.queries);
 
-    // Phase 3: the keys. Whether a tile is empty for the warp is known from its keys on.
+    // Phase 3: the keys, piece by piece. Whether a tile is empty for the warp is known from its keys on.
     typename Core::Scores scores;
     TileMask state = TileMask::kEmpty;
-    loop.run(
-        item.tiles, copy,
-        [&](int i, const char *slot) {
-          const int32_t key = item.tile(i) * Core::kKeys;
-          state = classify(item, key);
-          if (state == TileMask::kEmpty) return;
-          Core::multiply_keys(scores, queries, slot, p.shape);
-          float alpha = p.alpha;
-          if constexpr (kOptions) {
-            if (p.pages.key_scales.data != nullptr) scale_columns(scores, shared, slot);
-            if (p.bias.position != nullptr || p.bias.time != nullptr) {
-              add_bias(scores, p, item, key);
-              alpha = 1.0f;
+    int begin = 0;
+    do {
+      const int end = item.template piece_end<Core::kKeys>(begin);
+#pragma unroll
+      for (int r = 0; r < Core::Accumulators::kRows; ++r) {
+#pragma unroll
+        for (int c = 0; c < Core::Accumulators::kColumns; ++c) acc.out(r, c) = 0.0f;
+      }
+      loop.advance(
+          begin, end, copy,
+          [&](int i, const char *slot) {
+            const int32_t key = item.tile(i) * Core::kKeys;
+            state = classify(item, key);
+            if (state == TileMask::kEmpty) return;
+            Core::multiply_keys(scores, queries, slot, p.shape);
+            float alpha = p.alpha;
+            if constexpr (kOptions) {
+              if (p.pages.key_scales.data != nullptr) scale_columns(scores, shared, slot);
+              if (p.bias.position != nullptr || p.bias.time != nullptr) {
+                add_bias(scores, p, item, key);
+                alpha = 1.0f;
+              }
             }
-          }
-          weigh_silu(scores, alpha);  // keys past the end are zeros, and SiLU(0) = 0
-          if (state == TileMask::kPartial) hide_masked<Core>(scores, item, key);
-        },
-        [&](int, const char *slot) {
-          if (state == TileMask::kEmpty) return;
-          if constexpr (kOptions) {
-            if (p.pages.value_scales.data != nullptr) scale_columns(scores, shared, slot);
-          }
-          Core::multiply_values(acc, scores, slot, shared.weights, p.shape);
-        });
+            weigh_silu(scores, alpha);  // keys past the end are zeros, and SiLU(0) = 0
+            if (state == TileMask::kPartial) hide_masked<Core>(scores, item, key);
+          },
+          [&](int, const char *slot) {
+            if (state == TileMask::kEmpty) return;
+            if constexpr (kOptions) {
+              if (p.pages.value_scales.data != nullptr) scale_columns(scores, shared, slot);
+            }
+            Core::multiply_values(acc, scores, slot, shared.weights, p.shape);
+          });
+      add_up_pieces<Core, kThreads>(p, begin == 0, end >= item.tiles, acc);
+      begin = end;
+    } while (begin < item.tiles);
+    loop.finish();
 
     // Phase 4: out.
     store_hstu_rows<Core>(p, item, acc);

@@ -51,23 +51,35 @@ using HopperHstuCodesKernels = KernelList<HopperHstuCodesBf16<64>, HopperHstuCod
 
 }  // namespace attention
 
-// Scratch: the table of time buckets and, in plans of small batches, sums of pieces.
+// How a run is spread over blocks. Every choice gives the same bits.
+struct HstuAttentionSchedule {
+  int32_t pieces;  // items of a tile: 1, or the pieces of the longest sequence that a run can have
+  int64_t window;  // query rows of a launch
+  bool parks;      // blocks take pieces in turn
+};
+
+// Scratch: the table of time buckets and, where a sequence can have several pieces, what becomes of their sums: one or the other in a run.
 struct HstuAttentionPlan : KernelPlan {
-  // Keys are cut in plans of at most so many sequences, of which all rows and heads together are so many tiles of 128 rows: they fill a device
-  // hardly, with a few rows each not at all. Sums of pieces would cost larger plans more than they gain; those pay nothing.
-  static constexpr int64_t kSmallBatch = 8, kFewTiles = 128;
-  // Sums of pieces are float, rows * heads * pieces * dv: never more than this.
+  // Sums of pieces of a split run are float, rows * heads * pieces * dv: never more than this.
   static constexpr int64_t kScratchBudget = int64_t{64} << 20;
+  // Launches of fewer rows than this would cost a split run more than it gains.
+  static constexpr int64_t kLeastWindow = 64;
+  // Without a split each block parks the totals of one tile between pieces. Of any kernel but Hopper's at d 256, which is alone on its
+  // multiprocessor and takes twice that.
+  static constexpr int64_t kParkingBlocksAMultiprocessor = 4;
+  static constexpr int64_t kTileFloats = int64_t{128} * 128;
 
   HstuAttentionPlan(const PlanResources &resources, const jd_hstu_attention_desc &description)
       : KernelPlan(JDB_OP_HSTU_ATTENTION, resources), desc(description),
         shape{description.dtype, description.head_dim_qk, description.head_dim_v},
         columns(attention::HstuAttentionKernels::columns(shape)),
         on_hopper(resources.hopper && attention::has_hopper_kernel<attention::HopperHstuAttentionKernels>(shape)),
-        most_pieces(is_small(description) ? attention::HstuPieces::most(description.max_seq_len) : 1) {}
-
-  static bool is_small(const jd_hstu_attention_desc &d) {
-    return d.max_batch <= kSmallBatch && d.max_batch * d.num_heads * ((d.max_seq_len + 127) / 128) <= kFewTiles;
+        most_pieces(attention::HstuPieces::of(description.max_seq_len)) {
+    if (most_pieces == 1) return;
+    const int64_t split_rows = std::min(attention::bounded_product(most_rows(), desc.num_heads), split_limit() * attention::kLargeTile);
+    scratch_floats = std::min(split_rows * most_pieces * desc.head_dim_v, kScratchBudget / int64_t{sizeof(float)});
+    if (!splits(desc.max_batch, most_rows(), most_pieces))
+      scratch_floats = std::max(scratch_floats, kParkingBlocksAMultiprocessor * multiprocessors * kTileFloats);
   }
 
   static jd_status create(const PlanResources &resources, const jd_hstu_attention_desc &desc, KernelPlan **plan,
@@ -79,11 +91,10 @@ struct HstuAttentionPlan : KernelPlan {
     const TimeBuckets table = TimeBuckets::make();
     if (const jd_status status = resources.upload(resources.upload_context, memory, &table, sizeof table, error)) return status;
     made->buckets = static_cast<const TimeBuckets *>(memory);
-    if (made->most_pieces > 1) {
-      const int64_t a_row = int64_t{desc.num_heads} * made->most_pieces * desc.head_dim_v * 4;
-      made->window = std::min(desc.max_batch * desc.max_seq_len, std::max<int64_t>(kScratchBudget / a_row, 1));
+    if (made->scratch_floats > 0) {
       void *sums = nullptr;
-      if (const jd_status status = made->buffers.alloc(static_cast<size_t>(made->window * a_row), &sums, error)) return status;
+      const auto bytes = static_cast<size_t>(made->scratch_floats) * sizeof(float);
+      if (const jd_status status = made->buffers.alloc(bytes, &sums, error)) return status;
       made->partials = static_cast<float *>(sums);
     }
     *plan = made.release();
@@ -100,16 +111,39 @@ struct HstuAttentionPlan : KernelPlan {
           shape);
     if (most_pieces > 1) {
       const size_t length = strlen(text);
-      snprintf(text + length, capacity - length, "; keys in up to %d pieces a sequence (a small plan)", most_pieces);
+      snprintf(text + length, capacity - length, "; keys summed in pieces of %d, by blocks of their own in runs of up to %lld tiles of 128 rows",
+               attention::HstuPieces::kKeys, static_cast<long long>(split_limit()));
     }
   }
 
-  // Of the longest sequence that a run can have.
-  int32_t run_pieces(const jdb_hstu_attention_args &args) const {
+  HstuAttentionSchedule schedule(const jdb_hstu_attention_args &args) const {
     const bool is_paged = args.key_pages.dtype != 0;
     const int64_t keys = is_paged ? args.page_table.shape[1] * args.key_pages.shape[1] : args.keys.shape[0];
-    return std::min(most_pieces, attention::HstuPieces::most(keys));
+    const int64_t rows = args.queries.shape[0];
+    const int32_t pieces = attention::HstuPieces::of(std::min(keys, desc.max_seq_len));
+    if (pieces == 1) return HstuAttentionSchedule{1, rows, false};
+    if (!splits(args.batch, std::min(rows, most_rows()), pieces)) return HstuAttentionSchedule{1, rows, true};
+    return HstuAttentionSchedule{pieces, std::max<int64_t>(std::min(window, room(pieces)), 1), false};
   }
+
+  // A run is split that would leave multiprocessors idle otherwise, if there is room for the sums of enough rows. One that is not, of all that
+  // a plan allows, is that of most rows and pieces, if any.
+  bool splits(int64_t batch, int64_t rows, int32_t pieces) const {
+    return items(batch, rows, attention::kLargeTile) <= split_limit() && room(pieces) >= std::min(rows, kLeastWindow);
+  }
+  // In rows.
+  int64_t room(int32_t pieces) const { return scratch_floats / (int64_t{desc.num_heads} * pieces * desc.head_dim_v); }
+  // That sequences can have together; a tensor may have more.
+  int64_t most_rows() const { return attention::bounded_product(desc.max_batch, desc.max_seq_len); }
+
+  // Blocks in a grid, one of which parks so many floats.
+  int64_t most_blocks(const HstuAttentionSchedule &s, int64_t tile_floats, int64_t a_multiprocessor) const {
+    const int64_t most = a_multiprocessor * multiprocessors;
+    return s.parks ? std::min(most, scratch_floats / tile_floats) : most;
+  }
+
+  // Tiles of 128 rows, all heads counted: two blocks a multiprocessor are busy without a split.
+  int64_t split_limit() const { return int64_t{2} * multiprocessors; }
 
   // Rows of the tiles of a run.
   int32_t tile_rows(int64_t batch, int64_t rows, bool with_options, int32_t pieces = 1) const {
@@ -125,8 +159,9 @@ struct HstuAttentionPlan : KernelPlan {
   const attention::HeadShape shape;
   const int32_t columns;
   const bool on_hopper;
-  const int32_t most_pieces;  // of a sequence; 1: keys are not cut
-  int64_t window = INT64_MAX;  // query rows of a launch
+  const int32_t most_pieces;  // of a sequence
+  int64_t scratch_floats = 0;
+  int64_t window = INT64_MAX;  // query rows of a split launch at most: tests have fewer than there is room for
   const TimeBuckets *buckets = nullptr;
   float *partials = nullptr;
 };
@@ -163,10 +198,10 @@ inline HstuPages hstu_pages(const HstuAttentionPlan &plan, const jdb_hstu_attent
   return pages;
 }
 
-// The query rows of a launch, and into how many pieces keys are cut at most.
+// The query rows of a launch.
 struct HstuWindow {
   int64_t first, end;
-  int32_t pieces;
+  HstuAttentionSchedule schedule;
   int64_t rows() const { return end - first; }
 };
 
@@ -196,8 +231,8 @@ HstuAttentionParams<Element> hstu_attention_params(Exec &exec, const HstuAttenti
   if (args.position_bias.dtype != 0 || args.time_bias.dtype != 0) params.bias = hstu_bias(plan, args);
   if (args.key_pages.dtype != 0) params.pages = hstu_pages(plan, args);
   params.sink = FaultSink{exec.faults(), exec.launch_number(), JDB_OP_HSTU_ATTENTION, desc.bounds};
-  params.split = window.pieces > 1;
-  params.most_pieces = plan.most_pieces;
+  params.split = window.schedule.pieces > 1;
+  params.most_pieces = window.schedule.pieces;
   params.first_query = window.first;
   params.end_query = window.end;
   params.partials = plan.partials;
@@ -210,13 +245,13 @@ template <class Kernels, class Exec>
 jd_status launch_hstu_attention_of(Exec &exec, const HstuAttentionPlan &plan, const jdb_hstu_attention_args &args,
                                    const attention::HstuWindow &window, bool with_options) {
   using namespace attention;
-  const int32_t tile_rows = plan.tile_rows(args.batch, window.rows(), with_options, window.pieces);
+  const int32_t tile_rows = plan.tile_rows(args.batch, window.rows(), with_options, window.schedule.pieces);
   jd_status status = JD_INTERNAL;
   Kernels::select(plan.shape, tile_rows, [&](auto tag) {
     using Kernel = typename decltype(tag)::type;
-    const int64_t items = plan.items(args.batch, window.rows(), tile_rows, window.pieces);
-    status = exec.template launch<Kernel>(grid_for(items, kBlocksAMultiprocessor * plan.multiprocessors),
-                                          hstu_attention_params<typename Kernel::Element>(exec, plan, args, window));
+    const int64_t items = plan.items(args.batch, window.rows(), tile_rows, window.schedule.pieces);
+    const int64_t most = plan.most_blocks(window.schedule, int64_t{Kernel::kTileRows} * Kernel::kColumns, kBlocksAMultiprocessor);
+    status = exec.template launch<Kernel>(grid_for(items, most), hstu_attention_params<typename Kernel::Element>(exec, plan, args, window));
   });
   return status;
 }
@@ -248,8 +283,9 @@ jd_status launch_hopper_hstu_of(Exec &exec, const HstuAttentionPlan &plan, const
     if (!addressable) return;
     params.problem = hstu_attention_params<typename Kernel::Element>(exec, plan, args, window);
     launched = true;
-    status = exec.template launch<Kernel>(grid_for(plan.items(args.batch, window.rows(), kLargeTile, window.pieces), plan.multiprocessors),
-                                          params);
+    const int64_t items = plan.items(args.batch, window.rows(), kLargeTile, window.schedule.pieces);
+    const int64_t most = plan.most_blocks(window.schedule, int64_t{Kernel::kTileRows} * Kernel::kColumns, 1);
+    status = exec.template launch<Kernel>(grid_for(items, most), params);
   });
   return status;
 }
@@ -289,11 +325,11 @@ jd_status launch_hstu_attention(Exec &exec, const HstuAttentionPlan &plan, const
   using namespace attention;
   if (args.batch == 0) return JD_OK;
   const int64_t rows = args.queries.shape[0];
-  const int32_t pieces = plan.run_pieces(args);
-  if (pieces == 1) return launch_hstu_attention_window(exec, plan, args, HstuWindow{0, rows, 1});
+  const HstuAttentionSchedule schedule = plan.schedule(args);
+  if (schedule.pieces == 1) return launch_hstu_attention_window(exec, plan, args, HstuWindow{0, rows, schedule});
   // Offsets of a batch without queries are looked at too.
-  for (int64_t first = 0; first == 0 || first < rows; first += plan.window) {
-    const HstuWindow window{first, std::min(rows, first + plan.window), pieces};
+  for (int64_t first = 0; first == 0 || first < rows; first += schedule.window) {
+    const HstuWindow window{first, std::min(rows, first + schedule.window), schedule};
     if (const jd_status status = launch_hstu_attention_window(exec, plan, args, window)) return status;
     const auto merge = [&](auto element) {
       using Kernel = HstuAttentionMergeKernel<decltype(element)>;

@@ -27,7 +27,7 @@ struct HstuAttentionMergeKernel {
         p.batch, *reinterpret_cast<Shared *>(shared_memory),
         [&](int64_t b) -> uint32_t {
           const HstuSequence s = read_hstu_sequence(p, b);
-          return p.pieces(s.rows.length).count == 1 ? 0 : static_cast<uint32_t>((units(s) + kThreads - 1) / kThreads);
+          return p.pieces(s.rows.length) == 1 ? 0 : static_cast<uint32_t>((units(s) + kThreads - 1) / kThreads);
         },
         [&](int64_t b, uint32_t item) {
           const HstuSequence s = read_hstu_sequence(p, b);
@@ -41,13 +41,13 @@ struct HstuAttentionMergeKernel {
  private:
   // `query`: of the window's of the sequence.
   JD_DEVICE static void merge_row(const Params &p, const HstuSequence &s, int32_t query, int32_t head, int32_t column) {
-    const HstuPieces pieces = p.pieces(s.rows.length);
+    const int32_t pieces = p.pieces(s.rows.length);
     const int32_t row = s.first_row + query;
     const int64_t token = s.queries.begin + query;
     const HstuMask::RowKeys seen = p.mask_of(s.rows.length, s.targets).row_keys(row);
     float out[4] = {};
-    for (int32_t piece = 0; piece < pieces.count; ++piece) {
-      if (!seen.meets(row, piece * pieces.length, (piece + 1) * pieces.length)) continue;
+    for (int32_t piece = 0; piece < pieces; ++piece) {
+      if (!seen.meets(row, piece * HstuPieces::kKeys, (piece + 1) * HstuPieces::kKeys)) continue;
       const float *sums = p.partials + p.partial_sums(token, head, piece) + column;
 #pragma unroll
       for (int i = 0; i < 4; ++i) out[i] += sums[i];

@@ -2,10 +2,11 @@
 // last tiles, which see the most keys, come first; the heads of a tile follow each other, so that blocks running
 // together read the same rows of memory.
 //
-// Plans of small batches (`split`) cut the keys of a sequence into pieces, by its length alone: an item is then a piece of a tile's keys,
-// whose sums are left in scratch memory, and a second kernel adds those of the pieces that a row sees something of, in their order. So few
-// rows over a long sequence fill a device, and a row's bits are the same whichever others are asked for. A launch serves a window of query
-// rows: as many as scratch memory holds the pieces of.
+// Keys are summed in pieces, whose borders depend on nothing but the position of a key: out = norm * (0 + sum of piece 0 + sum of piece 1
+// ...), of pieces that a row sees something of; of another it would add a 0. A block takes a tile's pieces in turn, its totals resting in
+// scratch memory meanwhile; or, in runs with few tiles (`split`), an item is a piece of a tile, whose sums are left in scratch memory, and a
+// second kernel adds them. So few rows over a long sequence fill a device, and a row's bits are the same in every run of every plan. A split
+// launch serves a window of query rows: as many as scratch memory holds the pieces of.
 #ifndef JINDOU_KERNELS_ATTENTION_HSTU_ATTENTION_PROBLEM_H
 #define JINDOU_KERNELS_ATTENTION_HSTU_ATTENTION_PROBLEM_H
 
@@ -42,27 +43,13 @@ struct HstuPages {
   int32_t dtype;            // of the pages
 };
 
-// How a sequence is cut over its keys. 512 keys of a tile are multiplied in some microseconds, several times what its sums take to memory
-// and back.
+// How a sequence is cut over its keys: every kKeys, whole tiles of every kernel. A tile's totals go to memory and back (a quarter of what the
+// piece itself reads at 128 rows) in about a tenth of the time that the piece is multiplied in.
 struct HstuPieces {
-  static constexpr int32_t kMost = 32;
-  static constexpr int32_t kLeastKeys = 512;
-  static constexpr int32_t kGranule = 128;  // whole tiles of keys for every kernel
+  static constexpr int32_t kKeys = 1024;
 
-  int32_t length, count;
-
-  JD_HOST_DEVICE static HstuPieces of(int32_t keys) {
-    const int32_t even = ((keys + kMost - 1) / kMost + kGranule - 1) / kGranule * kGranule;
-    HstuPieces pieces;
-    pieces.length = even > kLeastKeys ? even : kLeastKeys;
-    pieces.count = keys <= pieces.length ? 1 : (keys + pieces.length - 1) / pieces.length;
-    return pieces;
-  }
-  // Upper bound of `count` for up to `keys` keys.
-  JD_HOST_DEVICE static int32_t most(int64_t keys) {
-    const int64_t count = (keys + kLeastKeys - 1) / kLeastKeys;
-    return count < 1 ? 1 : count < kMost ? static_cast<int32_t>(count) : kMost;
-  }
+  // One at least.
+  JD_HOST_DEVICE static int32_t of(int64_t keys) { return keys <= kKeys ? 1 : static_cast<int32_t>((keys + kKeys - 1) / kKeys); }
 };
 
 template <class T>
@@ -86,11 +73,12 @@ struct HstuAttentionParams {
   HstuPages pages;
   FaultSink sink;
   int32_t split;                   // 1: items are pieces
-  int32_t most_pieces;             // of a sequence
+  int32_t most_pieces;             // of a sequence; with `split`
   int64_t first_query, end_query;  // the window of query rows
-  float *partials;                 // [rows of the window, heads, most_pieces, dim_v]: see partial_sums
+  float *partials;                 // split: [rows of the window, heads, most_pieces, dim_v], see partial_sums; else a tile's totals a block
 
-  JD_DEVICE HstuPieces pieces(int32_t keys) const { return split ? HstuPieces::of(keys) : HstuPieces{keys, 1}; }
+  // Items of a tile of rows.
+  JD_DEVICE int32_t pieces(int32_t keys) const { return split ? HstuPieces::of(keys) : 1; }
   // This window has the first query of a sequence; with q_offsets.
   JD_DEVICE bool begins(int64_t b) const { return q_offsets[b] >= first_query; }
   // Where the sums of a piece of a row lie.
@@ -154,7 +142,7 @@ template <int kRows, class T>
 JD_DEVICE uint32_t count_hstu_items(const HstuAttentionParams<T> &p, int64_t b) {
   const HstuSequence sequence = read_hstu_sequence(p, b);
   if (sequence.fault.fault != JDB_FAULT_NONE && prim::block_idx().x == 0 && p.first_query == 0) report_fault(p.sink, sequence.fault);
-  return packed_tiles<kRows>(sequence.queries, 1) * p.heads * p.pieces(sequence.rows.length).count;
+  return packed_tiles<kRows>(sequence.queries, 1) * p.heads * p.pieces(sequence.rows.length);
 }
 
 // A tile of query rows of one head, and the tiles of keys the mask leaves it: a first run, for rows of one interval of
@@ -173,6 +161,16 @@ struct HstuItem {
   JD_DEVICE int32_t tile(int32_t i) const {
     return i < first_run_tiles ? first_run + i : second_run + (i - first_run_tiles);
   }
+  // The first after `i` that lies in another piece; `tiles` if none does.
+  template <int kKeys>
+  JD_DEVICE int32_t piece_end(int32_t i) const {
+    constexpr int32_t kTiles = HstuPieces::kKeys / kKeys;
+    static_assert(kTiles * kKeys == HstuPieces::kKeys, "pieces are whole tiles");
+    const int32_t border = (tile(i) / kTiles + 1) * kTiles, second_run_tiles = tiles - first_run_tiles;
+    const int32_t first = border - first_run, second = border - second_run;
+    return (first < 0 ? 0 : first < first_run_tiles ? first : first_run_tiles) +
+           (second < 0 ? 0 : second < second_run_tiles ? second : second_run_tiles);
+  }
 };
 
 // Tiles of rows are numbered from the first asked for on; `piece` counts where there are several.
@@ -183,9 +181,9 @@ JD_DEVICE HstuItem make_hstu_item(const HstuAttentionParams<T> &p, int64_t b, co
   const HstuMask mask = p.mask_of(n, sequence.targets);
   const int32_t first_row = sequence.first_row + tile * kRows;
   const int32_t last_row = end_row - first_row < kRows ? end_row : first_row + kRows;
-  const HstuPieces pieces = p.pieces(n);
-  const int32_t first_tile = piece * (pieces.length / kKeys);  // of the piece
-  const int32_t end_tile = pieces.count == 1 ? INT32_MAX : first_tile + pieces.length / kKeys;
+  const int32_t pieces = p.pieces(n);
+  const int32_t first_tile = piece * (HstuPieces::kKeys / kKeys);  // of the piece
+  const int32_t end_tile = pieces == 1 ? INT32_MAX : first_tile + HstuPieces::kKeys / kKeys;
   const auto within = [&](int32_t t) { return t < first_tile ? first_tile : t < end_tile ? t : end_tile; };
 
   const HstuMask::TileKeys seen = mask.tile_keys(first_row, last_row);
@@ -198,7 +196,7 @@ JD_DEVICE HstuItem make_hstu_item(const HstuAttentionParams<T> &p, int64_t b, co
   const int32_t first_run_tiles = first_run_end - first_run;
   const int64_t first_query = sequence.queries.begin - sequence.first_row;
   const int32_t *pages = p.pages.seq_lens != nullptr ? p.pages.table.row(b) : nullptr;
-  return HstuItem{sequence.rows, pages,     first_query,     mask,       first_row, last_row, head, pieces.count == 1 ? -1 : piece,
+  return HstuItem{sequence.rows, pages,     first_query,     mask,       first_row, last_row, head, pieces == 1 ? -1 : piece,
                   first_run,     first_run_tiles, second_run, first_run_tiles + second_run_tiles};
 }
 

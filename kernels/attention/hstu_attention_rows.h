@@ -34,7 +34,27 @@ JD_DEVICE void check_hstu_pages(const HstuAttentionParams<T> &p, int64_t b, cons
   }
 }
 
-// Of all keys: the result. Of a piece: its sums.
+// After a piece of several that a block takes in turn: acc becomes the total so far, which rests in scratch memory while the next piece is
+// summed. Every thread has words of its own there.
+template <class Core, int kThreads, class T>
+JD_DEVICE void add_up_pieces(const HstuAttentionParams<T> &p, bool first, bool last, typename Core::Accumulators &acc) {
+  constexpr int kRows = Core::Accumulators::kRows, kColumns = Core::Accumulators::kColumns;
+  static_assert(kThreads * kRows * kColumns == Core::kRows * Core::kD, "a block's totals");
+  if (first && last) return;
+  float *total = p.partials + int64_t{prim::block_idx().x} * (Core::kRows * Core::kD) + typename Core::Place().thread;
+  const auto parked = [&](int r, int c) -> float & { return total[(r * kColumns + c) * kThreads]; };
+#pragma unroll
+  for (int r = 0; r < kRows; ++r) {
+#pragma unroll
+    for (int c = 0; c < kColumns; ++c) {
+      const float before = first ? 0.0f : parked(r, c);
+      acc.out(r, c) += before;
+      if (!last) parked(r, c) = acc.out(r, c);
+    }
+  }
+}
+
+// Of all keys: the result. Of a piece: its sums. A total begins with 0, as the second kernel's does: a sum may be -0.
 template <class Core, class T>
 JD_DEVICE void store_hstu_rows(const HstuAttentionParams<T> &p, const HstuItem &item, typename Core::Accumulators &acc) {
   const typename Core::Place place;
@@ -54,7 +74,7 @@ JD_DEVICE void store_hstu_rows(const HstuAttentionParams<T> &p, const HstuItem &
 #pragma unroll
     for (int c = 0; c < Core::Accumulators::kColumns; c += 2) {
       if (place.column(c) >= p.shape.dim_v) continue;
-      out.store_pair(at + place.column(c), acc.out(r, c) * norm, acc.out(r, c + 1) * norm);
+      out.store_pair(at + place.column(c), (0.0f + acc.out(r, c)) * norm, (0.0f + acc.out(r, c + 1)) * norm);
     }
   }
 }

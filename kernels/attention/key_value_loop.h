@@ -32,10 +32,19 @@ class KeyValueLoop {
   // in registers and read the slot. Ends with a barrier: the ring is free again.
   template <class Copy, class OnKeys, class OnValues>
   JD_DEVICE void run(int tiles, const Copy &copy, const OnKeys &on_keys, const OnValues &on_values) {
-    for (int tile = 0; tile < tiles; ++tile) {
+    advance(0, tiles, copy, on_keys, on_values);
+    finish();
+  }
+
+  // The same for tiles [tile, end), the next ones; in the end `finish`.
+  template <class Copy, class OnKeys, class OnValues>
+  JD_DEVICE void advance(int tile, int end, const Copy &copy, const OnKeys &on_keys, const OnValues &on_values) {
+    for (; tile < end; ++tile) {
       on_keys(tile, next(copy));
       on_values(tile, next(copy));
     }
+  }
+  JD_DEVICE static void finish() {
     prim::cp_async_wait<0>();
     prim::sync_threads();
   }

@@ -351,10 +351,17 @@ TEST_P(HstuAttention, time_bias_for_every_spread_of_times) {
 TEST_P(HstuAttention, last_rows_alone_have_the_same_bits) {
   Rig rig(GetParam());
   const std::vector<int64_t> lengths = {150, 1, 0, 64, 97}, targets = {20, 1, 0, 64, 0};
-  for (const int32_t dtype : {JD_F32, JD_BF16}) {
+  struct Kind {
+    int32_t dtype;
+    int64_t dim;
+  };
+  for (const Kind k : {Kind{JD_F32, 32}, {JD_BF16, 32}, {JD_BF16, 64}, {JD_BF16, 128}, {JD_BF16, 256}}) {
     for (const bool biased : {false, true}) {
+      if (biased && k.dim > 32 && !rig.fast()) continue;
+      const int32_t dtype = k.dtype;
+      const int64_t width = 2 * k.dim;
       Random random(12);
-      HstuAttentionCase c = make(random, dtype, 32, 2, lengths, targets);
+      HstuAttentionCase c = make(random, dtype, k.dim, 2, lengths, targets);
       c.mask = {true, 3, 60, 30};
       c.attn_scale = random.values(c.offsets.back(), JD_F32);
       if (biased) add_biases(c, random, true, true, true);
@@ -368,9 +375,9 @@ TEST_P(HstuAttention, last_rows_alone_have_the_same_bits) {
         compare(rig, part, s, "last rows");
         const std::vector<uint32_t> bits = rig.bits(run(rig, part, s));
         for (size_t b = 0; b < counts.size(); ++b) {
-          const int64_t begin = part.q_offsets[b] * 64, end = part.q_offsets[b + 1] * 64;
-          EXPECT_TRUE(std::equal(bits.begin() + begin, bits.begin() + end,
-                                 whole.begin() + (c.offsets[b + 1] - counts[b]) * 64)) << "sequence " << b;
+          const int64_t begin = part.q_offsets[b] * width, end = part.q_offsets[b + 1] * width;
+          EXPECT_TRUE(std::equal(bits.begin() + begin, bits.begin() + end, whole.begin() + (c.offsets[b + 1] - counts[b]) * width))
+              << "sequence " << b << ", dim " << k.dim;
         }
       }
     }
@@ -522,27 +529,63 @@ TEST_P(HstuAttention, small_batches_on_many_threads_have_the_same_bits) {
   }
 }
 
-// Small plans may cut the keys of a sequence into pieces, others not: both are the same function, and within a plan the bits of
-// the last rows are those of the whole sequence's run.
 TEST_P(HstuAttention, few_rows_over_long_sequences) {
   Rig rig(GetParam());
   const std::vector<int64_t> lengths = {1100, 513, 0, 512, 3}, counts = {5, 70, 0, 1, 3}, targets = {9, 0, 0, 2, 1};
   for (const int32_t dtype : {JD_F32, JD_BF16, JD_F16}) {
     for (const reference::HstuMaskParams &mask :
          {reference::HstuMaskParams{true, 0, 0, 0}, {false, 0, 0, 0}, {true, 0, 600, 0}, {true, 3, 100, 20}, {false, 3, 300, 0}}) {
-      for (const int64_t max_batch : {5, 8, 9}) {
-        if (!rig.fast() && (max_batch == 8 || (dtype == JD_F16 && (max_batch == 9 || mask.max_attn_len > 0)))) continue;
-        Random random(31);
-        Variant s;
-        s.dtype = dtype;
-        s.padding = 16;
-        s.max_batch = max_batch;
-        HstuAttentionCase c = make(random, dtype, 64, 2, lengths, targets);
-        c.mask = mask;
-        c.attn_scale = random.values(c.offsets.back(), JD_F32);
-        const HstuAttentionCase part = last_rows(c, counts);
-        if (!available(rig, part, s)) return;
-        compare(rig, part, s, name(c) + ", batches of up to " + std::to_string(max_batch));
+      if (!rig.fast() && dtype == JD_F16 && mask.max_attn_len > 0) continue;
+      Random random(31);
+      Variant s;
+      s.dtype = dtype;
+      s.padding = 16;
+      HstuAttentionCase c = make(random, dtype, 64, 2, lengths, targets);
+      c.mask = mask;
+      c.attn_scale = random.values(c.offsets.back(), JD_F32);
+      const HstuAttentionCase part = last_rows(c, counts);
+      if (!available(rig, part, s)) return;
+      compare(rig, part, s, name(c));
+    }
+  }
+}
+
+// The bits of a row follow from its sequence: not from how many rows are asked for, who else is in the batch, what the plan allows, nor the
+// size of the device. Keys enough for two pieces, where devices sum in pieces: one thread, a small device, takes them in turn, many do not.
+TEST_P(HstuAttention, plans_and_batches_change_no_bit) {
+  Rig small(GetParam(), 1), large(GetParam(), 16);
+  struct Kind {
+    int32_t dtype;
+    int64_t dim;
+  };
+  for (const Kind k : {Kind{JD_F32, 64}, {JD_BF16, 32}, {JD_BF16, 64}, {JD_BF16, 128}, {JD_BF16, 256}, {JD_F16, 64}}) {
+    Random random(33);
+    HstuAttentionCase c = make(random, k.dtype, k.dim, 1, {1040, 40, 1025}, {20, 1, 0});
+    c.mask = {true, 3, k.dim == 64 ? 0 : 300, 30};
+    Variant s;
+    s.dtype = k.dtype;
+    if (!available(small, c, s)) continue;
+    const HstuAttentionCase many = last_rows(c, {140, 40, 130});
+    compare(small, many, s, "dim " + std::to_string(k.dim));
+    const std::vector<uint32_t> expected = small.bits(run(small, many, s));
+    s.max_batch = 1000;
+    EXPECT_EQ(large.bits(run(large, many, s)), expected) << "a large plan, dim " << k.dim;
+    for (const int64_t asked : {1, 70}) {
+      // The first sequence alone.
+      HstuAttentionCase one = last_rows(c, {asked, 0, 0});
+      const int64_t count = c.offsets[1] * k.dim;
+      one.offsets = {0, c.offsets[1]};
+      one.q_offsets = {0, asked};
+      one.num_targets.resize(1);
+      one.keys.resize(static_cast<size_t>(count));
+      one.values.resize(static_cast<size_t>(count));
+      for (Rig *rig : {&small, &large}) {
+        for (const int64_t max_batch : {1, 1000}) {
+          s.max_batch = max_batch;
+          const std::vector<uint32_t> bits = rig->bits(run(*rig, one, s));
+          EXPECT_TRUE(std::equal(bits.begin(), bits.end(), expected.begin() + (140 - asked) * k.dim))
+              << asked << " rows, plan for " << max_batch << ", dim " << k.dim;
+        }
       }
     }
   }

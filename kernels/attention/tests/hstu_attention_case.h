@@ -33,7 +33,7 @@ struct HstuCase {
   // Kept by hand when they are to be wrong or poisoned.
   std::vector<int64_t> offsets;
   std::vector<float> q, k, v, row_scale;
-  int64_t max_seq_len = 131072;
+  int64_t max_seq_len = 2048;
   // How it runs.
   uint64_t simt_seed = 0;
   int32_t multiprocessors = 2;

@@ -347,19 +347,21 @@ TEST(HstuAttentionPlan, says_what_it_runs_and_refuses_other_head_dims) {
   EXPECT_NE(std::string(text).find("FMA"), std::string::npos) << text;
   delete made;
 
-  // Only small plans cut keys, and have memory for the sums of pieces.
+  // Only plans of sequences of several pieces have memory for what becomes of their sums.
   jd_hstu_attention_desc desc = testing::desc_of(c);
   desc.num_heads = 4;
-  desc.max_seq_len = 4096;
-  for (const int64_t batch : {1, 2}) {  // 128 tiles of 128 rows; 256
-    desc.max_batch = batch;
-    ASSERT_EQ(HstuAttentionPlan::create(memory.resources(132), desc, &made, &error), JD_OK);
-    made->describe(text, sizeof text);
-    EXPECT_EQ(std::string(text).find("keys in up to 8 pieces a sequence") != std::string::npos, batch == 1) << text;
-    EXPECT_EQ(memory.alive_bytes > int64_t{1} << 20, batch == 1);
-    EXPECT_LE(memory.alive_bytes, HstuAttentionPlan::kScratchBudget + (int64_t{1} << 20));
-    delete made;
-    EXPECT_EQ(memory.alive_bytes, 0);
+  for (const int64_t batch : {1, 8, 512}) {
+    for (const int64_t length : {1024, 1025, 131072, 1 << 24}) {
+      desc.max_batch = batch;
+      desc.max_seq_len = length;
+      ASSERT_EQ(HstuAttentionPlan::create(memory.resources(132), desc, &made, &error), JD_OK);
+      made->describe(text, sizeof text);
+      EXPECT_EQ(std::string(text).find("keys summed in pieces of 1024") != std::string::npos, length > 1024) << text;
+      EXPECT_EQ(memory.alive_bytes > int64_t{1} << 20, length > 1024);
+      EXPECT_LE(memory.alive_bytes, HstuAttentionPlan::kScratchBudget + (int64_t{1} << 20));
+      delete made;
+      EXPECT_EQ(memory.alive_bytes, 0);
+    }
   }
 
   c.dv = 288;
@@ -367,36 +369,101 @@ TEST(HstuAttentionPlan, says_what_it_runs_and_refuses_other_head_dims) {
   EXPECT_NE(std::string(error.message).find("288"), std::string::npos) << error.message;
 }
 
-// Plans that cut keys: whole sequences against the reference, with the bits they have when a launch serves a few of the rows.
-TEST(HstuAttentionPieces, rows_in_several_launches_have_the_same_bits) {
-  for (const int32_t dtype : {JD_F32, JD_BF16}) {
-    for (const bool hopper : {false, true}) {
-      if (hopper && dtype != JD_BF16) continue;
-      HstuCase c = case_of({dtype, 64, 64});
-      c.hopper = hopper;
-      c.dqk = c.dv = 64;
-      c.heads = 1;
-      c.lengths = {3, 1100, 0, 513};
-      c.targets = {1, 40, 0, 0};
-      c.mask = {true, 2, 700, 30};
-      c.max_seq_len = 1100;
-      c.draw();
-      const std::vector<float> whole = run_and_expect_close(c).out;
-      for (const int64_t window : {130, 1000}) {
-        c.window = window;
-        expect_same_bits(run(c).out, whole);
-      }
+// A sequence of two pieces has the same bits whether a block takes both in turn or blocks one each, in as many launches as there may be,
+// alone and in a batch. The kernels of every core, among them those of sm_90a.
+TEST(HstuAttentionPieces, whoever_sums_them_the_bits_are_the_same) {
+  struct Kind {
+    int32_t dtype, dim;
+    bool hopper;
+  };
+  for (const Kind k : {Kind{JD_F32, 64, false}, {JD_F16, 64, false}, {JD_BF16, 128, false}, {JD_BF16, 256, false}, {JD_BF16, 64, true},
+                       {JD_BF16, 128, true}, {JD_BF16, 256, true}}) {
+    SCOPED_TRACE("dtype " + std::to_string(k.dtype) + ", dim " + std::to_string(k.dim) + (k.hopper ? ", sm_90a" : ""));
+    HstuCase c = case_of({k.dtype, k.dim, 64});
+    c.hopper = k.hopper;
+    c.lengths = {3, 1100, 0, 70};
+    c.targets = {1, 40, 0, 0};
+    c.mask = {true, 2, 150, 30};  // the last 71 rows see both pieces whole, few of the others do
+    c.max_seq_len = 1100;
+    c.draw();
+    c.multiprocessors = 64;  // pieces have blocks of their own
+    const std::vector<float> whole = run_and_expect_close(c).out;
+    HstuCase in_turn = c;
+    in_turn.multiprocessors = 2;
+    in_turn.simt_seed = 3;
+    expect_same_bits(run(in_turn).out, whole);
+    if (k.dim != 64) continue;
+    HstuCase alone = c.sequence(1);
+    expect_same_bits(run(alone).out, std::vector<float>(whole.begin() + 3 * k.dim, whole.begin() + 1103 * k.dim));
+    for (const int64_t window : {130, 1000}) {
+      c.window = window;
+      expect_same_bits(run(c).out, whole);
     }
   }
 }
 
-TEST(HstuAttentionPieces, cover_every_sequence_in_whole_tiles) {
-  for (const int32_t keys : {0, 1, 511, 512, 513, 1024, 4096, 16384, 16385, 131071, 131072}) {
-    const attention::HstuPieces pieces = attention::HstuPieces::of(keys);
-    EXPECT_EQ(pieces.length % attention::HstuPieces::kGranule, 0) << keys;
-    EXPECT_GE(int64_t{pieces.length} * pieces.count, keys);
-    EXPECT_TRUE(pieces.count == 1 || int64_t{pieces.length} * (pieces.count - 1) < keys) << keys;
-    EXPECT_LE(pieces.count, attention::HstuPieces::most(keys)) << keys;
+// What a schedule chooses: few tiles are split, many are not, and what blocks park has room.
+TEST(HstuAttentionPieces, are_split_where_multiprocessors_would_idle) {
+  testing::PlanMemory memory;
+  jd_error error{};
+  error.struct_size = sizeof error;
+  jd_hstu_attention_desc desc = testing::desc_of(case_of({JD_BF16, 128, 128}));
+  desc.num_heads = 4;
+  desc.max_batch = 64;
+  desc.max_seq_len = 16384;
+  KernelPlan *made = nullptr;
+  ASSERT_EQ(HstuAttentionPlan::create(memory.resources(132), desc, &made, &error), JD_OK);
+  const std::unique_ptr<KernelPlan> owner(made);
+  const auto &plan = static_cast<const HstuAttentionPlan &>(*made);
+  jdb_hstu_attention_args args{};
+  const auto schedule = [&](int64_t batch, int64_t queries, int64_t keys) {
+    args.batch = batch;
+    args.queries.shape[0] = queries;
+    args.keys.shape[0] = keys;
+    return plan.schedule(args);
+  };
+  EXPECT_EQ(schedule(1, 256, 16384).pieces, 16);
+  EXPECT_EQ(schedule(8, 2048, 8 * 16384).pieces, 16);
+  EXPECT_EQ(schedule(1, 8448, 16384).pieces, 16);  // 264 tiles
+  EXPECT_EQ(schedule(1, 8449, 16384).pieces, 1);
+  EXPECT_TRUE(schedule(1, 8449, 16384).parks);
+  EXPECT_EQ(schedule(64, 64 * 16384, 64 * 16384).pieces, 1);
+  EXPECT_EQ(schedule(1, 256, 1024).pieces, 1);
+  EXPECT_FALSE(schedule(1, 256, 1024).parks);
+  const HstuAttentionSchedule few = schedule(1, 256, 16384), many = schedule(64, 64 * 16384, 64 * 16384);
+  EXPECT_LE(few.window * desc.num_heads * few.pieces * desc.head_dim_v, plan.scratch_floats);
+  EXPECT_GE(few.window, 256);
+  for (const int64_t tile : {64 * 32, 128 * 128, 128 * 256})
+    EXPECT_LE(plan.most_blocks(many, tile, attention::kBlocksAMultiprocessor) * tile, plan.scratch_floats);
+  EXPECT_GE(plan.most_blocks(many, 128 * 256, 1), 132);
+}
+
+// The tiles of every item, piece by piece: all of them, in order, none of two pieces.
+TEST(HstuAttentionPieces, are_whole_tiles_between_the_same_keys_in_every_tile) {
+  constexpr int32_t kRows = 64, kKeys = 32;
+  for (const int64_t contexts : {0, 3}) {
+    for (const int64_t window : {0, 500}) {
+      for (const int32_t t : {0, 1200}) {
+        attention::HstuAttentionParams<float> p{};
+        const int32_t n = 3000, offsets[2] = {0, n};
+        p.offsets = {offsets, 0};
+        p.num_targets = &t;
+        p.batch = 1;
+        p.rows = p.max_seq_len = n;
+        p.heads = 1;
+        p.mask = {1, static_cast<int32_t>(contexts), static_cast<int32_t>(window), 0};
+        for (uint32_t item = 0; item < (n + kRows - 1) / kRows; ++item) {
+          const attention::HstuItem work = attention::read_hstu_item<kRows, kKeys>(p, 0, item);
+          for (int32_t begin = 0, end; begin < work.tiles; begin = end) {
+            end = work.piece_end<kKeys>(begin);
+            ASSERT_GT(end, begin);
+            ASSERT_LE(end, work.tiles);
+            for (int32_t i = begin; i < work.tiles; ++i)
+              ASSERT_EQ(work.tile(i) * kKeys / 1024 == work.tile(begin) * kKeys / 1024, i < end) << "tile " << i;
+          }
+        }
+      }
+    }
   }
 }
 

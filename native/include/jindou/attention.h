@@ -79,9 +79,8 @@ JD_API jd_status jd_target_attention_run(jd_plan plan, jd_stream stream, const j
  * j are positions in the sequence. Neither is ever laid out as a matrix.
  * With q_offsets the queries (and attn_scale and out) are the last rows of each sequence only, keys and values all of
  * them, from a cache say: row i of nq queries stands at position n - nq + i, and its result has the bits that the
- * whole sequence's run of the same plan gives it (cached_hstu_attention). On a GPU a small plan (max_batch of at most 8, and max_batch *
- * num_heads * max_seq_len of at most 16384) cuts the keys of a sequence into pieces, by its length alone, so that a few rows fill the
- * device; larger ones do not. jd_plan_describe says so.
+ * whole sequence's run gives it on the same device (cached_hstu_attention), whatever max_batch and max_seq_len the plans have. On a GPU
+ * keys are summed in pieces of 1,024 from the sequence's first on, so that a few rows over a long sequence fill the device.
  * With key_pages, keys and values lie in a paged cache (jindou/paged_cache.h) that holds all seq_lens[b] rows of each
  * sequence, the queries' own appended: q_offsets are required, keys, values and offsets must be 0. Pages have the queries'
  * dtype, and the result has the bits of a run over the same rows without pages; or they are f8_e4m3 or i8 with scales, and the
