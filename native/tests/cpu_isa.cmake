@@ -17,15 +17,26 @@ if(CMAKE_SYSTEM_PROCESSOR MATCHES "x86_64|AMD64")
   execute_process(COMMAND grep -q -w avx512f /proc/cpuinfo RESULT_VARIABLE no_avx512)
   if(no_avx512 EQUAL 0)
     jindou_isa_tests(avx2 JINDOU_CPU_ISA=avx2)
+  endif()
+  # AVX-512 without bf16 is the source of AVX-512 with it, except for how bf16 becomes f32. Sanitizers see it with bf16, which is
+  # the best one, and that conversion in AVX2; where the best one has no bf16 it is this one, and it has run already.
+  execute_process(COMMAND grep -q -w avx512_bf16 /proc/cpuinfo RESULT_VARIABLE no_avx512bf16)
+  if(no_avx512bf16 EQUAL 0 AND NOT JINDOU_SANITIZE)
     jindou_isa_tests(avx512 JINDOU_CPU_ISA=avx512)
   endif()
 
   # The kernels of AVX-512 with bf16 (which include those without) carried out by AVX2 through SIMDe, in a libjindou.so of
-  # their own that takes the place of the real one. Not under sanitizers, which take GCC minutes in SIMDe's functions and
-  # see the same kernel source in the other instruction sets.
+  # their own that takes the place of the real one. Not where the CPU itself has bf16: `operators_*` runs that very source there.
+  # Not under sanitizers, which take GCC minutes in SIMDe's functions and see the same kernel source in the other instruction sets.
+  set(JINDOU_TEST_EMULATED_AVX512 AUTO CACHE STRING "Test AVX-512 carried out by AVX2: AUTO (where the CPU lacks AVX-512 with bf16) or ON")
   include(CheckIncludeFileCXX)
   check_include_file_cxx(simde/x86/avx512.h JINDOU_HAS_SIMDE)
-  if(JINDOU_HAS_SIMDE AND NOT JINDOU_SANITIZE)
+  if(JINDOU_SANITIZE OR (JINDOU_TEST_EMULATED_AVX512 STREQUAL AUTO AND no_avx512bf16 EQUAL 0))
+    set(emulate_avx512 OFF)
+  else()
+    set(emulate_avx512 ON)
+  endif()
+  if(JINDOU_HAS_SIMDE AND emulate_avx512)
     file(GLOB cpu_sources CONFIGURE_DEPENDS ${PROJECT_SOURCE_DIR}/native/cpu/*.cpp)
     file(GLOB cpu_isa_sources CONFIGURE_DEPENDS ${PROJECT_SOURCE_DIR}/native/cpu/isa/*.cpp)
     # SIMDe's 512-bit functions take GCC minutes at -O3.
@@ -41,7 +52,7 @@ if(CMAKE_SYSTEM_PROCESSOR MATCHES "x86_64|AMD64")
                           LIBRARY_OUTPUT_DIRECTORY ${CMAKE_BINARY_DIR}/lib/emulated_avx512)
     jindou_isa_tests(emulated_avx512 JINDOU_CPU_ISA=avx512bf16 JINDOU_TEST_EMULATED=1
                      LD_LIBRARY_PATH=${CMAKE_BINARY_DIR}/lib/emulated_avx512)
-  elseif(NOT JINDOU_SANITIZE)
+  elseif(emulate_avx512)
     message(STATUS "The tests of emulated AVX-512 need SIMDe (Debian: libsimde-dev): left out")
   endif()
 
