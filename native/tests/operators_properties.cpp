@@ -462,7 +462,7 @@ Results history_search(Rig &rig, const Problem &p, const Order &users) {
   auto d = described<jd_history_search_desc>(p, users);
   d.method = kMethod;
   d.k = kFound;
-  d.max_candidates = 4096;
+  d.max_candidates = 64;  // the workspace grows with it times the history, and the emulator poisons it all
   d.max_history = 131072;
   jd_history_search_args a{};
   a.struct_size = sizeof a;
