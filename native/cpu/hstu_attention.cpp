@@ -21,6 +21,7 @@ namespace {
 
 constexpr int64_t kTilesOfTask = 8;
 constexpr int kTasksOfThread = 4;
+constexpr int kMostSimulated = 16;  // threads
 constexpr int64_t kPackingRows = 10;  // a task's copying of keys and values takes as long as so many rows' products
 
 // One sequence of a run: its queries are its last rows.
@@ -176,16 +177,19 @@ class HstuAttention final : public Plan {
       tasks += tasks_of(sequences[b]);
       ends[b] = tasks;
     }
-    if (threads == 1 || tasks >= 2 * threads) return;
+    const bool few = threads <= kMostSimulated && batch * desc_.num_heads <= kTasksOfThread * threads;
+    if (threads == 1 || (tasks >= 2 * threads && !few)) return;
     int32_t best = lanes_;
     int64_t least = INT64_MAX;
-    for (int32_t rows = lanes_; rows > 0; rows -= device.kernels.attention_vector) {
-      const int64_t end = end_of(sequences, batch, rows);
+    const auto consider = [&](int32_t rows) {
+      const int64_t end = few ? simulated_end_of(sequences, batch, rows) : end_of(sequences, batch, rows);
       if (end < least) least = end, best = rows;
-    }
+    };
+    for (int32_t tiles = few ? kTilesOfTask : 1; tiles > 1; --tiles) consider(tiles * lanes_);
+    for (int32_t rows = lanes_; rows > 0; rows -= device.kernels.attention_vector) consider(rows);
     tasks = 0;
     for (int64_t b = 0; b < batch; ++b) {
-      if (best < lanes_) sequences[b].rows_of_task = best;
+      if (few || best < lanes_) sequences[b].rows_of_task = best;
       tasks += tasks_of(sequences[b]);
       ends[b] = tasks;
     }
@@ -204,6 +208,20 @@ class HstuAttention final : public Plan {
       largest = std::max(largest, (rows + kPackingRows) * x.most_seen);
     }
     return work / threads + largest - largest / threads;
+  }
+
+  // The same for a few tasks on a few threads, each taking the next one when it is free.
+  int64_t simulated_end_of(const Sequence *sequences, int64_t batch, int32_t rows) const {
+    int64_t ends[kMostSimulated] = {};
+    int64_t *const last = ends + device.pool.size();
+    for (int64_t b = 0; b < batch; ++b) {
+      const Sequence &x = sequences[b];
+      for (int64_t chunk = (x.queries + rows - 1) / rows - 1; chunk >= 0; --chunk) {
+        const int64_t cost = (std::min<int64_t>(rows, x.queries - chunk * rows) + kPackingRows) * x.most_seen;
+        for (int64_t head = 0; head < desc_.num_heads; ++head) *std::min_element(ends, last) += cost;
+      }
+    }
+    return *std::max_element(ends, last);
   }
 
   // The rows of a sequence in pages, or -1 where it is refused.
