@@ -80,6 +80,7 @@ echo "$measured" | awk -v table="$table" '
     parse($0); seen[key] = 1; count++
     if (F[7] == "?") { print "budgets: " key ": not in the list of kernels"; bad = 1 }
     if (F[6] + F[7] > most(F[1])) { print "budgets: " key ": " F[6] + F[7] " bytes of shared memory, the target has " most(F[1]); bad = 1 }
+    if (F[4] + F[5] > 0) { print "budgets: " key ": spills registers, " F[4] " bytes out and " F[5] " back"; bad = 1 }
     if (!(key in rows)) { print "budgets: no row for " key; bad = 1; next }
     over("registers", eights(F[2]), eights(B[key, 2])); over("bytes of stack", F[3], B[key, 3])
     over("bytes of spill stores", F[4], B[key, 4]); over("bytes of spill loads", F[5], B[key, 5])
