@@ -297,7 +297,7 @@ struct HstuAttention {
         F x[2] = {Isa::load(at), second ? Isa::load(at + kLanes) : Isa::zero()};
         if (biases.time) {
           x[0] = Isa::add(x[0], time);
-          x[1] = Isa::add(x[1], time);
+          if (second) x[1] = Isa::add(x[1], time);  // or a weight that is not zero, of whatever key another tile of rows sees there
         }
         if (biases.position) {
           x[0] = Isa::add(x[0], Isa::load(biases.position + n - j));
