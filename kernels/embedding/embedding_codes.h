@@ -13,6 +13,7 @@
 #define JINDOU_KERNELS_EMBEDDING_EMBEDDING_CODES_H
 
 #include "embedding/table.h"
+#include "embedding/write_row_codes.h"
 
 namespace jindou::embedding {
 
@@ -34,7 +35,6 @@ struct EmbeddingCodesKernel {
   };
 
   JD_DEVICE static void run(const Params &p, char *) {
-    const int lane = prim::lane_id();
     const int64_t at = static_cast<int64_t>(prim::block_idx().x) * (kThreads / 32) + prim::thread_idx().x / 32;
     const int64_t bag = at / p.parts;
     if (bag >= p.batch) return;  // the whole warp
@@ -47,36 +47,8 @@ struct EmbeddingCodesKernel {
       out += table.table_column * p.batch + bag * table.table_columns + (table.out_column - table.table_column);
     }
 
-    float most = 0.0f;
-#pragma unroll 1
-    for (int d = 4 * lane; d < table.dim; d += 128) {
-      float v[4];
-      RowF32::widen(prim::load16(x + d), CodeLayout{0u}, v);
-#pragma unroll
-      for (int e = 0; e < 4; ++e) {
-        const float size = v[e] < 0.0f ? -v[e] : v[e];
-        most = size > most ? size : most;
-      }
-    }
-#pragma unroll
-    for (int step = 16; step > 0; step /= 2) {
-      const float other = prim::shfl_xor(most, step);
-      most = other > most ? other : most;
-    }
-    const float scale = prim::div(most, 127.0f);
-    if (lane == 0) p.scales[bag * p.scale_stride + table.part] = scale;
-#pragma unroll 1
-    for (int d = 4 * lane; d < table.dim; d += 128) {
-      float v[4];
-      RowF32::widen(prim::load16(x + d), CodeLayout{0u}, v);
-      uint32_t word = 0;
-#pragma unroll
-      for (int e = 0; e < 4; ++e) {
-        const float code = scale > 0.0f ? rintf(prim::div(v[e], scale)) : 0.0f;
-        word |= (static_cast<uint32_t>(static_cast<int>(code)) & 0xffu) << (8 * e);
-      }
-      prim::store4(out + d, word);
-    }
+    write_row_codes<RowF32>(reinterpret_cast<const char *>(x), table.dim / RowF32::kElements, CodeLayout{0u}, 1.0f, out,
+                            p.scales + bag * p.scale_stride + table.part);
   }
 };
 

@@ -4,9 +4,8 @@
 //
 // Layouts: as embedding_rows.h; scales [total], a stride apart.
 //
-// Work: a warp owns a position. Its lanes find the table and the row (the same loads, one transaction), read the row once for the
-// largest, join by shuffles, and once more, out of L1, for the codes, four or eight a lane. Bags' offsets are checked by all threads on the
-// way. A position that no table holds, which only bad offsets can make, gives zeros ([total, dim]) or no row (blocks), and scale 0.
+// Work: a warp owns a position. Its lanes find the table and the row (the same loads, one transaction) and write its codes
+// (write_row_codes.h). Bags' offsets are checked by all threads on the way. A position that no table holds, which only bad offsets can make, gives zeros ([total, dim]) or no row (blocks), and scale 0.
 //
 // Floor: bytes = total * (row + id [+ weight] + dim + 4). A warp has a row of 512 bytes in flight, 48 of them fill a multiprocessor.
 #ifndef JINDOU_KERNELS_EMBEDDING_EMBEDDING_ROW_CODES_H
@@ -14,6 +13,7 @@
 
 #include "embedding/bags.h"
 #include "embedding/table.h"
+#include "embedding/write_row_codes.h"
 
 namespace jindou::embedding {
 
@@ -77,61 +77,15 @@ struct EmbeddingRowCodesKernel {
     const char *from = reinterpret_cast<const char *>(row);
     char *out = p.out + element;
     switch (table.kind) {
-      case kRowF32: write<RowF32>(table, from, weight, out, scale); break;
-      case kRowF16: write<Row16<prim::f16>>(table, from, weight, out, scale); break;
-      case kRowBF16: write<Row16<prim::bf16>>(table, from, weight, out, scale); break;
-      case kRowF16Narrow: write<Row16Narrow<prim::f16>>(table, from, weight, out, scale); break;
-      case kRowBF16Narrow: write<Row16Narrow<prim::bf16>>(table, from, weight, out, scale); break;
-      case kRowBytes: write<RowCodes<8>>(table, from, weight, out, scale); break;
-      case kRowInt4: write<RowCodes<4>>(table, from, weight, out, scale); break;
-      case kRowInt2: write<RowCodes<2>>(table, from, weight, out, scale); break;
-      default: write<RowCodesNarrow>(table, from, weight, out, scale); break;
-    }
-  }
-
-  template <class Row>
-  JD_DEVICE JD_INLINE static void read(const TableMeta &table, const char *row, int vector, float weight,
-                                       float (&x)[Row::kElements]) {
-    Row::widen(Row::load(row, static_cast<uint32_t>(vector), table.layout), table.layout, x);
-#pragma unroll
-    for (int e = 0; e < Row::kElements; ++e) x[e] *= weight;
-  }
-
-  template <class Row>
-  JD_DEVICE JD_INLINE static void write(const TableMeta &table, const char *row, float weight, char *out, float *scale_out) {
-    const int lane = prim::lane_id();
-    float most = 0.0f;
-#pragma unroll 1
-    for (int v = lane; v < table.vectors; v += 32) {
-      float x[Row::kElements];
-      read<Row>(table, row, v, weight, x);
-#pragma unroll
-      for (int e = 0; e < Row::kElements; ++e) {
-        const float size = x[e] < 0.0f ? -x[e] : x[e];
-        most = size > most ? size : most;
-      }
-    }
-#pragma unroll
-    for (int step = 16; step > 0; step /= 2) {
-      const float other = prim::shfl_xor(most, step);
-      most = other > most ? other : most;
-    }
-    const float scale = prim::div(most, 127.0f);
-    if (lane == 0) *scale_out = scale;
-#pragma unroll 1
-    for (int v = lane; v < table.vectors; v += 32) {
-      float x[Row::kElements];
-      read<Row>(table, row, v, weight, x);
-#pragma unroll
-      for (int e = 0; e < Row::kElements; e += 4) {
-        uint32_t word = 0;
-#pragma unroll
-        for (int i = 0; i < 4; ++i) {
-          const float code = scale > 0.0f ? rintf(prim::div(x[e + i], scale)) : 0.0f;
-          word |= (static_cast<uint32_t>(static_cast<int>(code)) & 0xffu) << (8 * i);
-        }
-        prim::store4(out + v * Row::kElements + e, word);
-      }
+      case kRowF32: write_row_codes<RowF32>(from, table.vectors, table.layout, weight, out, scale); break;
+      case kRowF16: write_row_codes<Row16<prim::f16>>(from, table.vectors, table.layout, weight, out, scale); break;
+      case kRowBF16: write_row_codes<Row16<prim::bf16>>(from, table.vectors, table.layout, weight, out, scale); break;
+      case kRowF16Narrow: write_row_codes<Row16Narrow<prim::f16>>(from, table.vectors, table.layout, weight, out, scale); break;
+      case kRowBF16Narrow: write_row_codes<Row16Narrow<prim::bf16>>(from, table.vectors, table.layout, weight, out, scale); break;
+      case kRowBytes: write_row_codes<RowCodes<8>>(from, table.vectors, table.layout, weight, out, scale); break;
+      case kRowInt4: write_row_codes<RowCodes<4>>(from, table.vectors, table.layout, weight, out, scale); break;
+      case kRowInt2: write_row_codes<RowCodes<2>>(from, table.vectors, table.layout, weight, out, scale); break;
+      default: write_row_codes<RowCodesNarrow>(from, table.vectors, table.layout, weight, out, scale); break;
     }
   }
 };
