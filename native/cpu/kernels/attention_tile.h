@@ -273,7 +273,7 @@ struct AttentionTile {
 
   // The rows of a head lie apart: the hardware does not guess the next one. Into L2: in L1 they would push out what is at work.
   JD_SIMD void prefetch_row(const char *row, int bytes) {
-    for (int line = 0; line < bytes; line += 64) __builtin_prefetch(row + line, 0, 2);
+    for (int line = 0; line < bytes; line += 64) prefetch(row + line);
   }
 
   // to[j] = factor * the scale of row first + j.

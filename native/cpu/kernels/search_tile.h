@@ -88,7 +88,7 @@ struct SearchTile {
   // Rows that lie apart or are read backwards: the hardware does not guess all of them.
   static void prefetch(const HeadRows &rows, int32_t dtype, int dim, int64_t i) {
     const char *from = row(rows, dtype, i);
-    for (int line = 0; line < dim * (dtype == JD_F32 ? 4 : 2); line += 64) __builtin_prefetch(from + line, 0, 2);
+    for (int line = 0; line < dim * (dtype == JD_F32 ? 4 : 2); line += 64) cpu::prefetch(from + line);
   }
 
   // sum[r][n]: rows `rows`, `rows` + stride, ... with vectors 0..N-1 of lanes.
