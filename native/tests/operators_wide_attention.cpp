@@ -582,6 +582,17 @@ struct Pool {
     args.page_table = m.strided(JD_I32, {2, 3}, {first + 3, first + 0, first + 4, first + 1, first + 2, -1});
   }
 
+  // The pages, to be read by an operator's arguments.
+  template <class Args>
+  void lend(Args &a) const {
+    a.key_pages = args.key_pages;
+    a.value_pages = args.value_pages;
+    a.page_table = args.page_table;
+    a.seq_lens = args.seq_lens;
+    a.key_scales = args.key_scales;
+    a.value_scales = args.value_scales;
+  }
+
   static constexpr int64_t kBefore = INT32_MAX - kPages;  // page numbers have 31 bits
 };
 
@@ -655,12 +666,7 @@ TEST_P(WidePages, decode_attention) {
     a.struct_size = sizeof a;
     a.queries = strided(m, 3, dtype, {3, kHeads, Pool::kDim});
     a.q_offsets = m.offsets(0, 0, {1, 2});
-    a.key_pages = pool.args.key_pages;
-    a.value_pages = pool.args.value_pages;
-    a.page_table = pool.args.page_table;
-    a.seq_lens = pool.args.seq_lens;
-    a.key_scales = pool.args.key_scales;
-    a.value_scales = pool.args.value_scales;
+    pool.lend(a);
     a.out = m.strided_out(JD_F32, {3, kHeads, Pool::kDim});
     a.lse = m.strided_out(JD_F32, {3, kHeads});
     run(d, a, jd_decode_attention_plan, jd_decode_attention_run);
@@ -676,12 +682,7 @@ TEST_P(WidePages, hstu_attention) {
     a.struct_size = sizeof a;
     a.queries = strided(m, 3, dtype, {7, kKvHeads, Pool::kDim});
     a.q_offsets = m.offsets(0, 0, {3, 4});
-    a.key_pages = pool.args.key_pages;
-    a.value_pages = pool.args.value_pages;
-    a.page_table = pool.args.page_table;
-    a.seq_lens = pool.args.seq_lens;
-    a.key_scales = pool.args.key_scales;
-    a.value_scales = pool.args.value_scales;
+    pool.lend(a);
     a.time_bias = strided(m, 5, JD_F32, {kKvHeads, 20});
     std::vector<double> times;
     for (int64_t i = 0; i < 96; ++i) times.push_back(static_cast<double>(i * i * 1000));
@@ -706,12 +707,7 @@ TEST_P(WidePages, hstu_attention_of_bf16_without_biases) {
         a.struct_size = sizeof a;
         a.queries = m.behind(0, JD_BF16, {7, kKvHeads, kDim}, Random(3).values(7 * kKvHeads * kDim, JD_BF16));
         a.q_offsets = m.offsets(0, 0, {3, 4});
-        a.key_pages = pool.args.key_pages;
-        a.value_pages = pool.args.value_pages;
-        a.page_table = pool.args.page_table;
-        a.seq_lens = pool.args.seq_lens;
-        a.key_scales = pool.args.key_scales;
-        a.value_scales = pool.args.value_scales;
+        pool.lend(a);
         a.out = m.strided_out(JD_F32, {7, kKvHeads, kDim});
         run(d, a, jd_hstu_attention_plan, jd_hstu_attention_run);
         return std::vector<jd_tensor>{a.out};
@@ -740,12 +736,7 @@ TEST_P(WidePages, beam_attention_with_suffixes) {
     a.struct_size = sizeof a;
     a.queries = strided(m, 3, dtype, {7, kHeads, Pool::kDim});
     a.beam_offsets = m.offsets(0, 0, {3, 4});
-    a.key_pages = pool.args.key_pages;
-    a.value_pages = pool.args.value_pages;
-    a.page_table = pool.args.page_table;
-    a.seq_lens = pool.args.seq_lens;
-    a.key_scales = pool.args.key_scales;
-    a.value_scales = pool.args.value_scales;
+    pool.lend(a);
     a.suffix_keys = strided(m, 4, dtype, {2, kLevels, kSlots, kKvHeads, Pool::kDim});
     a.suffix_values = strided(m, 5, dtype, {2, kLevels, kSlots, kKvHeads, Pool::kDim});
     std::vector<double> ancestry;
@@ -784,12 +775,7 @@ TEST_P(WidePages, longer_attention_with_globals_far_apart) {
     a.global_keys = strided(m, 4, dtype, {8, kKvHeads, Pool::kDim});
     a.global_values = strided(m, 5, dtype, {8, kKvHeads, Pool::kDim});
     a.global_offsets = m.offsets(0, 0, {5, 3});
-    a.key_pages = pool.args.key_pages;
-    a.value_pages = pool.args.value_pages;
-    a.page_table = pool.args.page_table;
-    a.seq_lens = pool.args.seq_lens;
-    a.key_scales = pool.args.key_scales;
-    a.value_scales = pool.args.value_scales;
+    pool.lend(a);
     a.out = m.strided_out(JD_F32, {15, kHeads, Pool::kDim});
     a.lse = m.strided_out(JD_F32, {15, kHeads});
     run(d, a, jd_longer_attention_plan, jd_longer_attention_run);
