@@ -5,6 +5,7 @@ import java.util.Arrays;
 import java.util.Comparator;
 import java.util.List;
 import java.util.Objects;
+import java.util.OptionalLong;
 
 /**
  * How embedding tables are spread over shards: devices, processes or hosts. Each shard holds some whole tables, or ranges of rows of
@@ -13,9 +14,14 @@ import java.util.Objects;
  *
  * {@snippet file="io/jindou/DocumentationTest.java" region="shard-plan"}
  *
- * <p>A shard answers a request with one {@link EmbeddingBag} over its {@linkplain #parts(int) parts}, pooled as {@link #poolings(int)}
- * says, with {@link MeanDenominator#VALID}. Whole tables give the bits of an unsharded lookup. A table cut by rows gives sums of partial
- * sums, added in the order of the shards: deterministic, but rounded differently; maxima and unpooled rows are exact.
+ * <p>A shard answers a request with one {@link EmbeddingBag} over the tables that {@link #lookups(int)} lists, pooled as
+ * {@link #poolings(int)} and with ids taken as {@link #keys(int)} says, with {@link MeanDenominator#VALID}. Whole tables give the bits of an
+ * unsharded lookup (means over {@link MeanDenominator#LENGTH} up to the last bit: they are divided when the results are put together). A
+ * table cut by rows gives sums of partial sums, added in the order of the shards: deterministic, but rounded differently; maxima and
+ * unpooled rows are exact.
+ *
+ * <p>Ids are what an unsharded {@link EmbeddingBag} takes: rows, or ids of any number where a table has {@link TableKeys}; ids that are no
+ * rows follow {@link #withBounds}, and a {@linkplain #withPaddingId padding id} contributes nothing. Neither is sent to a shard.
  *
  * <p>Immutable and thread-safe. Table-wise and row-wise sharding follow TorchRec's.
  */
@@ -26,18 +32,41 @@ public final class ShardPlan {
      * @param rows its rows, at least 1
      * @param dim elements a row
      * @param pooling how its rows are joined; {@link Pooling#NONE} for all tables or for none; with it tables may have several dims
+     * @param keys how ids choose rows
      */
-    public record Table(long rows, int dim, Pooling pooling) {
+    public record Table(long rows, int dim, Pooling pooling, TableKeys keys) {
         /**
          * Checks.
          *
-         * @throws InvalidArgumentException when a number is not positive
+         * @throws InvalidArgumentException when a number is not positive, or the keys do not fit rows and pooling
          */
         public Table {
             Objects.requireNonNull(pooling, "pooling");
+            Objects.requireNonNull(keys, "keys");
             if (rows < 1 || dim < 1) {
                 throw new InvalidArgumentException("argument 'tables': expected at least 1 row and 1 column, got " + rows + " x " + dim);
             }
+            keys.check(rows);
+            if (keys.functions().size() > 1 && (pooling == Pooling.NONE || (pooling == Pooling.MAX && !keys.sideBySide()))) {
+                throw new InvalidArgumentException("argument 'keys': expected several functions with pooling SUM or MEAN, or side by side with "
+                        + "MAX, got " + pooling);
+            }
+        }
+
+        /**
+         * A table whose ids are rows.
+         *
+         * @param rows its rows, at least 1
+         * @param dim elements a row
+         * @param pooling how its rows are joined
+         */
+        public Table(long rows, int dim, Pooling pooling) {
+            this(rows, dim, pooling, TableKeys.ROWS);
+        }
+
+        /** Of the result. */
+        int columns() {
+            return Math.multiplyExact(dim, keys.rows());
         }
     }
 
@@ -50,8 +79,8 @@ public final class ShardPlan {
      */
     public record Part(int table, long firstRow, long rows) {}
 
-    /** Where a table's rows are: parts in order of rows. */
-    private record Home(long[] firstRows, int[] shards, int[] partsOfShards) {
+    /** Where a table's rows are: parts in order of rows, and the first of each among the lookups of its shard. */
+    private record Home(long[] firstRows, int[] shards, int[] lookups) {
         int find(long row) {
             int at = Arrays.binarySearch(firstRows, row);
             return at >= 0 ? at : -at - 2;
@@ -61,11 +90,23 @@ public final class ShardPlan {
     private final List<Table> tables;
     private final List<List<Part>> parts;
     private final Home[] homes;
+    private final Bounds bounds;
+    private final OptionalLong paddingId;
+    private final MeanDenominator meanDenominator;
 
-    private ShardPlan(List<Table> tables, List<List<Part>> parts) {
+    private ShardPlan(
+            List<Table> tables,
+            List<List<Part>> parts,
+            Home[] homes,
+            Bounds bounds,
+            OptionalLong paddingId,
+            MeanDenominator meanDenominator) {
         this.tables = tables;
         this.parts = parts;
-        this.homes = homes(tables, parts);
+        this.homes = homes;
+        this.bounds = bounds;
+        this.paddingId = paddingId;
+        this.meanDenominator = meanDenominator;
     }
 
     /**
@@ -136,7 +177,40 @@ public final class ShardPlan {
         if (parts.isEmpty()) {
             throw new InvalidArgumentException("argument 'shards': expected at least 1, got 0");
         }
-        return new ShardPlan(ofPlan, parts.stream().map(List::copyOf).toList());
+        List<List<Part>> ofShards = parts.stream().map(List::copyOf).toList();
+        return new ShardPlan(
+                ofPlan, ofShards, homes(ofPlan, ofShards), Bounds.STRICT, OptionalLong.empty(), MeanDenominator.VALID);
+    }
+
+    /**
+     * The same with another answer to ids that are no rows of their table, as {@link EmbeddingBagDesc#withBounds}.
+     *
+     * @param value {@link Bounds#STRICT}: {@link #route} throws at the first (the default); {@link Bounds#ZERO}: they are skipped and counted,
+     *     {@link ShardedIds#skipped()}; {@link Bounds#TRUST}: as STRICT, since every id is looked at here
+     * @return the plan
+     */
+    public ShardPlan withBounds(Bounds value) {
+        return new ShardPlan(tables, parts, homes, Objects.requireNonNull(value, "bounds"), paddingId, meanDenominator);
+    }
+
+    /**
+     * The same with an id that contributes nothing and is not counted, as {@link EmbeddingBagDesc#withPaddingId}.
+     *
+     * @param value the id
+     * @return the plan
+     */
+    public ShardPlan withPaddingId(long value) {
+        return new ShardPlan(tables, parts, homes, bounds, OptionalLong.of(value), meanDenominator);
+    }
+
+    /**
+     * The same with another divisor of means, as {@link EmbeddingBagDesc#withMeanDenominator}.
+     *
+     * @param value what {@link Pooling#MEAN} divides by
+     * @return the plan
+     */
+    public ShardPlan withMeanDenominator(MeanDenominator value) {
+        return new ShardPlan(tables, parts, homes, bounds, paddingId, Objects.requireNonNull(value, "meanDenominator"));
     }
 
     private static Home[] homes(List<Table> tables, List<List<Part>> parts) {
@@ -158,6 +232,14 @@ public final class ShardPlan {
                 places.get(part.table()).add(new Place(part, s, p));
             }
         }
+        int[][] lookups = new int[parts.size()][]; // by shard and part: how many come before
+        for (int s = 0; s < lookups.length; s++) {
+            List<Part> of = parts.get(s);
+            lookups[s] = new int[of.size()];
+            for (int p = 1; p < of.size(); p++) {
+                lookups[s][p] = lookups[s][p - 1] + copies(tables.get(of.get(p - 1).table()), of.get(p - 1));
+            }
+        }
         Home[] homes = new Home[tables.size()];
         for (int t = 0; t < homes.length; t++) {
             List<Place> of = places.get(t);
@@ -177,9 +259,14 @@ public final class ShardPlan {
             homes[t] = new Home(
                     of.stream().mapToLong(place -> place.part().firstRow()).toArray(),
                     of.stream().mapToInt(Place::shard).toArray(),
-                    of.stream().mapToInt(Place::index).toArray());
+                    of.stream().mapToInt(place -> lookups[place.shard()][place.index()]).toArray());
         }
         return homes;
+    }
+
+    /** A part of a table whose ids have rows side by side is looked up once for each of them; a whole table sees to that by itself. */
+    private static int copies(Table table, Part part) {
+        return part.rows() == table.rows() ? 1 : table.keys().rows();
     }
 
     private static List<List<Part>> empty(int shards) {
@@ -231,37 +318,89 @@ public final class ShardPlan {
     }
 
     /**
-     * How a shard pools: the mean over a table that is cut is a sum there, divided when the results are put together.
+     * The tables of a shard's {@link EmbeddingBag}, in order: its parts. A part of a table that is cut and whose ids have rows
+     * {@linkplain TableKeys#sideBySide() side by side} is listed once for each of those; the same tensor stands for all of them.
      *
      * @param shard the shard
-     * @return one for each of its parts
+     * @return parts
+     */
+    public List<Part> lookups(int shard) {
+        List<Part> all = new ArrayList<>();
+        for (Part part : parts(shard)) {
+            for (int i = 0; i < copies(tables.get(part.table()), part); i++) {
+                all.add(part);
+            }
+        }
+        return List.copyOf(all);
+    }
+
+    /**
+     * How a shard pools: what is divided when the results are put together is a sum there: the mean over a table that is cut, or over
+     * {@link MeanDenominator#LENGTH}.
+     *
+     * @param shard the shard
+     * @return one for each of its {@linkplain #lookups lookups}
      */
     public List<Pooling> poolings(int shard) {
-        return parts(shard).stream()
+        return lookups(shard).stream()
                 .map(part -> dividesLater(part.table()) ? Pooling.SUM : tables.get(part.table()).pooling())
+                .toList();
+    }
+
+    /**
+     * How a shard takes the ids it is sent: as the table's own keys say where it holds the whole table, else as rows of its part.
+     *
+     * @param shard the shard
+     * @return one for each of its {@linkplain #lookups lookups}
+     */
+    public List<TableKeys> keys(int shard) {
+        return lookups(shard).stream()
+                .map(part -> isCut(part.table()) ? TableKeys.ROWS : tables.get(part.table()).keys())
                 .toList();
     }
 
     /** Whether a table's sums are divided when the shards' results are put together. */
     boolean dividesLater(int table) {
-        return tables.get(table).pooling() == Pooling.MEAN && homes[table].shards.length > 1;
+        return tables.get(table).pooling() == Pooling.MEAN && (isCut(table) || meanDenominator == MeanDenominator.LENGTH);
+    }
+
+    boolean isCut(int table) {
+        return homes[table].shards.length > 1;
+    }
+
+    /** Columns of the result that one lookup of the table gives. */
+    int columnsOfLookup(int table) {
+        return isCut(table) ? tables.get(table).dim() : tables.get(table).columns();
+    }
+
+    Bounds bounds() {
+        return bounds;
+    }
+
+    boolean isPadding(long id) {
+        return paddingId.isPresent() && paddingId.getAsLong() == id;
+    }
+
+    boolean dividesByLength() {
+        return meanDenominator == MeanDenominator.LENGTH;
     }
 
     /**
      * Sends the ids of a batch to their shards.
      *
-     * @param ids ids {@code [total]}, rows of their tables
+     * @param ids ids {@code [total]}, of their tables
      * @param weights {@code [total]}, or null
      * @param offsets {@code [T*B + 1]}: bag b of table t holds {@code ids[offsets[t*B + b] .. offsets[t*B + b + 1]]}
      * @return one request a shard, and what is needed to put the results together
      * @throws InvalidArgumentException when offsets or weights do not fit the ids
-     * @throws OutOfBoundsException when an id is no row of its table; it names the first
+     * @throws OutOfBoundsException under {@link Bounds#STRICT} when an id is no row of its table, or one that its keys do not take; it
+     *     names the first
      */
     public ShardedIds route(long[] ids, float[] weights, long[] offsets) {
         return ShardedIds.route(this, ids, weights, offsets);
     }
 
-    /** The place of a row: see {@link #shardOf} and {@link #partOf}. */
+    /** The place of a row: see {@link #shardOf} and {@link #lookupOf}. */
     int place(int table, long row) {
         return homes[table].find(row);
     }
@@ -270,8 +409,9 @@ public final class ShardPlan {
         return homes[table].shards[place];
     }
 
-    int partOf(int table, int place) {
-        return homes[table].partsOfShards[place];
+    /** Among the lookups of its shard; with rows side by side the first of several. */
+    int lookupOf(int table, int place) {
+        return homes[table].lookups[place];
     }
 
     long firstRow(int table, int place) {

@@ -10,11 +10,11 @@ import java.util.Objects;
  */
 public final class ShardedIds {
     /**
-     * What a shard is asked: ids are rows of its parts.
+     * What a shard is asked: ids of its {@linkplain ShardPlan#lookups lookups}, taken as its {@linkplain ShardPlan#keys keys} say.
      *
      * @param ids ids {@code [total of the shard]}
      * @param weights as many, or null
-     * @param offsets {@code [P*B + 1]}, P the parts of the shard
+     * @param offsets {@code [P*B + 1]}, P the lookups of the shard
      */
     public record Request(long[] ids, float[] weights, long[] offsets) {}
 
@@ -23,15 +23,28 @@ public final class ShardedIds {
     private final Request[] requests;
     /** With pooling NONE: for each shard, the position in the batch of each of its ids. */
     private final int[][] positions;
+    /** Where the ids of each table begin, and their end. */
+    private final int[] tableStarts;
     /** What sums are divided by, [T][B]: numbers of ids or sums of weights; null where there is nothing to divide. */
     private final float[][] divisors;
 
-    private ShardedIds(ShardPlan plan, int batch, Request[] requests, int[][] positions, float[][] divisors) {
+    private final long skipped;
+
+    private ShardedIds(
+            ShardPlan plan,
+            int batch,
+            Request[] requests,
+            int[][] positions,
+            int[] tableStarts,
+            float[][] divisors,
+            long skipped) {
         this.plan = plan;
         this.batch = batch;
         this.requests = requests;
         this.positions = positions;
+        this.tableStarts = tableStarts;
         this.divisors = divisors;
+        this.skipped = skipped;
     }
 
     static ShardedIds route(ShardPlan plan, long[] ids, float[] weights, long[] offsets) {
@@ -43,27 +56,28 @@ public final class ShardedIds {
         // Ids a bag of each shard; then their sums are the offsets.
         long[][] ends = new long[plan.shards()][];
         for (int s = 0; s < ends.length; s++) {
-            ends[s] = new long[plan.parts(s).size() * batch + 1];
+            ends[s] = new long[plan.lookups(s).size() * batch + 1];
         }
-        int[] places = new int[ids.length];
         float[][] divisors = new float[tables][];
         for (int t = 0; t < tables; t++) {
-            long rows = plan.tables().get(t).rows();
             divisors[t] = plan.dividesLater(t) ? new float[batch] : null;
-            for (int b = 0; b < batch; b++) {
-                float divisor = 0;
-                for (int i = (int) offsets[t * batch + b]; i < offsets[t * batch + b + 1]; i++) {
-                    if (ids[i] < 0 || ids[i] >= rows) {
-                        throw new OutOfBoundsException("argument 'ids': expected an id in 0.." + (rows - 1) + " (table " + t + " has "
-                                + rows + " rows), got " + ids[i] + " at position " + i, t, i, ids[i]);
-                    }
-                    places[i] = plan.place(t, ids[i]);
-                    ends[plan.shardOf(t, places[i])][plan.partOf(t, places[i]) * batch + b + 1]++;
-                    divisor += weights == null ? 1 : weights[i];
+        }
+        long skipped = send(plan, ids, offsets, batch, new Destination() {
+            @Override
+            public void take(int table, int bag, int position) {
+                if (divisors[table] != null) {
+                    divisors[table][bag] += weights == null ? 1 : weights[position];
                 }
-                if (divisors[t] != null) {
-                    divisors[t][b] = divisor;
-                }
+            }
+
+            @Override
+            public void send(int shard, int lookup, int bag, int position, long id) {
+                ends[shard][lookup * batch + bag + 1]++;
+            }
+        });
+        for (int t = 0; t < tables; t++) {
+            for (int b = 0; plan.dividesByLength() && divisors[t] != null && b < batch; b++) {
+                divisors[t][b] = offsets[t * batch + b + 1] - offsets[t * batch + b];
             }
         }
 
@@ -80,22 +94,72 @@ public final class ShardedIds {
                 next[s][i] = (int) ends[s][i];
             }
         }
-        for (int t = 0; t < tables; t++) {
+        send(plan, ids, offsets, batch, (shard, lookup, bag, position, id) -> {
+            int at = next[shard][lookup * batch + bag]++;
+            requests[shard].ids[at] = id;
+            if (weights != null) {
+                requests[shard].weights[at] = weights[position];
+            }
+            if (!pooled) {
+                positions[shard][at] = position;
+            }
+        });
+        int[] tableStarts = new int[tables + 1];
+        Arrays.setAll(tableStarts, t -> (int) offsets[t * batch]);
+        return new ShardedIds(plan, batch, requests, positions, tableStarts, divisors, skipped);
+    }
+
+    /** Where ids go. */
+    @FunctionalInterface
+    private interface Destination {
+        /** An id that contributes, before what is sent of it. */
+        default void take(int table, int bag, int position) {}
+
+        /** An id or a row, for a lookup of a shard. */
+        void send(int shard, int lookup, int bag, int position, long id);
+    }
+
+    /** Sends every id that contributes, in order; gives how many were skipped, padding apart. */
+    private static long send(ShardPlan plan, long[] ids, long[] offsets, int batch, Destination destination) {
+        long skipped = 0;
+        for (int t = 0; t < plan.tables().size(); t++) {
+            ShardPlan.Table table = plan.tables().get(t);
+            TableKeys keys = table.keys();
+            long[] rows = new long[keys.choices()];
             for (int b = 0; b < batch; b++) {
                 for (int i = (int) offsets[t * batch + b]; i < offsets[t * batch + b + 1]; i++) {
-                    int shard = plan.shardOf(t, places[i]);
-                    int at = next[shard][plan.partOf(t, places[i]) * batch + b]++;
-                    requests[shard].ids[at] = ids[i] - plan.firstRow(t, places[i]);
-                    if (weights != null) {
-                        requests[shard].weights[at] = weights[i];
+                    if (plan.isPadding(ids[i])) {
+                        continue;
                     }
-                    if (!pooled) {
-                        positions[shard][at] = i;
+                    if (!keys.choose(ids[i], table.rows(), rows)) {
+                        if (plan.bounds() != Bounds.ZERO) {
+                            throw outside(t, table, i, ids[i]);
+                        }
+                        skipped++;
+                        continue;
+                    }
+                    destination.take(t, b, i);
+                    if (!plan.isCut(t)) { // its shard chooses the rows by itself
+                        destination.send(plan.shardOf(t, 0), plan.lookupOf(t, 0), b, i, ids[i]);
+                        continue;
+                    }
+                    for (int k = 0; k < rows.length; k++) {
+                        int place = plan.place(t, rows[k]);
+                        int lookup = plan.lookupOf(t, place) + (keys.sideBySide() ? k : 0);
+                        destination.send(plan.shardOf(t, place), lookup, b, i, rows[k] - plan.firstRow(t, place));
                     }
                 }
             }
         }
-        return new ShardedIds(plan, batch, requests, positions, divisors);
+        return skipped;
+    }
+
+    private static OutOfBoundsException outside(int t, ShardPlan.Table table, int position, long id) {
+        String expected = table.keys().functions().isEmpty()
+                ? "an id in 0.." + (table.rows() - 1) + " (table " + t + " has " + table.rows() + " rows)"
+                : "an id that the functions of table " + t + " take";
+        return new OutOfBoundsException(
+                "argument 'ids': expected " + expected + ", got " + id + " at position " + position, t, position, id);
     }
 
     private static void check(long[] ids, float[] weights, long[] offsets, int tables) {
@@ -133,12 +197,21 @@ public final class ShardedIds {
     }
 
     /**
+     * How many ids were skipped under {@link Bounds#ZERO}, as {@link Stream#takeSkipped()} counts them; padding is not.
+     *
+     * @return the number
+     */
+    public long skipped() {
+        return skipped;
+    }
+
+    /**
      * Puts the shards' results together.
      *
-     * @param results for each shard what {@link EmbeddingBag} gave for its request: {@code [B, sum of its parts' dims]} row by row, or
+     * @param results for each shard what {@link EmbeddingBag} gave for its request: {@code [B, columns of its lookups]} row by row, or
      *     with {@link Pooling#NONE} a row an id: {@code [total of the shard, dim]}, or a block {@code [its ids, its dim]} a part
      *     ({@link EmbeddingBagDesc#splitOut()}) where tables have several dims; null for a shard without parts
-     * @return {@code [B, sum of dims]}, or with {@link Pooling#NONE} a row an id, table after table
+     * @return {@code [B, sum of columns]}, or with {@link Pooling#NONE} a row an id, table after table; zeros where all ids were skipped
      * @throws InvalidArgumentException when a result has another size
      */
     public float[] merge(List<float[]> results) {
@@ -150,74 +223,79 @@ public final class ShardedIds {
     }
 
     private float[] scatter(List<float[]> results) {
-        // Where the row of each position begins.
-        int[] starts = new int[Arrays.stream(positions).mapToInt(of -> of.length).sum() + 1];
-        for (int s = 0; s < requests.length; s++) {
-            for (int p = 0; p < plan.parts(s).size(); p++) {
-                for (int i = first(s, p); i < first(s, p + 1); i++) {
-                    starts[positions[s][i] + 1] = dim(s, p);
-                }
-            }
+        int tables = plan.tables().size();
+        int[] blocks = new int[tables + 1]; // where each table's rows begin
+        for (int t = 0; t < tables; t++) {
+            int rows = tableStarts[t + 1] - tableStarts[t];
+            blocks[t + 1] = Math.addExact(blocks[t], Math.multiplyExact(rows, plan.tables().get(t).dim()));
         }
-        Arrays.parallelPrefix(starts, Math::addExact);
-        float[] out = new float[starts[starts.length - 1]];
+        float[] out = new float[blocks[tables]];
         for (int s = 0; s < requests.length; s++) {
+            List<ShardPlan.Part> lookups = plan.lookups(s);
             long size = 0;
-            for (int p = 0; p < plan.parts(s).size(); p++) {
-                size += (long) (first(s, p + 1) - first(s, p)) * dim(s, p);
+            for (int p = 0; p < lookups.size(); p++) {
+                size += (long) (first(s, p + 1) - first(s, p)) * dim(lookups.get(p));
             }
             float[] rows = checked(results, s, size);
             int from = 0;
-            for (int p = 0; p < plan.parts(s).size(); p++) {
+            for (int p = 0; p < lookups.size(); p++) {
+                int t = lookups.get(p).table(), dim = dim(lookups.get(p));
                 for (int i = first(s, p); i < first(s, p + 1); i++) {
-                    System.arraycopy(rows, from, out, starts[positions[s][i]], dim(s, p));
-                    from += dim(s, p);
+                    System.arraycopy(rows, from, out, blocks[t] + (positions[s][i] - tableStarts[t]) * dim, dim);
+                    from += dim;
                 }
             }
         }
         return out;
     }
 
-    /** The first id of a shard's part. */
-    private int first(int shard, int part) {
-        return (int) requests[shard].offsets[part * batch];
+    /** The first id of a shard's lookup. */
+    private int first(int shard, int lookup) {
+        return (int) requests[shard].offsets[lookup * batch];
     }
 
-    private int dim(int shard, int part) {
-        return plan.tables().get(plan.parts(shard).get(part).table()).dim();
+    private int dim(ShardPlan.Part part) {
+        return plan.tables().get(part.table()).dim();
     }
 
     private float[] pool(List<float[]> results) {
-        int[] columns = new int[plan.tables().size() + 1];
-        for (int t = 0; t < plan.tables().size(); t++) {
-            columns[t + 1] = columns[t] + plan.tables().get(t).dim();
+        int tables = plan.tables().size();
+        int[] columns = new int[tables + 1], blocks = new int[tables + 1]; // before each table: columns, and blocks of them
+        for (int t = 0; t < tables; t++) {
+            columns[t + 1] = columns[t] + plan.tables().get(t).columns();
+            blocks[t + 1] = blocks[t] + plan.tables().get(t).columns() / plan.columnsOfLookup(t);
         }
-        int width = columns[plan.tables().size()];
+        int width = columns[tables];
         float[] out = new float[Math.multiplyExact(batch, width)];
-        boolean[] begun = new boolean[plan.tables().size() * batch];
+        boolean[] begun = new boolean[blocks[tables] * batch];
         for (int s = 0; s < requests.length; s++) {
-            List<ShardPlan.Part> parts = plan.parts(s);
-            int shardWidth = parts.stream().mapToInt(part -> columns[part.table() + 1] - columns[part.table()]).sum();
+            List<ShardPlan.Part> lookups = plan.lookups(s);
+            int shardWidth = lookups.stream().mapToInt(part -> plan.columnsOfLookup(part.table())).sum();
             float[] rows = checked(results, s, (long) batch * shardWidth);
-            int column = 0;
-            for (int p = 0; p < parts.size(); p++) {
-                int t = parts.get(p).table();
-                int dim = columns[t + 1] - columns[t];
+            int column = 0, block = 0;
+            for (int p = 0; p < lookups.size(); p++) {
+                int t = lookups.get(p).table(), count = plan.columnsOfLookup(t);
+                block = p > 0 && lookups.get(p - 1).equals(lookups.get(p)) ? block + 1 : 0; // a part's blocks follow each other
                 for (int b = 0; b < batch; b++) {
                     if (requests[s].offsets[p * batch + b] == requests[s].offsets[p * batch + b + 1]) {
                         continue; // nothing of this bag is here
                     }
-                    join(rows, b * shardWidth + column, out, b * width + columns[t], dim,
-                            plan.tables().get(t).pooling(), begun[t * batch + b]);
-                    begun[t * batch + b] = true;
+                    int bag = (blocks[t] + block) * batch + b;
+                    join(rows, b * shardWidth + column, out, b * width + columns[t] + block * count, count,
+                            plan.tables().get(t).pooling(), begun[bag]);
+                    begun[bag] = true;
                 }
-                column += dim;
+                column += count;
             }
         }
-        for (int t = 0; t < plan.tables().size(); t++) {
+        for (int t = 0; t < tables; t++) {
+            int count = plan.columnsOfLookup(t);
             for (int b = 0; divisors[t] != null && b < batch; b++) {
-                for (int c = columns[t]; begun[t * batch + b] && c < columns[t + 1]; c++) {
-                    out[b * width + c] = divisors[t][b] == 0 ? 0 : out[b * width + c] / divisors[t][b];
+                for (int block = 0; block < blocks[t + 1] - blocks[t]; block++) {
+                    int first = b * width + columns[t] + block * count;
+                    for (int c = first; begun[(blocks[t] + block) * batch + b] && c < first + count; c++) {
+                        out[c] = divisors[t][b] == 0 ? 0 : out[c] / divisors[t][b];
+                    }
                 }
             }
         }

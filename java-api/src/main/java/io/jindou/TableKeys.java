@@ -89,6 +89,65 @@ public record TableKeys(List<KeyFunction> functions, boolean sideBySide) {
         return sideBySide ? Math.max(1, functions.size()) : 1;
     }
 
+    /**
+     * Checks the functions against a table, as a plan does.
+     *
+     * @throws InvalidArgumentException naming the function
+     */
+    void check(long rows) {
+        if (functions.size() > JindouAbi.JD_MAX_KEY_FUNCTIONS()) {
+            throw new InvalidArgumentException(
+                    "argument 'keys': expected at most " + JindouAbi.JD_MAX_KEY_FUNCTIONS() + " functions, got " + functions.size());
+        }
+        for (KeyFunction function : functions) {
+            boolean inside = function.firstRow() >= 0 && function.firstRow() <= rows && function.numRows() >= 0
+                    && function.numRows() <= rows - function.firstRow();
+            boolean empty = function instanceof KeyFunction.Modulo || function instanceof KeyFunction.Hash;
+            if (!inside || (empty && numRows(function, rows) == 0)
+                    || (function instanceof KeyFunction.Quotient quotient && quotient.divisor() < 1)) {
+                throw new InvalidArgumentException(
+                        "argument 'keys': expected functions to rows of the table's " + rows + ", got " + function);
+            }
+        }
+    }
+
+    /**
+     * The rows that an id chooses of a table, at the front of {@code chosen}; as many as {@link #choices}.
+     *
+     * @return whether all functions take the id
+     */
+    boolean choose(long id, long rows, long[] chosen) {
+        if (functions.isEmpty()) {
+            chosen[0] = id;
+            return id >= 0 && id < rows;
+        }
+        for (int i = 0; i < functions.size(); i++) {
+            KeyFunction function = functions.get(i);
+            long count = numRows(function, rows);
+            long row =
+                    switch (function) {
+                        case KeyFunction.Row all -> id;
+                        case KeyFunction.Modulo modulo -> Math.floorMod(id, count);
+                        case KeyFunction.Quotient quotient -> Math.floorDiv(id, quotient.divisor());
+                        case KeyFunction.Hash hash -> Long.remainderUnsigned(KeyFunction.mix(id ^ KeyFunction.mix(hash.seed())), count);
+                    };
+            if (row < 0 || row >= count) {
+                return false;
+            }
+            chosen[i] = function.firstRow() + row;
+        }
+        return true;
+    }
+
+    /** How many rows an id chooses. */
+    int choices() {
+        return Math.max(1, functions.size());
+    }
+
+    private static long numRows(KeyFunction function, long rows) {
+        return function.numRows() == 0 ? rows - function.firstRow() : function.numRows();
+    }
+
     /** The native array of a plan's tables; null when all ids are rows. */
     static MemorySegment of(Arena arena, List<EmbeddingTable> tables) {
         if (tables.stream().allMatch(table -> table.keys().functions().isEmpty())) {

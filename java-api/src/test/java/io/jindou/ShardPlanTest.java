@@ -13,6 +13,7 @@ import java.util.Random;
 import java.util.concurrent.ExecutorService;
 import java.util.concurrent.Executors;
 import java.util.concurrent.Future;
+import java.util.function.UnaryOperator;
 import org.junit.jupiter.api.Test;
 import org.junit.jupiter.params.ParameterizedTest;
 import org.junit.jupiter.params.provider.MethodSource;
@@ -41,6 +42,26 @@ class ShardPlanTest {
             return new Inputs(List.of(tables), rows, ids, weighted ? Rig.random(random, ids.length) : null, offsets);
         }
 
+        /** The same with a third of the ids replaced: by padding, and by ids of any size and sign. */
+        Inputs wild(long seed, long padding) {
+            Random random = new Random(seed);
+            long[] wild = ids.clone();
+            for (int t = 0; t < tables.size(); t++) {
+                for (long i = offsets[t * BATCH]; i < offsets[(t + 1) * BATCH]; i++) {
+                    long rows = tables.get(t).rows();
+                    wild[(int) i] = switch (random.nextInt(15)) {
+                        case 0 -> padding;
+                        case 1 -> -1 - random.nextLong(3);
+                        case 2 -> rows + random.nextLong(rows);
+                        case 3 -> random.nextLong();
+                        case 4 -> random.nextBoolean() ? Long.MIN_VALUE : Long.MAX_VALUE;
+                        default -> wild[(int) i];
+                    };
+                }
+            }
+            return new Inputs(tables, rows, wild, weights, offsets);
+        }
+
         float[] rows(Part part) {
             int dim = tables.get(part.table()).dim();
             return Arrays.copyOfRange(
@@ -48,33 +69,43 @@ class ShardPlanTest {
         }
     }
 
-    /** One lookup on a device. */
+    /** One lookup on a device; skipped, where it is given, gets the number of ids that were. */
     private static float[] lookUp(
-            String device, List<float[]> rows, List<Integer> dims, List<Pooling> pooling, long[] ids, float[] weights, long[] offsets) {
+            String device,
+            List<float[]> rows,
+            List<Integer> dims,
+            List<TableKeys> keys,
+            UnaryOperator<EmbeddingBagDesc> options,
+            long[] ids,
+            float[] weights,
+            long[] offsets,
+            long[] skipped) {
         try (Rig rig = new Rig(device, DeviceOptions.DEFAULT.withNumThreads(1))) {
-            List<Tensor> tables = new ArrayList<>();
+            List<EmbeddingTable> tables = new ArrayList<>();
             for (int t = 0; t < rows.size(); t++) {
-                tables.add(rig.floats(rows.get(t), rows.get(t).length / dims.get(t), dims.get(t)));
+                Tensor table = rig.floats(rows.get(t), rows.get(t).length / dims.get(t), dims.get(t));
+                tables.add(EmbeddingTable.plain(table).withKeys(keys.get(t)));
             }
-            boolean blocks = pooling.contains(Pooling.NONE) && dims.stream().distinct().count() > 1;
-            EmbeddingBag bag = rig.keep(EmbeddingBag.plan(
-                    rig.device,
-                    EmbeddingBagDesc.of(tables, Pooling.SUM, BATCH, Math.max(1, ids.length))
-                            .withPooling(pooling)
-                            .withSplitOut(blocks)
-                            .withWeighted(weights != null)));
+            EmbeddingBagDesc desc = options.apply(EmbeddingBagDesc.ofTables(tables, Pooling.SUM, BATCH, Math.max(1, ids.length))
+                    .withWeighted(weights != null));
+            boolean unpooled = desc.pooling().contains(Pooling.NONE), blocks = unpooled && dims.stream().distinct().count() > 1;
+            EmbeddingBag bag = rig.keep(EmbeddingBag.plan(rig.device, desc.withSplitOut(blocks)));
             int widest = dims.stream().mapToInt(d -> d).max().orElseThrow();
             Tensor out = blocks
                     ? rig.poisoned(DType.F32, (long) ids.length * widest)
-                    : pooling.contains(Pooling.NONE)
+                    : unpooled
                     ? rig.poisoned(DType.F32, ids.length, dims.getFirst())
-                    : rig.poisoned(DType.F32, BATCH, dims.stream().mapToInt(d -> d).sum());
+                    : rig.poisoned(DType.F32, BATCH, tables.stream().mapToInt(EmbeddingTable::columns).sum());
             bag.run(
                     rig.stream,
                     new JaggedTensor(rig.longs(ids), rig.longs(offsets)),
                     weights == null ? null : rig.floats(weights, weights.length),
                     out);
             float[] all = out.readFloats(rig.stream);
+            long count = rig.stream.takeSkipped();
+            if (skipped != null) {
+                skipped[0] = count;
+            }
             int filled = 0;
             for (int t = 0; t < dims.size(); t++) {
                 filled += (int) (offsets[(t + 1) * BATCH] - offsets[t * BATCH]) * dims.get(t);
@@ -84,31 +115,43 @@ class ShardPlanTest {
     }
 
     private static float[] whole(String device, Inputs inputs) {
+        return whole(device, inputs, desc -> desc, null);
+    }
+
+    private static float[] whole(String device, Inputs inputs, UnaryOperator<EmbeddingBagDesc> options, long[] skipped) {
         return lookUp(
                 device,
                 List.of(inputs.rows),
                 inputs.tables.stream().map(Table::dim).toList(),
-                inputs.tables.stream().map(Table::pooling).toList(),
+                inputs.tables.stream().map(Table::keys).toList(),
+                desc -> options.apply(desc.withPooling(inputs.tables.stream().map(Table::pooling).toList())),
                 inputs.ids,
                 inputs.weights,
-                inputs.offsets);
+                inputs.offsets,
+                skipped);
+    }
+
+    private static float[] sharded(String device, ShardPlan plan, Inputs inputs) {
+        return sharded(device, plan, inputs, plan.route(inputs.ids, inputs.weights, inputs.offsets));
     }
 
     /** Each shard on a device of its own, one after the other. */
-    private static float[] sharded(String device, ShardPlan plan, Inputs inputs) {
-        ShardedIds routed = plan.route(inputs.ids, inputs.weights, inputs.offsets);
+    private static float[] sharded(String device, ShardPlan plan, Inputs inputs, ShardedIds routed) {
         List<float[]> results = new ArrayList<>();
         for (int s = 0; s < plan.shards(); s++) {
-            List<Part> parts = plan.parts(s);
+            List<Part> parts = plan.lookups(s);
+            List<Pooling> poolings = plan.poolings(s);
             ShardedIds.Request request = routed.request(s);
             results.add(parts.isEmpty() ? null : lookUp(
                     device,
                     parts.stream().map(inputs::rows).toList(),
                     parts.stream().map(part -> inputs.tables.get(part.table()).dim()).toList(),
-                    plan.poolings(s),
+                    plan.keys(s),
+                    desc -> desc.withPooling(poolings),
                     request.ids(),
                     request.weights(),
-                    request.offsets()));
+                    request.offsets(),
+                    null));
         }
         return routed.merge(results);
     }
@@ -163,6 +206,77 @@ class ShardPlanTest {
                 7, true, new Table(37, 8, Pooling.NONE), new Table(3, 20, Pooling.NONE), new Table(101, 4, Pooling.NONE));
         assertArrayEquals(whole(device, mixed), sharded(device, ShardPlan.rowWise(mixed.tables, 4), mixed));
         assertArrayEquals(whole(device, mixed), sharded(device, ShardPlan.tableWise(mixed.tables, 2), mixed));
+    }
+
+    /** Padding and ids that are no rows: skipped, counted and divided by as in one lookup over whole tables. */
+    @ParameterizedTest
+    @MethodSource("io.jindou.TestDevices#names")
+    void ids_that_are_skipped_give_what_one_lookup_gives(String device) {
+        List<Table[]> cases = List.of(
+                tables(Pooling.SUM, Pooling.MEAN),
+                tables(Pooling.MAX),
+                new Table[] {new Table(37, 8, Pooling.NONE), new Table(3, 20, Pooling.NONE), new Table(101, 4, Pooling.NONE)});
+        for (Table[] tables : cases) {
+            for (MeanDenominator denominator : MeanDenominator.values()) {
+                for (long padding : new long[] {-1, 0}) { // no row, and a row of every table
+                    boolean weighted = denominator == MeanDenominator.VALID;
+                    Inputs inputs = Inputs.random(10, weighted, tables).wild(11, padding);
+                    long[] skipped = new long[1];
+                    float[] expected = whole(
+                            device,
+                            inputs,
+                            desc -> desc.withBounds(Bounds.ZERO).withPaddingId(padding).withMeanDenominator(denominator),
+                            skipped);
+                    for (ShardPlan plan : List.of(ShardPlan.tableWise(inputs.tables, 2), ShardPlan.rowWise(inputs.tables, 3))) {
+                        ShardPlan lenient =
+                                plan.withBounds(Bounds.ZERO).withPaddingId(padding).withMeanDenominator(denominator);
+                        ShardedIds routed = lenient.route(inputs.ids, inputs.weights, inputs.offsets);
+                        assertEquals(skipped[0], routed.skipped());
+                        assertClose(expected, sharded(device, lenient, inputs, routed), tables[0].pooling() + ", padding " + padding);
+                    }
+                }
+            }
+        }
+    }
+
+    /** Hashed, divided and combined ids choose the rows that one lookup over whole tables chooses, wherever they lie. */
+    @ParameterizedTest
+    @MethodSource("io.jindou.TestDevices#names")
+    void keys_choose_the_same_rows(String device) {
+        TableKeys parts = new TableKeys(List.of(new KeyFunction.Row(0, 20), new KeyFunction.Modulo(20, 30), new KeyFunction.Hash(7, 3, 40)), true);
+        List<Table[]> cases = List.of(
+                new Table[] {
+                    new Table(37, 8, Pooling.SUM, TableKeys.modulo()),
+                    new Table(101, 4, Pooling.MEAN, TableKeys.hashed(1, 2, 3)),
+                    new Table(11, 8, Pooling.SUM),
+                    new Table(60, 4, Pooling.MEAN, TableKeys.quotientRemainder(40, 20)),
+                    new Table(60, 8, Pooling.SUM, parts),
+                    new Table(50, 4, Pooling.MEAN, TableKeys.hashed(4, 5).withSideBySide(true))
+                },
+                new Table[] {new Table(60, 8, Pooling.MAX, parts), new Table(30, 4, Pooling.MAX, TableKeys.hashed(9))},
+                new Table[] {new Table(60, 8, Pooling.NONE, TableKeys.hashed(9)), new Table(30, 8, Pooling.NONE, TableKeys.modulo())});
+        for (Table[] tables : cases) {
+            for (boolean weighted : new boolean[] {false, true}) {
+                Inputs inputs = Inputs.random(12, weighted, tables).wild(13, -1);
+                long[] skipped = new long[1];
+                float[] expected = whole(device, inputs, desc -> desc.withBounds(Bounds.ZERO).withPaddingId(-1), skipped);
+                ShardPlan whole = ShardPlan.tableWise(inputs.tables, 2).withBounds(Bounds.ZERO).withPaddingId(-1);
+                assertArrayEquals(expected, sharded(device, whole, inputs), "whole tables: the same bits");
+                for (int shards : new int[] {2, 5}) {
+                    ShardPlan cut = ShardPlan.rowWise(inputs.tables, shards).withBounds(Bounds.ZERO).withPaddingId(-1);
+                    ShardedIds routed = cut.route(inputs.ids, inputs.weights, inputs.offsets);
+                    assertEquals(skipped[0], routed.skipped());
+                    assertClose(expected, sharded(device, cut, inputs, routed), tables[0].pooling() + ", " + shards + " shards");
+                }
+            }
+        }
+    }
+
+    private static void assertClose(float[] expected, float[] got, String what) {
+        assertEquals(expected.length, got.length, what);
+        for (int i = 0; i < expected.length; i++) {
+            assertEquals(expected[i], got[i], 1e-5 + 1e-4 * Math.abs(expected[i]), what + ", element " + i);
+        }
     }
 
     @Test
@@ -248,6 +362,23 @@ class ShardPlanTest {
                 () -> ShardPlan.of(tables, List.of(List.of(new Part(0, 0, 6)), List.of(new Part(0, 5, 5)))), "row 5 twice");
         refused(InvalidArgumentException.class,
                 () -> ShardPlan.rowWise(List.of(new Table(1, 4, Pooling.SUM), new Table(1, 4, Pooling.NONE)), 1), "NONE");
+    }
+
+    @Test
+    void bad_keys_are_refused() {
+        refused(InvalidArgumentException.class, () -> new Table(9, 4, Pooling.NONE, TableKeys.hashed(1, 2)), "'keys'", "NONE");
+        refused(InvalidArgumentException.class, () -> new Table(9, 4, Pooling.MAX, TableKeys.hashed(1, 2)), "'keys'", "MAX");
+        refused(InvalidArgumentException.class, () -> new Table(9, 4, Pooling.SUM, TableKeys.quotientRemainder(5, 5)), "'keys'", "9");
+        refused(InvalidArgumentException.class, () -> new Table(9, 4, Pooling.SUM, TableKeys.hashed(new long[9])), "at most 8");
+        Table divided = new Table(9, 4, Pooling.SUM, TableKeys.quotientRemainder(5, 4));
+        ShardPlan plan = ShardPlan.rowWise(List.of(divided), 2);
+        for (long id : new long[] {-1, 20}) {
+            OutOfBoundsException outside = refused(
+                    OutOfBoundsException.class, () -> plan.route(new long[] {19, id}, null, new long[] {0, 2}), "'ids'", "got " + id);
+            assertEquals(1, outside.position());
+            refused(OutOfBoundsException.class,
+                    () -> plan.withBounds(Bounds.TRUST).route(new long[] {19, id}, null, new long[] {0, 2}), "got " + id);
+        }
     }
 
     @Test
