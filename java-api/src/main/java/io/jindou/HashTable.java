@@ -226,16 +226,18 @@ public final class HashTable implements AutoCloseable {
      * @param stream orders it
      */
     public void clear(Stream stream) {
-        order.write(stream, () -> {
-            state.keys().fill(stream, 0xff);
-            state.size().fill(stream, 0);
-            if (state.scores() != null) {
-                state.scores().fill(stream, 0);
-            }
-            if (state.sights() != null) {
-                state.sights().fill(stream, 0);
-            }
-        });
+        order.write(stream, () -> empty(stream));
+    }
+
+    private void empty(Stream stream) {
+        state.keys().fill(stream, 0xff);
+        state.size().fill(stream, 0);
+        if (state.scores() != null) {
+            state.scores().fill(stream, 0);
+        }
+        if (state.sights() != null) {
+            state.sights().fill(stream, 0);
+        }
     }
 
     /**
@@ -282,43 +284,121 @@ public final class HashTable implements AutoCloseable {
     }
 
     /**
-     * Enqueues putting the table into the state of a snapshot, of a table on any device; what it held is gone.
+     * Enqueues putting the table into the state of a snapshot, of a table on any device and of any size; what it held is gone.
+     *
+     * <p>A table with as many slots as the snapshot's goes on exactly as that one. One of another size has its keys and rows, with the
+     * scores that they had, so that it evicts in the same order of worth; where it is too small for all of them, of the keys that compete for
+     * a place those with the higher scores stay, and a table that evicts nothing refuses the rest as {@link #insert} does. Its admission
+     * starts anew, since sights are counted by size.
      *
      * @param stream orders it
-     * @param snapshot of a table with as many slots, one dtype, dim and eviction; where it counted no sights, admission starts anew
+     * @param snapshot of a table of one dtype, dim and eviction; where it counted no sights, admission starts anew
      * @throws InvalidArgumentException when the snapshot is of another kind of table; nothing has changed
      */
     public void restore(Stream stream, HashTableSnapshot snapshot) {
         HashTableDesc from = Objects.requireNonNull(snapshot, "snapshot").desc();
-        if (from.dtype() != desc.dtype()
-                || from.dim() != desc.dim()
-                || from.eviction() != desc.eviction()
-                || JindouAbi.jd_hash_table_slots(from.capacity()) != slots) {
-            throw new InvalidArgumentException("argument 'snapshot': expected one of a table with " + slots + " slots, rows of "
-                    + desc.dim() + " " + desc.dtype() + " and eviction " + desc.eviction() + ", got " + from);
+        if (from.dtype() != desc.dtype() || from.dim() != desc.dim() || from.eviction() != desc.eviction()) {
+            throw new InvalidArgumentException("argument 'snapshot': expected one of a table of rows of " + desc.dim() + " " + desc.dtype()
+                    + " and eviction " + desc.eviction() + ", got " + from);
         }
-        order.write(stream, () -> {
-            state.keys().write(stream, snapshot.keys());
-            state.rows().write(stream, snapshot.rows());
-            if (state.scores() != null) {
-                state.scores().write(stream, snapshot.scores());
+        if (JindouAbi.jd_hash_table_slots(from.capacity()) == slots) {
+            order.write(stream, () -> copyBack(stream, snapshot));
+        } else {
+            try (Mover mover = new Mover(JindouAbi.jd_hash_table_slots(from.capacity()))) {
+                order.write(stream, () -> {
+                    empty(stream);
+                    mover.insert(stream, snapshot);
+                    tick.accumulateAndGet(snapshot.tick(), Math::max);
+                });
             }
-            if (state.sights() != null && snapshot.sights().byteSize() > 0) {
-                state.sights().write(stream, snapshot.sights());
-            } else if (state.sights() != null) {
-                state.sights().fill(stream, 0);
+        }
+    }
+
+    private void copyBack(Stream stream, HashTableSnapshot snapshot) {
+        state.keys().write(stream, snapshot.keys());
+        state.rows().write(stream, snapshot.rows());
+        if (state.scores() != null) {
+            state.scores().write(stream, snapshot.scores());
+        }
+        if (state.sights() != null && snapshot.sights().byteSize() > 0) {
+            state.sights().write(stream, snapshot.sights());
+        } else if (state.sights() != null) {
+            state.sights().fill(stream, 0);
+        }
+        state.size().write(stream, new long[] {snapshot.size()});
+        tick.accumulateAndGet(snapshot.tick(), Math::max); // ticks of LRU rise from call to call
+    }
+
+    /**
+     * Puts the slots of a snapshot into a table of another size, part by part: an insertion by score, whatever the table evicts by, writes the
+     * scores that it is given. Empty slots hold the key -1, which an insertion leaves out.
+     */
+    private final class Mover implements AutoCloseable {
+        private static final int SLOTS = 1 << 15;
+
+        private final long from;
+        private final List<NativeObject> mine = new ArrayList<>();
+        private final HashCall put;
+        private final Tensor keys;
+        private final Tensor rows;
+        private final Tensor scores;
+        private final HashCall.State table =
+                new HashCall.State(state.keys(), state.rows(), state.scores(), null, state.size());
+
+        private Mover(long from) {
+            this.from = from;
+            long most = Math.min(SLOTS, from);
+            try {
+                Eviction by = desc.eviction() == Eviction.NONE ? Eviction.NONE : Eviction.SCORE;
+                put = mine(HashCall.plan(device, desc.withEviction(by).withAdmission(1), HashCall.Operator.INSERT));
+                keys = mine(Tensor.create(device, DType.I64, most));
+                rows = mine(Tensor.create(device, desc.dtype(), most, desc.dim()));
+                scores = by == Eviction.NONE ? null : mine(Tensor.create(device, DType.I64, most));
+            } catch (RuntimeException | Error e) {
+                close();
+                throw e;
             }
-            state.size().write(stream, new long[] {snapshot.size()});
-            tick.accumulateAndGet(snapshot.tick(), Math::max);  // ticks of LRU rise from call to call
-        });
+        }
+
+        private void insert(Stream stream, HashTableSnapshot snapshot) {
+            for (long first = 0; first < from; first += SLOTS) {
+                long count = Math.min(SLOTS, from - first);
+                try (Tensor someKeys = keys.slice(0, 0, count);
+                        Tensor someRows = rows.slice(0, 0, count);
+                        Tensor someScores = scores == null ? null : scores.slice(0, 0, count)) {
+                    someKeys.write(stream, part(snapshot.keys(), first, count));
+                    someRows.write(stream, part(snapshot.rows(), first, count));
+                    if (someScores != null) {
+                        someScores.write(stream, part(snapshot.scores(), first, count));
+                    }
+                    put.run(stream, table, 0, someKeys, someRows, someScores, null, HashTableResults.NONE);
+                }
+            }
+        }
+
+        private MemorySegment part(MemorySegment ofSlots, long first, long count) {
+            long bytes = ofSlots.byteSize() / from;
+            return ofSlots.asSlice(first * bytes, count * bytes);
+        }
+
+        private <T extends NativeObject> T mine(T object) {
+            mine.add(object);
+            return object;
+        }
+
+        /** What is enqueued keeps what it needs. */
+        @Override
+        public void close() {
+            mine.forEach(NativeObject::close);
+        }
     }
 
     /**
      * Waits for the stream and copies the keys of the table and what belongs to them to the Java heap. It counts as no lookup: scores stay.
      *
-     * <p>To insert them into a table of any size: {@link #insert} takes keys and rows and, under {@link Eviction#SCORE}, scores. Under
-     * {@link Eviction#LRU} and {@link Eviction#LFU} an insertion is a use as any other, and sights are not exported: for a table that
-     * goes on exactly as this one does take a {@link #snapshot}.
+     * <p>To insert them into a table: {@link #insert} takes keys and rows and, under {@link Eviction#SCORE}, scores. Under
+     * {@link Eviction#LRU} and {@link Eviction#LFU} an insertion is a use as any other: for a table of any size with the scores of this one
+     * take a {@link #snapshot}.
      *
      * @param stream orders the copy
      * @return keys, rows and scores

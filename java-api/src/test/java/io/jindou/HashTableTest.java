@@ -174,6 +174,76 @@ class HashTableTest {
                 .toArray();
     }
 
+    /** The scores go along with keys and rows: what was worth most before is worth most after, and is what a smaller table keeps. */
+    @ParameterizedTest
+    @MethodSource("io.jindou.TestDevices#names")
+    void a_table_of_another_size_keeps_rows_and_scores(String name) throws Exception {
+        for (Eviction eviction : Eviction.values()) {
+            for (int admission : new int[] {1, 2}) {
+                try (Rig rig = new Rig(name);
+                        Arena arena = Arena.ofConfined()) {
+                    HashTableDesc desc = HashTableDesc.of(DType.F32, DIM, 60)
+                            .withEviction(eviction)
+                            .withAdmission(admission)
+                            .withBounds(Bounds.ZERO);
+                    HashTable table = rig.keep(HashTable.create(rig.device, desc));
+                    Random random = new Random(7);
+                    for (int step = 0; step < 8; step++) {
+                        use(rig, table, random.nextLong());
+                    }
+                    HashTableSnapshot snapshot = table.snapshot(rig.stream, arena);
+                    Map<Long, Entry> all = entries(table.export(rig.stream));
+                    for (int capacity : new int[] {20, 500}) {
+                        HashTable moved = rig.keep(HashTable.create(rig.device, new HashTableDesc(
+                                DType.F32, DIM, capacity, eviction, admission, MissingKeys.ZERO, Bounds.ZERO)));
+                        use(rig, moved, 99); // what it held goes
+                        moved.restore(rig.stream, snapshot);
+                        HashTableEntries exported = moved.export(rig.stream);
+                        Map<Long, Entry> kept = entries(exported);
+                        assertEquals(kept.size(), moved.size(rig.stream));
+                        if (capacity == 500) {
+                            assertEquals(all, kept, eviction + ": as many");
+                        } else {
+                            assertTrue(kept.size() <= moved.slots() && kept.size() >= 16, kept.size() + " of " + all.size());
+                            kept.forEach((key, entry) -> assertEquals(all.get(key), entry, "key " + key));
+                            long best = all.values().stream().mapToLong(Entry::score).max().orElseThrow();
+                            if (all.values().stream().filter(entry -> entry.score() == best).count() == 1) {
+                                assertTrue(kept.values().stream().anyMatch(entry -> entry.score() == best), "the best stays");
+                            }
+                            assertTrue(average(kept) >= average(all), eviction + ": the better ones stay");
+                        }
+                        // What is used after the move is worth more than all that was not, whatever the two tables counted before.
+                        if (eviction == Eviction.LRU) {
+                            long key = exported.keys()[0];
+                            moved.lookup(rig.stream, rig.longs(key), rig.poisoned(DType.F32, 1, DIM));
+                            long score = entries(moved.export(rig.stream)).get(key).score();
+                            assertTrue(all.values().stream().allMatch(entry -> entry.score() < score));
+                        }
+                    }
+                }
+            }
+        }
+    }
+
+    private record Entry(List<Float> row, long score) {}
+
+    private static Map<Long, Entry> entries(HashTableEntries exported) {
+        Map<Long, Entry> entries = new HashMap<>();
+        float[] rows = exported.rows().toFloats();
+        for (int i = 0; i < exported.keys().length; i++) {
+            List<Float> row = new ArrayList<>();
+            for (int e = 0; e < DIM; e++) {
+                row.add(rows[i * DIM + e]);
+            }
+            entries.put(exported.keys()[i], new Entry(row, exported.scores().length == 0 ? 0 : exported.scores()[i]));
+        }
+        return entries;
+    }
+
+    private static double average(Map<Long, Entry> entries) {
+        return entries.values().stream().mapToLong(Entry::score).average().orElseThrow();
+    }
+
     @Test
     void a_snapshot_of_another_kind_of_table_is_refused() throws Exception {
         try (Rig rig = new Rig("cpu");
@@ -183,7 +253,6 @@ class HashTableTest {
             HashTableSnapshot snapshot = table.snapshot(rig.stream, arena);
             for (HashTableDesc other : List.of(
                     HashTableDesc.of(DType.F32, DIM, 50),
-                    HashTableDesc.of(DType.F32, DIM, 5000).withEviction(Eviction.LRU),
                     HashTableDesc.of(DType.F32, DIM + 1, 50).withEviction(Eviction.LRU),
                     HashTableDesc.of(DType.BF16, DIM, 50).withEviction(Eviction.LRU))) {
                 HashTable into = rig.keep(HashTable.create(rig.device, other));
