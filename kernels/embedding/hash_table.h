@@ -3,7 +3,7 @@
 // Lookup: 8 lanes own a key: one load of 64 bytes is its bucket, a vote finds the place, and the same lanes copy the row. Each group
 // keeps kKeysAhead keys on their way. Bytes: a bucket, for some keys a second one, and the row, in and out: bound by memory.
 //
-// Insert and erase: a block is one warp and owns a partition. It looks at all keys of the call, 32 at a time, and takes
+// Insert and erase: a block is one warp and owns a partition. It looks at all keys of the call, 128 at a time, and takes
 // those of its partition in their order; its lanes take the same decisions (hash_buckets.h), lane 0 writes, all copy rows. Nobody else
 // touches the partition: no lock, no atomic, the same table whatever the grid. Made for updates of thousands of keys, not for loading
 // a table: every block reads all keys of the call.
@@ -168,6 +168,7 @@ struct HashWriteKernel {
   using Params = HashTableParams;
   static constexpr int kThreads = 32;
   static constexpr int kMinBlocks = 16;
+  static constexpr int kKeysAhead = 4;
   static constexpr size_t shared_bytes() { return kInserts ? sizeof(hashing::MoveSearch) : 0; }
 
   JD_DEVICE static void run(const Params &p, char *shared) {
@@ -187,17 +188,30 @@ struct HashWriteKernel {
   }
 
  private:
-  // function(i, key) by the whole warp for the keys of a partition, in order.
+  // function(i, key) by the whole warp for the keys of a partition, in order. Most keys are another's: a lane has several on their way.
   template <class Function>
   JD_DEVICE static void for_keys(const Params &p, const HashWriter &table, int64_t partition, const Function &function) {
-    for (int64_t base = 0; base < p.n; base += 32) {
-      const bool valid = base + table.lane < p.n;
-      const int64_t key = valid ? p.keys[base + table.lane] : hashing::kEmptyKey;
-      uint32_t mine = prim::ballot(valid && table.geometry.partition(key) == partition);
-      while (mine != 0) {
-        const int at = prim::ffs(mine) - 1;
-        mine &= mine - 1;
-        function(base + at, prim::shfl(key, at));
+    for (int64_t base = 0; base < p.n; base += 32 * kKeysAhead) {
+      int64_t key[kKeysAhead];
+      uint32_t mine[kKeysAhead];
+#pragma unroll
+      for (int u = 0; u < kKeysAhead; ++u) {
+        const int64_t i = base + u * 32 + table.lane;
+        key[u] = p.keys[i < p.n ? i : p.n - 1];
+      }
+#pragma unroll
+      for (int u = 0; u < kKeysAhead; ++u) {
+        const bool valid = base + u * 32 + table.lane < p.n;
+        mine[u] = prim::ballot(valid && table.geometry.partition(key[u]) == partition);
+      }
+#pragma unroll 1
+      for (int u = 0; u < kKeysAhead; ++u) {  // one copy of the function; the masks move up, so that none is looked up by a number
+        for (uint32_t left = mine[0]; left != 0; left &= left - 1) {
+          const int64_t i = base + u * 32 + prim::ffs(left) - 1;
+          function(i, p.keys[i]);
+        }
+#pragma unroll
+        for (int v = 1; v < kKeysAhead; ++v) mine[v - 1] = mine[v];
       }
     }
   }

@@ -1,16 +1,31 @@
 # The operator tests once more for each instruction set of the CPU backend. `operators_*` itself runs the best one.
 
-# jindou_isa_tests(<suffix> <environment...>)
+# jindou_isa_tests(<suffix> <environment...>), of the tests in isa_tests
 function(jindou_isa_tests suffix)
-  foreach(file ${operator_tests})
-    get_filename_component(name ${file} NAME_WE)
+  foreach(name ${isa_tests})
     add_test(NAME ${name}_${suffix} COMMAND ${name})
     set_property(TEST ${name}_${suffix} PROPERTY ENVIRONMENT ASAN_OPTIONS=allocator_may_return_null=1
                  UBSAN_OPTIONS=print_stacktrace=1 JINDOU_TEST_DEVICES=cpu ${ARGN})
   endforeach()
 endfunction()
 
+set(every_operator_test)
+foreach(file ${operator_tests})
+  get_filename_component(name ${file} NAME_WE)
+  list(APPEND every_operator_test ${name})
+endforeach()
+
+# The kernels are one source over the vectors of simd/. Sanitizers see all of it with the vectors of the best two instruction sets; the
+# generic vectors, plain loops over arrays, in the operators that take no longer than seconds, which use every function of them.
+set(isa_tests ${every_operator_test})
+if(JINDOU_SANITIZE)
+  foreach(long beam_attention decode_attention hstu_attention longer_attention paged_hstu_attention properties quantize
+               stca_attention target_attention)
+    list(REMOVE_ITEM isa_tests operators_${long})
+  endforeach()
+endif()
 jindou_isa_tests(generic JINDOU_CPU_ISA=generic)
+set(isa_tests ${every_operator_test})
 
 if(CMAKE_SYSTEM_PROCESSOR MATCHES "x86_64|AMD64")
   # On a CPU with AVX-512 the best one is not this one.

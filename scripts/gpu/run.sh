@@ -147,17 +147,24 @@ sanitize() {
   return $status
 }
 
-benchmarks() {
-  local seconds=$1
-  local threads=1
-  # StcaAttention would take the time of all the others: measure it by itself.
-  timeout "$seconds" "$jre" -cp "gpu-bundle/jars/*" org.openjdk.jmh.Main '(Attention|EmbeddingBag)Benchmark\.jindou|DeviceCopy|CudaCall' -e StcaAttention \
-    $([ -n "$rehearsal" ] && echo "-e CudaCall") \
-    -p device="$device" -p threads=$threads -f 1 -wi 2 -w 1 -i 4 -r 1 -rf json -rff "$out/jmh.json" -foe false \
+# jmh <seconds> <report> <regex> <options...>
+jmh() {
+  local seconds=$1 report=$2 which=$3
+  shift 3
+  timeout "$seconds" "$jre" -cp "gpu-bundle/jars/*" org.openjdk.jmh.Main "$which" "$@" \
+    -p device="$device" -p threads=1 -f 1 -wi 2 -w 1 -i 4 -r 1 -rf json -rff "$out/$report" -foe false \
     -jvmArgs "--enable-native-access=ALL-UNNAMED -Djindou.library.path=$natives -Djindou.limits.library=$work/limits/libjindou_limits.so"
 }
+benchmarks() {
+  jmh "$1" jmh.json '(Attention|EmbeddingBag)Benchmark\.jindou|DeviceCopy|CudaCall' -e StcaAttention \
+    $([ -n "$rehearsal" ] && echo "-e CudaCall")
+}
+more_benchmarks() {
+  jmh "$1" jmh-more.json '(HashLookup|HistorySearch|JaggedHstu|RqEncode|SequenceEmbedding|TopKInnerProduct)Benchmark\.jindou|CachedHstu|limitDenseRows'
+}
+stca_benchmark() { jmh "$1" jmh-stca.json 'StcaAttentionBenchmark\.jindou' -p candidates=300; }
 
-run_stage() { stage "$1" "$2" "$3" bash -c "$(declare -f query text java java_tests "$1"); $(declare -p out work natives programs device rehearsal jre nvcc | sed 's/^declare -[^ ]* //'); $1 ${4:-}"; }
+run_stage() { stage "$1" "$2" "$3" bash -c "$(declare -f query text java java_tests jmh "$1"); $(declare -p out work natives programs device rehearsal jre nvcc | sed 's/^declare -[^ ]* //'); $1 ${4:-}"; }
 run_stage unpack 60 1
 run_stage build 240 1
 run_stage calibrate 60 1
@@ -166,10 +173,12 @@ run_stage java_api_tests 90 1
 run_stage example_tests 60 1
 run_stage demo 60 0
 [ -z "$rehearsal" ] && run_stage sanitize 130 0
-remaining=$(left)
-[ "$remaining" -gt 120 ] && remaining=120
-# The emulator would take hours over them.
-[ "$rehearsal" = simt ] || run_stage benchmarks "$remaining" 0 "$((remaining > 15 ? remaining - 5 : 10))"
+# At most two minutes each, as long as there is time. The emulator would take hours over them.
+for benchmark in benchmarks more_benchmarks stca_benchmark; do
+  remaining=$(left)
+  [ "$remaining" -gt 120 ] && remaining=120
+  [ "$rehearsal" = simt ] || run_stage $benchmark "$remaining" 0 "$((remaining > 15 ? remaining - 5 : 10))"
+done
 
 # -- report ----------------------------------------------------------------------------------------------------------------
 {
@@ -184,7 +193,8 @@ remaining=$(left)
     printf '    %s%s\n' "${stages[$i]}" "$([ $((i + 1)) -lt ${#stages[@]} ] && echo ,)"
   done
   printf '  ],\n  "demo": %s,\n' "$(grep -h '^{' "$logs/demo.log" 2>/dev/null | tail -1 | grep . || echo null)"
-  printf '  "benchmarks": %s\n}\n' "$(cat "$out/jmh.json" 2>/dev/null | grep . || echo '[]')"
+  results() { grep . "$out/$1" 2>/dev/null || echo '[]'; }
+  printf '  "benchmarks": %s,\n  "more_benchmarks": %s,\n  "stca_benchmark": %s\n}\n' "$(results jmh.json)" "$(results jmh-more.json)" "$(results jmh-stca.json)"
 } >"$out/report.json"
 # One log: the report's reader gets three files.
 for log in "$logs"/*.log; do printf '==== %s\n' "$(basename "$log" .log)"; cat "$log"; done >"$out/gpu-run.log"

@@ -185,7 +185,7 @@ public class HistorySearchBenchmark {
                             + "    return torch.scaled_dot_product_attention(torch.unsqueeze(q, 1), rows, rows)\n",
                     shape.threads);
             inputs = new NDList(
-                    tensor(shape.queries(), shape.threads, shape.candidates), tensor(shape.keys(), shape.threads, shape.events));
+                    tensor(shape.queries(), shape.candidates), tensor(shape.keys(), shape.events));
             OnJindou jindou = new OnJindou();
             jindou.device = "cpu";
             jindou.dtype = DType.F32;
@@ -196,30 +196,14 @@ public class HistorySearchBenchmark {
             float[] attended = jindou.out.readFloats(jindou.stream);
             jindou.tearDown();
             // In bf16 scores are rounded to 8 bits, so that others are found.
-            Compare.close("libtorch", floats(search, shape.threads), scores, dtype == DType.F32 ? 1e-3 : 0.3);
+            Compare.close("libtorch", search.floats(inputs), scores, dtype == DType.F32 ? 1e-3 : 0.3);
             if (dtype == DType.F32) {
-                Compare.mostlyClose("libtorch, SIM", floats(sim, shape.threads), attended, 1e-3);
+                Compare.mostlyClose("libtorch, SIM", sim.floats(inputs), attended, 1e-3);
             }
         }
 
-        private float[] floats(TorchFunction function, int threads) throws Exception {
-            try (TorchFunction widen = new TorchFunction("x: Tensor) -> Tensor:\n    return torch.to(x, 6)\n", threads);
-                    NDList out = function.run(inputs);
-                    NDList wide = widen.run(new NDList(out.get(0)))) {
-                return wide.get(0).toFloatArray();
-            }
-        }
-
-        private NDArray tensor(float[] values, int threads, int rows) throws Exception {
-            NDArray wide = search.tensor(values, rows, DIM);
-            if (dtype == DType.F32) {
-                return wide;
-            }
-            try (TorchFunction narrow = new TorchFunction("x: Tensor) -> Tensor:\n    return torch.to(x, 15)\n", threads)) {
-                NDArray result = narrow.run(new NDList(wide)).get(0);
-                result.attach(wide.getManager());
-                return result;
-            }
+        private NDArray tensor(float[] values, int rows) throws Exception {
+            return search.tensor(dtype, values, rows, DIM);
         }
 
         @TearDown

@@ -186,32 +186,20 @@ public class StcaAttentionBenchmark {
                         return torch.reshape(torch.transpose(o, 1, 2), [-1, 1024])
                     """, shape.threads);
             inputs = new NDList(
-                    tensor(shape, shape.candidateRows(), shape.candidates),
-                    tensor(shape, shape.eventRows(), shape.events),
-                    tensor(shape, shape.weight(3), WIDTH),
-                    tensor(shape, shape.weight(4), WIDTH),
-                    tensor(shape, shape.weight(5), WIDTH));
-            try (TorchFunction widen = new TorchFunction("x: Tensor) -> Tensor:\n    return torch.to(x, 6)\n", shape.threads);
-                    NDList out = function.run(inputs);
-                    NDList wide = widen.run(out)) {
-                Compare.close("libtorch", wide.get(0).toFloatArray(), expected(shape), dtype == DType.F32 ? 1e-4 : 5e-3);
-            }
+                    tensor(shape.candidateRows(), shape.candidates),
+                    tensor(shape.eventRows(), shape.events),
+                    tensor(shape.weight(3), WIDTH),
+                    tensor(shape.weight(4), WIDTH),
+                    tensor(shape.weight(5), WIDTH));
+            Compare.close("libtorch", function.floats(inputs), expected(shape), dtype == DType.F32 ? 1e-4 : 5e-3);
         }
 
         void run() {
             function.run(inputs).close();
         }
 
-        private NDArray tensor(Shape shape, float[] values, int rows) throws Exception {
-            NDArray wide = function.tensor(values, rows, DIM);
-            if (dtype == DType.F32) {
-                return wide;
-            }
-            try (TorchFunction narrow = new TorchFunction("x: Tensor) -> Tensor:\n    return torch.to(x, 15)\n", shape.threads)) {
-                NDArray result = narrow.run(new NDList(wide)).get(0);
-                result.attach(wide.getManager());
-                return result;
-            }
+        private NDArray tensor(float[] values, int rows) throws Exception {
+            return function.tensor(dtype, values, rows, DIM);
         }
 
         @TearDown

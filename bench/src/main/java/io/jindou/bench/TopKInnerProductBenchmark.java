@@ -10,8 +10,6 @@ import io.jindou.Tensor;
 import io.jindou.TopKInnerProduct;
 import io.jindou.TopKInnerProductDesc;
 import io.jindou.bench.peers.TorchFunction;
-import java.lang.foreign.MemorySegment;
-import java.lang.foreign.ValueLayout;
 import java.util.BitSet;
 import java.util.Random;
 import java.util.concurrent.TimeUnit;
@@ -127,7 +125,7 @@ public class TopKInnerProductBenchmark {
                             + "    v, i = torch.topk(s, %d, 1, True, True)\n    return (v, i)\n".formatted(shape.k),
                     shape.threads);
             inputs = new NDList(
-                    tensor(shape.queryRows(), shape.threads, shape.queries), tensor(shape.itemRows(), shape.threads, shape.items));
+                    tensor(shape.queryRows(), shape.queries), tensor(shape.itemRows(), shape.items));
             OnJindou jindou = new OnJindou();
             jindou.device = "cpu";
             jindou.dtype = DType.F32;
@@ -136,27 +134,11 @@ public class TopKInnerProductBenchmark {
             float[] scores = jindou.scores.readFloats(jindou.stream);
             jindou.tearDown();
             // In bf16 scores are rounded to 8 bits, so that others are found.
-            Compare.close("libtorch", floats(shape.threads), scores, dtype == DType.F32 ? 1e-3 : 0.3);
+            Compare.close("libtorch", search.floats(inputs), scores, dtype == DType.F32 ? 1e-3 : 0.3);
         }
 
-        private float[] floats(int threads) throws Exception {
-            try (TorchFunction widen = new TorchFunction("x: Tensor) -> Tensor:\n    return torch.to(x, 6)\n", threads);
-                    NDList out = search.run(inputs);
-                    NDList wide = widen.run(new NDList(out.get(0)))) {
-                return wide.get(0).toFloatArray();
-            }
-        }
-
-        private NDArray tensor(float[] values, int threads, int rows) throws Exception {
-            NDArray wide = search.tensor(values, rows, DIM);
-            if (dtype == DType.F32) {
-                return wide;
-            }
-            try (TorchFunction narrow = new TorchFunction("x: Tensor) -> Tensor:\n    return torch.to(x, 15)\n", threads)) {
-                NDArray result = narrow.run(new NDList(wide)).get(0);
-                result.attach(wide.getManager());
-                return result;
-            }
+        private NDArray tensor(float[] values, int rows) throws Exception {
+            return search.tensor(dtype, values, rows, DIM);
         }
 
         @TearDown
@@ -180,28 +162,20 @@ public class TopKInnerProductBenchmark {
         torch.search.run(torch.inputs).close();
     }
 
-    /** The items' bytes in f32, read in order: a load a cache line. */
+    /** The items' bytes in f32. */
     @State(Scope.Benchmark)
     public static class Memory {
-        static final long PAGE = 4096;
-
-        private MemorySegment table;
-        private MemorySegment pages;
+        private ReadLimit items;
 
         @Setup
         public void setUp(Shape shape) {
-            table = Machine.allocate(4L * DIM * shape.items).fill((byte) 1);
-            long count = table.byteSize() / PAGE;
-            pages = Machine.allocate(8 * count);
-            for (long i = 0; i < count; i++) {
-                pages.setAtIndex(ValueLayout.JAVA_LONG, i, i);
-            }
+            items = new ReadLimit(4L * DIM * shape.items);
         }
     }
 
     @Benchmark
     public long limitRead(Memory memory, Shape shape) {
-        return Machine.gather(memory.table, Memory.PAGE, memory.pages, memory.pages.byteSize() / 8, 2, shape.threads);
+        return memory.items.read(shape.threads);
     }
 
     @Benchmark
