@@ -2,7 +2,8 @@
 //
 // Vectors run along the head: a score is a dot product, an output a sum of rows. (The other attention kernels put query rows into
 // lanes; here there are too few.) Keys are taken in blocks of 64: their rows are widened to f32 once, into a buffer of the worker,
-// or read where they lie if they are f32, and serve all query rows; the next block is on its way into the cache meanwhile.
+// or read where they lie if they are f32, and serve all query rows, some at a time; the next block is on its way into the cache
+// meanwhile, its rows asked for one by one between the products. A vector of dot products is added up at once (Isa::sums).
 //
 // FLOPs 2 * (dqk + dv) * rows a key; bytes (dqk + dv) * element a key: bound by memory up to some four rows in bf16.
 //
@@ -25,9 +26,10 @@ struct DecodeAttention {
   using F = typename Isa::F;
   static constexpr int kWidth = Isa::kWidth;
   static constexpr int kMaxDim = 256;
-  static constexpr int kAbreast = 4;  // keys of a score, vectors of an output
-  // Keys and values of a block, and the scores of two rows.
-  static constexpr size_t kScratchFloats = 2 * size_t{kKeyBlock} * kMaxDim + 2 * kKeyBlock;
+  static constexpr int kRowsAbreast = kWidth == 16 ? 4 : 2;  // of queries: as many sums as registers hold
+  static constexpr int kVectorsAbreast = 4;                  // of an output
+  // Keys and values of a block, and the scores of the rows abreast.
+  static constexpr size_t kScratchFloats = 2 * size_t{kKeyBlock} * kMaxDim + kRowsAbreast * kKeyBlock;
 
   const DecodeTask &t;
   float *const keys, *const values, *const s, *const q;
@@ -38,7 +40,7 @@ struct DecodeAttention {
         keys(t.scratch),
         values(keys + size_t{kKeyBlock} * kMaxDim),
         s(values + size_t{kKeyBlock} * kMaxDim),
-        q(s + 2 * kKeyBlock) {}
+        q(s + kRowsAbreast * kKeyBlock) {}
 
   static int64_t row_floats(int dim_v) { return 2 + dim_v; }
   float *state(int row) const { return t.state + row * row_floats(t.dim_v); }
@@ -65,17 +67,23 @@ struct DecodeAttention {
     }
   }
 
-  // Rows first..first+count-1 as f32; those of the next block are fetched into the cache.
+  JD_SIMD const char *row_of(const PagedRows &rows, int64_t at) {
+    return rows.data + rows.pages[at >> rows.shift] * rows.page_bytes + (at & (rows.page_size - 1)) * rows.row_bytes;
+  }
+  // Rows first..first+count-1, as far as the piece has them.
+  void ask_for(const PagedRows &rows, int dim, int64_t first, int count) const {
+    const int row_bytes = dim * bytes(rows.dtype);
+    for (int64_t at = first; at < first + count && at < t.last_key; ++at) {
+      const char *row = row_of(rows, at);
+      for (int line = 0; line < row_bytes; line += 64) prefetch(row + line);
+    }
+  }
+
+  // Rows first..first+count-1 as f32.
   void unpack(const PagedRows &rows, int dim, int64_t first, int count, float *to, const float **pointers) const {
     for (int j = 0; j < count; ++j) {
-      const int64_t at = first + j, coming = at + kKeyBlock;
-      const int64_t page = rows.pages[at >> rows.shift], within = at & (rows.page_size - 1);
+      const int64_t at = first + j, page = rows.pages[at >> rows.shift], within = at & (rows.page_size - 1);
       const char *row = rows.data + page * rows.page_bytes + within * rows.row_bytes;
-      if (coming < t.last_key) {
-        const char *next =
-            rows.data + rows.pages[coming >> rows.shift] * rows.page_bytes + (coming & (rows.page_size - 1)) * rows.row_bytes;
-        for (int line = 0; line < dim * bytes(rows.dtype); line += 64) __builtin_prefetch(next + line);
-      }
       if (rows.dtype == JD_F32) {
         pointers[j] = reinterpret_cast<const float *>(row);
         continue;
@@ -103,13 +111,13 @@ struct DecodeAttention {
       x[1] = 0;
       for (int d = 0; d < t.dim_v; ++d) x[2 + d] = 0;
     }
+    ask_for(t.keys, t.dim_qk, t.first_key, kKeyBlock);
+    ask_for(t.values, t.dim_v, t.first_key, kKeyBlock);
     for (int64_t first = t.first_key; first < t.last_key; first += kKeyBlock) {
       const int count = t.last_key - first < kKeyBlock ? static_cast<int>(t.last_key - first) : kKeyBlock;
       unpack(t.keys, t.dim_qk, first, count, keys, key_rows);
       unpack(t.values, t.dim_v, first, count, values, value_rows);
-      int row = 0;
-      for (; row + 2 <= t.rows; row += 2) attend<2>(row, first, count);
-      if (row < t.rows) attend<1>(row, first, count);
+      attend<kRowsAbreast>(0, first, count);
     }
   }
 
@@ -119,49 +127,52 @@ struct DecodeAttention {
     return keys_seen < 0 ? 0 : keys_seen < count ? static_cast<int>(keys_seen) : count;
   }
 
-  // What a row adds does not depend on the row beside it: sums are a row's own, keys past its last have weight 0.
+  // Rows row.. to the last, N of them abreast, then fewer. What a row adds does not depend on those beside it: sums are a row's own, keys
+  // past its last have weight 0.
   template <int N>
   void attend(int row, int64_t first, int count) const {
-    score<N>(row, count);
-    float factor[N];
-    int most = 0;
-    for (int n = 0; n < N; ++n) {
-      const int visible = seen(row + n, first, count);
-      factor[n] = t.silu_norm != 0 ? activate(s + n * kKeyBlock, visible, count)
-                                   : soften(s + n * kKeyBlock, visible, count, state(row + n));
-      if (visible > most) most = visible;
+    for (; row + N <= t.rows; row += N) {
+      score<N>(row, first, count);
+      float factor[N];
+      int most = 0;
+      for (int n = 0; n < N; ++n) {
+        const int visible = seen(row + n, first, count);
+        factor[n] = t.silu_norm != 0 ? activate(s + n * kKeyBlock, visible, count)
+                                     : soften(s + n * kKeyBlock, visible, count, state(row + n));
+        if (visible > most) most = visible;
+      }
+      if (most > 0) weigh<N>(row, first, most, factor);
     }
-    if (most > 0) weigh<N>(row, most, factor);
+    if constexpr (N > 1) attend<N / 2>(row, first, count);
   }
 
+  // A vector of sums at a time: N rows, kWidth / N keys. The first rows ask for the keys of the next block.
   template <int N>
-  void score(int row, int count) const {
+  void score(int row, int64_t first, int count) const {
+    constexpr int kKeys = kWidth / N;
     const float *queries = q + int64_t{row} * t.dim_qk;
-    for (int j = 0; j < count; j += kAbreast) {
-      const float *k[kAbreast];
-      for (int i = 0; i < kAbreast; ++i) k[i] = key_rows[j + i < count ? j + i : count - 1];
-      F sum[N][kAbreast];
-#pragma GCC unroll 8
-      for (int n = 0; n < N; ++n) {
-#pragma GCC unroll 8
-        for (int i = 0; i < kAbreast; ++i) sum[n][i] = Isa::zero();
-      }
+    for (int j = 0; j < count; j += kKeys) {
+      if (row == 0) ask_for(t.keys, t.dim_qk, first + kKeyBlock + j, kKeys);
+      const float *k[kKeys];
+      for (int i = 0; i < kKeys; ++i) k[i] = key_rows[j + i < count ? j + i : count - 1];
+      F sum[N * kKeys];
+#pragma GCC unroll 16
+      for (int i = 0; i < N * kKeys; ++i) sum[i] = Isa::zero();
       for (int d = 0; d < t.dim_qk; d += kWidth) {
         F x[N];
-#pragma GCC unroll 8
+#pragma GCC unroll 4
         for (int n = 0; n < N; ++n) x[n] = Isa::load(queries + n * t.dim_qk + d);
-#pragma GCC unroll 8
-        for (int i = 0; i < kAbreast; ++i) {
+#pragma GCC unroll 16
+        for (int i = 0; i < kKeys; ++i) {
           const F y = Isa::load(k[i] + d);
-#pragma GCC unroll 8
-          for (int n = 0; n < N; ++n) sum[n][i] = Isa::fma(x[n], y, sum[n][i]);
+#pragma GCC unroll 4
+          for (int n = 0; n < N; ++n) sum[n * kKeys + i] = Isa::fma(x[n], y, sum[n * kKeys + i]);
         }
       }
-#pragma GCC unroll 8
-      for (int n = 0; n < N; ++n) {
-#pragma GCC unroll 8
-        for (int i = 0; i < kAbreast; ++i) s[n * kKeyBlock + j + i] = Isa::sum(sum[n][i]);
-      }
+      float all[kWidth];
+      Isa::store(all, Isa::sums(sum));
+#pragma GCC unroll 4
+      for (int n = 0; n < N; ++n) __builtin_memcpy(s + n * kKeyBlock + j, all + n * kKeys, sizeof(float) * kKeys);
     }
   }
 
@@ -222,21 +233,23 @@ struct DecodeAttention {
     return all[0];
   }
 
+  // The first rows ask for the values of the next block.
   template <int N>
-  void weigh(int row, int count, const float (&factor)[N]) const {
-    for (int d = 0; d < t.dim_v; d += kAbreast * kWidth) {
+  void weigh(int row, int64_t first, int count, const float (&factor)[N]) const {
+    for (int d = 0; d < t.dim_v; d += kVectorsAbreast * kWidth) {
       const int vectors = (t.dim_v - d) / kWidth;
-      if (vectors >= kAbreast) {
-        weigh_columns<N, kAbreast>(row, count, factor, d);
+      const bool asks = row == 0 && d == 0;
+      if (vectors >= kVectorsAbreast) {
+        weigh_columns<N, kVectorsAbreast>(row, first, count, factor, d, asks);
       } else if (vectors == 2) {  // dim 32 of AVX-512: dims are multiples of 32
-        weigh_columns<N, 2>(row, count, factor, d);
+        weigh_columns<N, 2>(row, first, count, factor, d, asks);
       }
     }
   }
   static_assert(32 % kWidth == 0 && (32 / kWidth) % 2 == 0, "whole pairs of vectors");
 
   template <int N, int kVectors>
-  void weigh_columns(int row, int count, const float (&factor)[N], int d) const {
+  void weigh_columns(int row, int64_t first, int count, const float (&factor)[N], int d, bool asks) const {
     F sum[N][kVectors];
 #pragma GCC unroll 8
     for (int n = 0; n < N; ++n) {
@@ -244,6 +257,7 @@ struct DecodeAttention {
       for (int i = 0; i < kVectors; ++i) sum[n][i] = Isa::mul(Isa::load(state(row + n) + 2 + d + i * kWidth), Isa::set(factor[n]));
     }
     for (int j = 0; j < count; ++j) {
+      if (asks) ask_for(t.values, t.dim_v, first + kKeyBlock + j, 1);
       const float *v = value_rows[j] + d;
       F weight[N];
 #pragma GCC unroll 8

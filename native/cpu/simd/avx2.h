@@ -113,6 +113,23 @@ struct Avx2 {
     return _mm_cvtss_f32(_mm_add_ss(half, _mm_movehdup_ps(half)));
   }
 
+  // Lane i: sum(r[i]), bit for bit. Halves of two vectors at a time, then pairs, then single ones: 7 additions instead of 24.
+  JD_SIMD F sums(const F (&r)[8]) {
+    constexpr int kFirst[4] = {0, 2, 1, 3};  // the last steps bring them back into place
+    F u[4];
+#pragma GCC unroll 4
+    for (int i = 0; i < 4; ++i) {
+      const F x = r[kFirst[i]], y = r[kFirst[i] + 4];
+      u[i] = _mm256_add_ps(_mm256_permute2f128_ps(x, y, 0x20), _mm256_permute2f128_ps(x, y, 0x31));
+    }
+#pragma GCC unroll 2
+    for (int i = 0; i < 2; ++i) {
+      const __m256d x = _mm256_castps_pd(u[i]), y = _mm256_castps_pd(u[i + 2]);
+      u[i] = _mm256_add_ps(_mm256_castpd_ps(_mm256_unpacklo_pd(x, y)), _mm256_castpd_ps(_mm256_unpackhi_pd(x, y)));
+    }
+    return _mm256_add_ps(_mm256_shuffle_ps(u[0], u[1], 0x88), _mm256_shuffle_ps(u[0], u[1], 0xdd));
+  }
+
   // 16-bit floats in memory; stores round to nearest even.
   JD_SIMD F load_bf16(const uint16_t *p) { return widen_bf16(_mm_loadu_si128(reinterpret_cast<const __m128i *>(p))); }
   JD_SIMD F load_f16(const uint16_t *p) { return _mm256_cvtph_ps(_mm_loadu_si128(reinterpret_cast<const __m128i *>(p))); }

@@ -101,6 +101,7 @@ struct Generic {
   }
 
   JD_SIMD float sum(F x) { return (x[0] + x[2]) + (x[1] + x[3]); }
+  JD_SIMD F sums(const F (&r)[4]) { return F{sum(r[0]), sum(r[1]), sum(r[2]), sum(r[3])}; }  // lane i: of r[i]
 
   JD_SIMD F load_bf16(const uint16_t *p) { return (F)(U{p[0], p[1], p[2], p[3]} << 16); }
   JD_SIMD F load_f16(const uint16_t *p) {
