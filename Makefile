@@ -40,7 +40,8 @@ native: setup
 
 # The same and, where nvcc is found, libjindou_cuda.so for every supported GPU.
 cuda: setup
-	@cmake -S . -B $(BUILD)/native -G Ninja -DCMAKE_BUILD_TYPE=Release -DBUILD_TESTING=OFF -DJINDOU_CUDA=AUTO --log-level=NOTICE
+	@cmake -S . -B $(BUILD)/native -G Ninja -DCMAKE_BUILD_TYPE=Release -DBUILD_TESTING=OFF -DJINDOU_CUDA=AUTO \
+	  -UJINDOU_CUDA_ARCHITECTURES --log-level=NOTICE
 	@cmake --build $(BUILD)/native -j $(JOBS)
 
 java: native
@@ -69,7 +70,8 @@ test: test-native test-sanitized test-java
 	@echo "make test: all passed"
 
 test-native: setup-test
-	@cmake -S . -B $(BUILD)/native -G Ninja -DCMAKE_BUILD_TYPE=Release -DBUILD_TESTING=ON -DJINDOU_CUDA=AUTO --log-level=NOTICE
+	@cmake -S . -B $(BUILD)/native -G Ninja -DCMAKE_BUILD_TYPE=Release -DBUILD_TESTING=ON -DJINDOU_CUDA=AUTO \
+	  -DJINDOU_CUDA_ARCHITECTURES="80;89-real;90a-real;100-real;120-real" --log-level=NOTICE
 	@cmake --build $(BUILD)/native -j $(JOBS)
 	@ctest --test-dir $(BUILD)/native -j $(JOBS) --output-on-failure --timeout 600
 

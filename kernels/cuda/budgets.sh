@@ -36,6 +36,7 @@ measured=$(awk '
       count = split(dynamic, lines, "\n")
       for (i = 1; i <= count; i++) { at = match(lines[i], /,[0-9]+$/); D[substr(lines[i], 1, at - 1)] = substr(lines[i], at + 1) }
     }
+    /\|sm_86,/ { next }  # its rows would be those of sm_89
     /^[A-Za-z:]*Hopper/ && !/\|sm_90a,/ { next }  # kernels of sm_90a alone compile to nothing elsewhere
     { at = index($0, "|"); kernel = substr($0, 1, at - 1)
       print "\"" kernel "\"," substr($0, at + 1) "," (kernel in D ? D[kernel] : "?") }')
@@ -59,7 +60,7 @@ echo "$measured" | awk -v table="$table" '
   # Shared memory a block can have, in bytes.
   function most(target) {
     if (target == "sm_80") return 163 * 1024
-    if (target == "sm_86" || target == "sm_89" || target ~ /^sm_12/) return 99 * 1024
+    if (target == "sm_89" || target ~ /^sm_12/) return 99 * 1024
     return 227 * 1024
   }
   # "kernel",target,numbers...: the name may hold commas.
