@@ -19,7 +19,7 @@ endforeach()
 # generic vectors, plain loops over arrays, in the operators that take no longer than seconds, which use every function of them.
 set(isa_tests ${every_operator_test})
 if(JINDOU_SANITIZE)
-  foreach(long beam_attention decode_attention hstu_attention longer_attention paged_hstu_attention properties quantize
+  foreach(long beam_attention decode_attention hstu_attention longer_attention paged_hstu_attention properties
                stca_attention target_attention)
     list(REMOVE_ITEM isa_tests operators_${long})
   endforeach()

@@ -53,7 +53,8 @@ inline BeamAttentionResult beam_attention(const BeamAttentionCase &c) {
         if (s.empty()) continue;
         for (const double x : s) sum += std::exp(x - top);
         for (size_t j = 0; j < s.size(); ++j) {
-          for (int64_t d = 0; d < c.dv; ++d) r.out[row * c.dv + d] += std::exp(s[j] - top) / sum * values[j][d];
+          const double weight = std::exp(s[j] - top) / sum;
+          for (int64_t d = 0; d < c.dv; ++d) r.out[row * c.dv + d] += weight * values[j][d];
         }
         r.lse[row] = top + std::log(sum);
       }

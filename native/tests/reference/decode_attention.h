@@ -42,7 +42,8 @@ inline DecodeAttentionResult decode_attention(const DecodeAttentionCase &c) {
         for (const double x : s) sum += std::exp(x - top);
         for (int64_t j = 0; j <= last; ++j) {
           const double *v = &c.values[((c.k_offsets[b] + j) * c.kv_heads + kv_head) * c.dv];
-          for (int64_t d = 0; d < c.dv; ++d) r.out[row * c.dv + d] += std::exp(s[j] - top) / sum * v[d];
+          const double weight = std::exp(s[j] - top) / sum;
+          for (int64_t d = 0; d < c.dv; ++d) r.out[row * c.dv + d] += weight * v[d];
         }
         r.lse[row] = top + std::log(sum);
       }

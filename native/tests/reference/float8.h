@@ -2,6 +2,7 @@
 #ifndef JINDOU_TESTS_REFERENCE_FLOAT8_H
 #define JINDOU_TESTS_REFERENCE_FLOAT8_H
 
+#include <algorithm>
 #include <cmath>
 #include <cstdint>
 #include <vector>
@@ -26,12 +27,13 @@ inline uint8_t e4m3_code(double x) {
     for (int code = 0; code <= 0x7e; ++code) all.push_back(e4m3_value(static_cast<uint8_t>(code)));
     return all;
   }();
-  uint8_t best = 0;
-  for (int code = 1; code <= 0x7e; ++code) {
-    const double closer = std::fabs(values[best] - magnitude), here = std::fabs(values[code] - magnitude);
-    if (here < closer || (here == closer && code % 2 == 0)) best = static_cast<uint8_t>(code);
+  // Magnitudes rise with their codes: the nearest is the first at least as large or the one before it.
+  auto best = std::lower_bound(values.begin(), values.end(), magnitude) - values.begin();
+  if (best > 0) {
+    const double above = values[static_cast<size_t>(best)] - magnitude, below = magnitude - values[static_cast<size_t>(best - 1)];
+    if (below < above || (below == above && best % 2 != 0)) --best;
   }
-  return sign | best;
+  return static_cast<uint8_t>(sign | best);
 }
 
 }  // namespace jindou::reference

@@ -78,7 +78,8 @@ inline LongerAttentionResult longer_attention(const LongerAttentionCase &c) {
         for (size_t j = 0; j < keys.size(); ++j) {
           if (s[j] == -INFINITY) continue;
           const double *v = &(j < static_cast<size_t>(globals) ? c.global_values : c.values)[place(j) * c.dv];
-          for (int64_t d = 0; d < c.dv; ++d) r.out[row * c.dv + d] += std::exp(s[j] - top) / sum * v[d];
+          const double weight = std::exp(s[j] - top) / sum;
+          for (int64_t d = 0; d < c.dv; ++d) r.out[row * c.dv + d] += weight * v[d];
         }
         r.lse[row] = top + std::log(sum);
       }

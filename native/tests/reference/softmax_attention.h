@@ -110,7 +110,8 @@ inline AttentionState softmax_attention(const SoftmaxAttentionCase &c) {
         for (int64_t j = 0; j < nk; ++j) {
           if (s[j] == -INFINITY) continue;
           const double *v = &c.values[((c.k_offsets[b] + j) * c.kv_heads + kv_head) * c.dv];
-          for (int64_t d = 0; d < c.dv; ++d) r.out[row * c.dv + d] += std::exp(s[j] - top) / sum * v[d];
+          const double weight = std::exp(s[j] - top) / sum;
+          for (int64_t d = 0; d < c.dv; ++d) r.out[row * c.dv + d] += weight * v[d];
         }
         r.lse[row] = top + std::log(sum);
       }
