@@ -15,6 +15,7 @@ namespace {
 
 constexpr int64_t kRowsOfTask = 16;
 constexpr int kMaxDim = 256;
+constexpr int64_t kOperationsAByte = 2;  // read and written: multiply-adds that take as long
 
 template <class T>
 void widen(const void *from, int dim, float *x) {
@@ -59,6 +60,14 @@ struct Sequence {
   int64_t begin;            // the row of the sequence that the first one is
 };
 
+// Rows of a sequence that lie in one page.
+struct RowsOfPage {
+  int64_t row, count;  // of keys and values
+  int32_t page;
+  bool valid;
+  int64_t within;      // where the first one lies in the page
+};
+
 class PagedCache final : public Plan {
  public:
   PagedCache(Device &d, int32_t op, const jdb_allocator &allocator, const jd_paged_cache_desc &desc)
@@ -100,21 +109,20 @@ class PagedCache final : public Plan {
       tasks += (x.rows + kRowsOfTask - 1) / kRowsOfTask;
       ends[b] = tasks;
     }
-    const int64_t operations = a.keys.shape[0] * desc_.num_kv_heads * (desc_.head_dim_k + desc_.head_dim_v) * 4;
-    device.pool.run(tasks, operations, [&](int64_t index, int) {
+    const int64_t bytes = a.keys.shape[0] * desc_.num_kv_heads * (desc_.head_dim_k + desc_.head_dim_v) *
+                          (core::element_size(desc_.dtype) + core::element_size(desc_.cache_dtype));
+    device.pool.run(tasks, bytes * kOperationsAByte, [&](int64_t index, int) {
       const int64_t b = std::upper_bound(ends, ends + a.batch, index) - ends;
       const int64_t first = (index - (b > 0 ? ends[b - 1] : 0)) * kRowsOfTask;
       const int64_t last = std::min(sequences[b].rows, first + kRowsOfTask);
       const PageScales key_scales(a.key_scales), value_scales(a.value_scales);
-      for (int64_t row = first; row < last; ++row) {
-        const int64_t at = sequences[b].begin + row;
+      for (int64_t row = first, count; row < last; row += count) {
+        const int64_t at = sequences[b].begin + row, within = at % table.page_size;
+        count = std::min(last - row, table.page_size - within);
         const int32_t page = table.row(b)[at / table.page_size];
-        for (int64_t head = 0; head < desc_.num_kv_heads; ++head) {
-          copy(a.keys, a.key_pages, key_scales, desc_.head_dim_k, sequences[b].first_row + row, page, table.valid(page),
-               at % table.page_size, head);
-          copy(a.values, a.value_pages, value_scales, desc_.head_dim_v, sequences[b].first_row + row, page, table.valid(page),
-               at % table.page_size, head);
-        }
+        const RowsOfPage run = {sequences[b].first_row + row, count, page, table.valid(page), within};
+        copy(a.keys, a.key_pages, key_scales, desc_.head_dim_k, run);
+        copy(a.values, a.value_pages, value_scales, desc_.head_dim_v, run);
       }
     });
     return JD_OK;
@@ -125,9 +133,28 @@ class PagedCache final : public Plan {
 
   static char *address(const jdb_tensor &t, int64_t at) { return static_cast<char *>(t.data) + at * core::element_size(t.dtype); }
 
+  // Rows into their page, or back. Where heads lie side by side and nothing is converted, as is usual, a row is one copy.
+  void copy(const jdb_tensor &rows, const jdb_tensor &pages, const PageScales &scales, int dim,
+            const RowsOfPage &run) const {
+    const bool whole = run.valid && rows.dtype == pages.dtype && rows.strides[1] == dim && pages.strides[2] == dim;
+    const size_t bytes = static_cast<size_t>(desc_.num_kv_heads * dim) * core::element_size(rows.dtype);
+    for (int64_t i = 0; i < run.count; ++i) {
+      const int64_t row = run.row + i, within = run.within + i;
+      if (whole) {
+        char *outside = address(rows, row * rows.strides[0]);
+        char *inside = address(pages, run.page * pages.strides[0] + within * pages.strides[1]);
+        std::memcpy(appends() ? inside : outside, appends() ? outside : inside, bytes);
+        continue;
+      }
+      for (int64_t head = 0; head < desc_.num_kv_heads; ++head) {
+        copy_head(rows, pages, scales, dim, row, run.page, run.valid, within, head);
+      }
+    }
+  }
+
   // One head of a row into its page, or back. A row whose page is refused is left out, or read as zeros.
-  void copy(const jdb_tensor &rows, const jdb_tensor &pages, const PageScales &scales, int dim, int64_t row, int32_t page,
-            bool valid, int64_t within, int64_t head) const {
+  void copy_head(const jdb_tensor &rows, const jdb_tensor &pages, const PageScales &scales, int dim, int64_t row,
+                 int32_t page, bool valid, int64_t within, int64_t head) const {
     char *outside = address(rows, row * rows.strides[0] + head * rows.strides[1]);
     const size_t bytes = static_cast<size_t>(dim) * core::element_size(rows.dtype);
     if (!valid) {

@@ -27,7 +27,7 @@ class PagedCache : public ::testing::TestWithParam<std::string> {
     EXPECT_NE(std::string(text).find("paged_gather"), std::string::npos);
     jd_paged_cache_args a = store.args();
     a.keys = rig.poisoned(dtype, {offsets.back(), store.shape.heads, store.shape.dim_k}, 16);
-    a.values = rig.poisoned(dtype, {offsets.back(), store.shape.heads, store.shape.dim_v}, 8);
+    a.values = rig.poisoned(dtype, {offsets.back(), store.shape.heads, store.shape.dim_v});
     a.offsets = rig.integers(JD_I64, offsets);
     rig.check(jd_paged_gather_run(plan, rig.stream, &a, &error), error);
     Rows rows;

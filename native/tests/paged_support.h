@@ -90,7 +90,8 @@ class PagedStore {
   }
   jd_tensor seq_lens() { return rig.integers(JD_I32, lengths); }
 
-  // Appends counts[b] rows to sequence b; keys and values dense [total, heads, dim] numbers of `dtype`.
+  // Appends counts[b] rows to sequence b; keys and values dense [total, heads, dim] numbers of `dtype`. The tensor of keys
+  // has gaps between heads, that of values has none.
   void append(int32_t dtype, const std::vector<int64_t> &counts, const std::vector<double> &keys,
               const std::vector<double> &values, int32_t offset_dtype = JD_I64) {
     const std::vector<int64_t> offsets = offsets_of(counts);
@@ -101,7 +102,7 @@ class PagedStore {
     rig.keep(plan);
     jd_paged_cache_args a = args();
     a.keys = rig.tensor(dtype, {offsets.back(), shape.heads, shape.dim_k}, keys, 8);
-    a.values = rig.tensor(dtype, {offsets.back(), shape.heads, shape.dim_v}, values, 16);
+    a.values = rig.tensor(dtype, {offsets.back(), shape.heads, shape.dim_v}, values);
     a.offsets = rig.integers(offset_dtype, offsets);
     rig.check(jd_paged_append_run(plan, rig.stream, &a, &error), error);
     rig.check(jd_stream_synchronize(rig.stream, &error), error);
