@@ -8,9 +8,10 @@ namespace {
 
 using Clock = std::chrono::steady_clock;
 
-// How long a worker looks for the next job before it sleeps, and a caller for its last worker: long enough for the operators
-// of one model to follow each other without a system call, short enough to leave the core to others.
-constexpr auto kSpin = std::chrono::microseconds(20);
+// How long a worker looks for the next job before it sleeps, and a caller for its last worker: long enough for the
+// operators of one model, and the caller's work between them, to follow each other without a system call, short enough to
+// leave the core to others. Waking a thread takes 20 us at best, more where the system wakes it on the caller's core.
+constexpr auto kSpin = std::chrono::microseconds(100);
 
 inline void pause() {
 #if defined(__x86_64__)
