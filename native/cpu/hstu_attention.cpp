@@ -60,7 +60,7 @@ HstuMask::RowKeys with_own_key(HstuMask::RowKeys keys, int32_t i) {
 }
 
 HstuTile see(const HstuMask &mask, int32_t first_row, int32_t last_row, const Sight &s, int64_t at, int lanes) {
-  HstuTile tile = {INT_MAX, 0, 0, INT_MAX, {0, 0}, {INT_MAX, INT_MAX}, false};
+  HstuTile tile = {first_row, last_row - first_row, INT_MAX, 0, 0, INT_MAX, {0, 0}, {INT_MAX, INT_MAX}, false};
   for (int32_t i = first_row; i < last_row; ++i, ++at) {
     const HstuMask::RowKeys keys = with_own_key(mask.row_keys(i), i);
     s.begin[at] = before(keys.begin);
@@ -243,6 +243,14 @@ class HstuAttention final : public Plan {
     return -1;
   }
 
+  // Of so many rows that are left. A tile of one vector has too few sums at work for the latency of bf16 dot products:
+  // rather than leave one to the end the tile before takes a vector less.
+  int64_t rows_of_tile(int64_t left) const {
+    const int64_t vector = device.kernels.attention_vector;
+    if (desc_.dtype == JD_BF16 && left > lanes_ && left <= lanes_ + vector) return lanes_ - vector;
+    return std::min<int64_t>(left, lanes_);
+  }
+
   void run_task(const jdb_hstu_attention_args &a, const Sequence &x, int64_t head, int64_t first_row, int64_t last_row,
                 int worker) const {
     const int64_t rows = kTilesOfTask * lanes_;
@@ -251,20 +259,19 @@ class HstuAttention final : public Plan {
                          memory_of_rows + 2 * rows, memory_of_rows + 3 * rows, memory_of_rows + 4 * rows};
     const HstuMask mask(desc_.causal != 0, x.rows, x.targets, desc_.contextual_seq_len, desc_.max_attn_len,
                         desc_.min_full_attn_seq_len);
-    for (int64_t row = first_row; row < last_row; row += lanes_) {
-      sight.tiles[(row - first_row) / lanes_] = see(mask, static_cast<int32_t>(row),
-                                                    static_cast<int32_t>(std::min(last_row, row + lanes_)), sight,
-                                                    row - first_row, lanes_);
-    }
-
     HstuAttentionTask t;
+    t.num_tiles = 0;
+    for (int64_t row = first_row; row < last_row; row += sight.tiles[t.num_tiles++].rows) {
+      const int64_t end = row + rows_of_tile(last_row - row);
+      sight.tiles[t.num_tiles] =
+          see(mask, static_cast<int32_t>(row), static_cast<int32_t>(end), sight, row - first_row, lanes_);
+    }
     t.dtype = desc_.dtype;
     t.out_dtype = desc_.out_dtype;
     t.dim_qk = desc_.head_dim_qk;
     t.dim_v = desc_.head_dim_v;
     t.alpha = desc_.alpha;
     t.first_row = first_row;
-    t.last_row = last_row;
     t.first_query = x.rows - x.queries;
     t.queries = head_rows(a.queries, x.first_query, head);
     if (a.key_pages.dtype) {

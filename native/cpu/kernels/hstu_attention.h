@@ -52,18 +52,15 @@ struct HstuAttention {
       : t(task),
         shape(t.dim_qk, t.dim_v),
         floats(scratch(t.dim_qk, t.dim_v)),
-        tiles(static_cast<int>((t.last_row - t.first_row + kLanes - 1) / kLanes)),
+        tiles(t.num_tiles),
         s(t.scratch),
         k(s + Tile::kScoreFloats),
         v(k + shape.key_floats()) {}
 
   float *queries(int tile) const { return t.scratch + floats.task + tile * floats.tile; }
   float *out(int tile) const { return queries(tile) + shape.query_floats(); }
-  int64_t first_row(int tile) const { return t.first_row + int64_t(tile) * kLanes; }
-  int lanes(int tile) const {
-    const int64_t left = t.last_row - first_row(tile);
-    return left < kLanes ? static_cast<int>(left) : kLanes;
-  }
+  int64_t first_row(int tile) const { return t.tiles[tile].first_row; }
+  int lanes(int tile) const { return t.tiles[tile].rows; }
   int vectors(int tile) const { return (lanes(tile) + kWidth - 1) / kWidth; }
 
   void run() {

@@ -90,8 +90,9 @@ struct BeamAttentionTask : TargetAttentionTask {
   int64_t lse_row, lse_head;
 };
 
-// What a tile of query rows sees besides each row's own key.
+// A tile of query rows, and what it sees besides each row's own key.
 struct HstuTile {
+  int32_t first_row, rows;             // at most attention_lanes
   int32_t begin, end;                  // keys that some row sees
   int32_t empty_begin, empty_end;      // keys between them that no row sees
   int32_t full_begin[2], full_end[2];  // keys that every row sees: two ranges
@@ -108,12 +109,12 @@ struct HstuBias {
   int32_t num_buckets;
 };
 
-// Rows first_row..last_row-1 of one head of one sequence.
+// Rows from first_row on of one head of one sequence, in tiles.
 struct HstuAttentionTask {
   int32_t dtype, out_dtype;
   int32_t dim_qk, dim_v;
   float alpha;
-  int64_t first_row, last_row;
+  int64_t first_row;
   int64_t first_query;      // the row that `queries`, `out` and `norm` begin with
   HeadRows queries;
   HeadRows keys, values;    // from the sequence's first row
@@ -122,9 +123,10 @@ struct HstuAttentionTask {
   int64_t out_stride;
   const float *norm;        // or null: `common_norm`
   float common_norm;
-  const HstuTile *tiles;    // one for each tile
-  // One for each row, and zeros up to whole tiles: the row sees the keys j with begin < j < hole_begin or hole_end < j < end
-  // (numbers between keys: no ties) and, where own = 1, itself.
+  const HstuTile *tiles;
+  int num_tiles;
+  // One for each row, and zeros up to the last tile's last lane: the row sees the keys j with begin < j < hole_begin or
+  // hole_end < j < end (numbers between keys: no ties) and, where own = 1, itself.
   const float *begin, *hole_begin, *hole_end, *end, *own;
   HstuBias bias;
   float *scratch;
