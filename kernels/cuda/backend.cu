@@ -92,6 +92,12 @@ jd_status alloc(void *device, size_t bytes, void **ptr, jd_error *error) { retur
 
 void free_memory(void *device, void *ptr, size_t) { device_of(device)->free(ptr); }
 
+jd_status host_alloc(void *device, size_t bytes, void **ptr, jd_error *error) {
+  return device_of(device)->alloc_host(bytes, ptr, error);
+}
+
+void host_free(void *device, void *ptr, size_t) { device_of(device)->free_host(ptr); }
+
 jd_status stream_create(void *device, void *external, void **stream, jd_error *error) {
   Stream *made = nullptr;
   const jd_status status = Stream::create(device_of(device), external, &made, error);
@@ -240,6 +246,8 @@ jd_backend make_table() {
   table.stream_destroy = stream_destroy;
   table.stream_synchronize = stream_synchronize;
   table.stream_native = stream_native;
+  table.host_alloc = host_alloc;
+  table.host_free = host_free;
   table.copy = copy;
   table.fill = fill;
   table.event_create = event_create;

@@ -64,6 +64,7 @@ Device::~Device() {
     const CaptureBystander bystander;
     const CurrentContext current(context);
     give_back_kept();
+    for (void *data : kept_host_) cudaFreeHost(data);  // no stream is left
     for (cudaStream_t stream : {free_stream_, alloc_stream_}) {
       if (!stream) continue;
       cudaStreamSynchronize(stream);
@@ -154,6 +155,53 @@ void Device::give_back_kept() {
   allocations_ -= kept_.size();
   kept_.clear();
   cudaGetLastError();  // nobody to report to; a broken context shows at the next call that can
+}
+
+jd_status Device::alloc_host(size_t bytes, void **data, jd_error *error) {
+  *data = nullptr;
+  const CaptureBystander bystander;
+  const CurrentContext current(context);
+  const std::lock_guard<std::mutex> lock(host_mutex_);
+  give_back_host();
+  try {
+    kept_host_.reserve(host_allocations_ + 1);
+  } catch (const std::bad_alloc &) {
+    return fail(error, JD_OUT_OF_MEMORY, "host memory exhausted");
+  }
+  const cudaError_t code = cudaHostAlloc(data, bytes, cudaHostAllocPortable);
+  if (code == cudaSuccess) {
+    ++host_allocations_;
+    return JD_OK;
+  }
+  cudaGetLastError();
+  *data = nullptr;
+  if (code != cudaErrorMemoryAllocation) return driver_error(error, code, "allocate page-locked host memory");
+  fail(error, JD_OUT_OF_MEMORY, "cuda:%d: cannot allocate %zu bytes of page-locked host memory", context.ordinal, bytes);
+  if (writable(error)) error->backend_code = static_cast<int32_t>(code);
+  return JD_OUT_OF_MEMORY;
+}
+
+void Device::free_host(void *data) {
+  const CaptureBystander bystander;
+  const CurrentContext current(context);
+  const std::lock_guard<std::mutex> lock(host_mutex_);
+  kept_host_.push_back(data);
+  give_back_host();
+}
+
+// Copies from and to it may be under way. A stream that captures cannot be waited for.
+void Device::give_back_host() {
+  if (kept_host_.empty()) return;
+  {
+    const std::lock_guard<std::mutex> lock(mutex_);
+    if (any_capturing()) return;
+    drain();
+  }
+  cudaStreamSynchronize(free_stream_);
+  for (void *data : kept_host_) cudaFreeHost(data);
+  host_allocations_ -= kept_host_.size();
+  kept_host_.clear();
+  cudaGetLastError();  // as in give_back_kept
 }
 
 jd_status Device::upload(void *target, const void *source, size_t bytes, jd_error *error) {

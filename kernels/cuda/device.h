@@ -31,6 +31,10 @@ class Device {
   jd_status alloc(size_t bytes, void **data, jd_error *error);
   void free(void *data);
 
+  // Page-locked host memory. Giving it back waits for the copies enqueued so far, or, while a stream captures, is left for later.
+  jd_status alloc_host(size_t bytes, void **data, jd_error *error);
+  void free_host(void *data);
+
   // Copies host memory to device memory; complete on return, so that every stream sees it.
   jd_status upload(void *target, const void *source, size_t bytes, jd_error *error);
 
@@ -53,6 +57,7 @@ class Device {
   bool any_capturing() const;
   void drain();
   void give_back_kept();
+  void give_back_host();
 
   cudaMemPool_t pool_ = nullptr;
   cudaStream_t alloc_stream_ = nullptr;  // nothing waits on it but a request for memory
@@ -62,6 +67,9 @@ class Device {
   std::vector<void *> kept_;  // has room for every allocation, so that `free` cannot fail
   size_t allocations_ = 0;
   int capturing_ = 0;
+  std::mutex host_mutex_;  // taken before the other; guards what follows
+  std::vector<void *> kept_host_;  // as kept_
+  size_t host_allocations_ = 0;
 };
 
 }  // namespace jindou::cuda_backend

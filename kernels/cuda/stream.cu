@@ -103,6 +103,9 @@ jd_status Stream::copy(void *target, const void *source, size_t bytes, int32_t d
     return check(error, cudaMemcpyAsync(target, source, bytes, cudaMemcpyDeviceToDevice, native), "copy on the device");
   }
   const CaptureBystander bystander;
+  if (direction == JDB_PINNED_TO_DEVICE) {
+    return check(error, cudaMemcpyAsync(target, source, bytes, cudaMemcpyHostToDevice, native), "copy to the device");
+  }
   if (direction == JDB_DEVICE_TO_HOST) {
     return check(error, cudaMemcpyAsync(target, source, bytes, cudaMemcpyDeviceToHost, native), "copy to the host");
   }

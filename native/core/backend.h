@@ -260,7 +260,12 @@ typedef struct jdb_allocator {
   void (*free)(void *context, void *ptr, size_t bytes);
 } jdb_allocator;
 
-enum { JDB_HOST_TO_DEVICE = 1, JDB_DEVICE_TO_HOST = 2, JDB_DEVICE_TO_DEVICE = 3 };
+enum {
+  JDB_HOST_TO_DEVICE = 1,
+  JDB_DEVICE_TO_HOST = 2,
+  JDB_DEVICE_TO_DEVICE = 3,
+  JDB_PINNED_TO_DEVICE = 4  // from memory of host_alloc
+};
 
 typedef struct jd_backend {
   uint32_t version;   // JDB_VERSION
@@ -283,8 +288,12 @@ typedef struct jd_backend {
   jd_status (*stream_synchronize)(void *stream, jdb_report *report, jd_error *error);  // gives and clears the report
   void *(*stream_native)(void *stream);
 
-  // When copy returns, a host source may be reused (pinned or not); a host target holds the data once the stream is
-  // synchronised. Under capture only device-to-device copies and fills come.
+  // Host memory that copies may be under way from and to while the host goes on; 64-byte aligned. Freed after the copies enqueued so far.
+  jd_status (*host_alloc)(void *device, size_t bytes, void **ptr, jd_error *error);
+  void (*host_free)(void *device, void *ptr, size_t bytes);
+
+  // When copy returns, a host source may be reused, but for JDB_PINNED_TO_DEVICE, which reads it when the stream gets there; a host
+  // target holds the data once the stream is synchronised. Under capture only device-to-device copies and fills come.
   jd_status (*copy)(void *stream, void *target, const void *source, size_t bytes, int32_t direction, jd_error *error);
   jd_status (*fill)(void *stream, void *target, int32_t byte, size_t bytes, jd_error *error);
 

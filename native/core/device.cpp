@@ -7,8 +7,15 @@
 
 namespace jindou::core {
 
-Device::Device(const jd_backend &owner, void *native_device, const char *name, int64_t memory_limit)
-    : Object(kKind), backend(owner), native(native_device), memory(memory_limit) {
+template <>
+constexpr uint32_t kFirstSize<jd_device_options> = 24;  // without late_streams
+
+Device::Device(const jd_backend &owner, void *native_device, const char *name, const jd_device_options &options)
+    : Object(kKind),
+      backend(owner),
+      native(native_device),
+      late_streams(options.late_streams != 0 && !owner.host_memory && !owner.native_capture),
+      memory(options.memory_limit_bytes) {
   static std::atomic<uint32_t> opened{0};
   snprintf(label_, sizeof label_, "%s (#%u)", name, opened.fetch_add(1, std::memory_order_relaxed) + 1);
 }
@@ -59,6 +66,12 @@ jd_status read_options(const Context &context, const jd_device_options *given, j
   if (options->memory_limit_bytes < 0) {
     return fail_argument(context, JD_INVALID_ARGUMENT, "memory_limit_bytes", "expected >= 0, got %" PRId64,
                          options->memory_limit_bytes);
+  }
+  if (options->late_streams != 0 && options->late_streams != 1) {
+    return fail_argument(context, JD_INVALID_ARGUMENT, "late_streams", "expected 0 or 1, got %d", options->late_streams);
+  }
+  if (options->reserved != 0) {
+    return fail_argument(context, JD_INVALID_ARGUMENT, "reserved", "expected 0, got %d", options->reserved);
   }
   return JD_OK;
 }
@@ -111,7 +124,7 @@ jd_status jd_device_open(const char *name, const jd_device_options *options, jd_
     }
     std::unique_ptr<Device> opened;
     try {
-      opened = std::make_unique<Device>(*backend, native, parsed.full, read.memory_limit_bytes);
+      opened = std::make_unique<Device>(*backend, native, parsed.full, read);
     } catch (...) {
       backend->device_close(native);
       throw;
@@ -175,6 +188,9 @@ jd_status jd_device_synchronize(jd_device handle, jd_error *error) {
       return fail_argument(context, JD_INVALID_ARGUMENT, "device",
                            "expected no capturing stream at a synchronisation, got %d",
                            device->capturing.load(std::memory_order_relaxed));
+    }
+    if (device->late_streams) {
+      return fail_argument(context, JD_UNSUPPORTED, "device", "its streams run late, each until it is synchronised by itself");
     }
     return backend_result(error, device->backend.device_synchronize(device->native, error), "device_synchronize");
   });

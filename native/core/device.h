@@ -17,7 +17,7 @@ class Device final : public Object {
  public:
   static constexpr Kind kKind = Kind::device;
 
-  Device(const jd_backend &owner, void *native_device, const char *name, int64_t memory_limit);
+  Device(const jd_backend &owner, void *native_device, const char *name, const jd_device_options &options);
   ~Device() override { backend.device_close(native); }
 
   // "cuda:0 (#3)": the name and a number of its own, since a physical device may be open more than once.
@@ -31,6 +31,7 @@ class Device final : public Object {
 
   const jd_backend &backend;
   void *const native;
+  const bool late_streams;  // see jd_device_options
   MemoryAccount memory;
   std::atomic<int32_t> capturing{0};  // streams that are capturing now
 

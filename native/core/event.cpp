@@ -24,8 +24,23 @@ jd_status use_event(const Context &context, const char *argument, jd_event handl
   return use->enter(context, argument, *(*event)->device);
 }
 
-jd_status wait_for(const Context &context, const Event &event) {
+// Where streams run late: what the event comes after. Whoever calls holds no lock.
+jd_status catch_up(const Context &context, Event &event) {
+  if (__builtin_expect(!event.device->late_streams, 1)) return JD_OK;
+  jd_stream handle = 0;
+  {
+    std::lock_guard<std::mutex> lock(event.mutex);
+    handle = event.recorded_on;
+  }
+  Ref<Stream> stream;
+  if (handle == 0 || acquire(Context{nullptr}, "stream", handle, &stream) != JD_OK) return JD_OK;  // closed: it has caught up
+  std::lock_guard<std::mutex> lock(stream->mutex);
+  return stream->catch_up(context);
+}
+
+jd_status wait_for(const Context &context, Event &event) {
   if (!event.recorded.load(std::memory_order_acquire)) return JD_OK;
+  if (const jd_status status = catch_up(context, event)) return status;
   return backend_result(context.error, event.device->backend.event_synchronize(event.native, context.error),
                         "event_synchronize");
 }
@@ -84,6 +99,7 @@ jd_status jd_event_record(jd_event event_handle, jd_stream stream_handle, jd_err
     const jd_status status = stream->device->backend.event_record(event->native, stream->native, error);
     if (status != JD_OK) return backend_result(error, status, "event_record");
     event->recorded.store(true, std::memory_order_release);
+    event->recorded_on = stream_handle;
     return JD_OK;
   });
 }
@@ -96,6 +112,7 @@ jd_status jd_event_wait(jd_event event_handle, jd_stream stream_handle, jd_error
     DeviceUse use;
     if (const jd_status status = use_event_on_stream(context, event_handle, stream_handle, &event, &stream, &use))
       return status;
+    if (const jd_status status = catch_up(context, *event)) return status;
     std::lock_guard<std::mutex> lock_stream(stream->mutex);
     if (const jd_status status = stream->expect_not_capturing(context)) return status;
     std::lock_guard<std::mutex> lock_event(event->mutex);
@@ -123,6 +140,7 @@ jd_status jd_event_query(jd_event handle, int32_t *done, jd_error *error) {
     Ref<Event> event;
     DeviceUse use;
     if (const jd_status status = use_event(context, "event", handle, &event, &use)) return status;
+    if (const jd_status status = catch_up(context, *event)) return status;
     std::lock_guard<std::mutex> lock(event->mutex);
     if (!event->recorded.load(std::memory_order_acquire)) {
       *done = 1;

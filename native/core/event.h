@@ -22,6 +22,7 @@ class Event final : public Object {
   void *const native;
   std::mutex mutex;  // one record, wait, query or measurement at a time; not held while a caller blocks
   std::atomic<bool> recorded{false};
+  jd_stream recorded_on = 0;  // where streams run late
 };
 
 }  // namespace jindou::core

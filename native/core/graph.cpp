@@ -73,6 +73,7 @@ jd_status jd_graph_launch(jd_graph graph_handle, jd_stream stream_handle, jd_err
     std::lock_guard<std::mutex> lock_graph(graph->mutex);
     std::lock_guard<std::mutex> lock_stream(stream->mutex);
     if (const jd_status status = stream->expect_not_capturing(context)) return status;
+    if (const jd_status status = stream->catch_up(context)) return status;
     if (!graph->native) return graph->recording.replay(error, device, stream->native);
     return backend_result(error, device.backend.graph_launch(graph->native, stream->native, error), "graph_launch");
   });

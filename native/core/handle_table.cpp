@@ -79,6 +79,7 @@ const char *kind_name(uint8_t kind) {
     case Kind::tensor: return "tensor";
     case Kind::plan: return "plan";
     case Kind::graph: return "graph";
+    case Kind::host_memory: return "host memory";
   }
   return nullptr;
 }

@@ -22,7 +22,7 @@
 
 namespace jindou::core {
 
-enum class Kind : uint8_t { device = 1, stream = 2, event = 3, tensor = 4, plan = 5, graph = 6 };
+enum class Kind : uint8_t { device = 1, stream = 2, event = 3, tensor = 4, plan = 5, graph = 6, host_memory = 7 };
 
 struct Slot;
 

@@ -1,10 +1,19 @@
 #include "core/stream.h"
 
+#include <cstring>
+#include <utility>
+
 #include "core/launch.h"
 #include "core/plan.h"
 #include "core/report.h"
 
 namespace jindou::core {
+
+Stream::Stream(Ref<Device> owner, void *native_stream)
+    : Object(kKind),
+      device(std::move(owner)),
+      native(native_stream),
+      late_(device->late_streams ? std::make_unique<Recording>() : nullptr) {}
 
 Stream::~Stream() {
   drop_capture();
@@ -14,24 +23,25 @@ Stream::~Stream() {
 jd_status Stream::run(const Context &context, int32_t op, Plan *plan, const void *args, size_t size,
                       const Ref<Tensor> *used, size_t count) {
   std::lock_guard<std::mutex> lock(mutex);
-  if (__builtin_expect(!recording_, 1)) return launch(context, *device, native, op, plan, args);
+  Recording *const into = noted();
+  if (__builtin_expect(!into, 1)) return launch(context, *device, native, op, plan, args);
   for (size_t i = 0; i < count; ++i) {
-    if (used[i]) recording_->keep(used[i]);
+    if (used[i]) into->keep(used[i]);
   }
-  if (plan) recording_->keep(Ref<Plan>::share(plan));
+  if (plan) into->keep(Ref<Plan>::share(plan));
   if (device->backend.native_capture) return launch(context, *device, native, op, plan, args);
-  recording_->add_operator(op, plan, args, size);
+  into->add_operator(op, plan, args, size);
   return JD_OK;
 }
 
 jd_status Stream::copy(const Context &context, void *target, const void *source, int64_t bytes,
                        const Ref<Tensor> (&used)[2]) {
   std::lock_guard<std::mutex> lock(mutex);
-  if (recording_) {
-    recording_->keep(used[0]);
-    recording_->keep(used[1]);
+  if (Recording *const into = noted()) {
+    into->keep(used[0]);
+    into->keep(used[1]);
     if (!device->backend.native_capture) {
-      recording_->add_copy(target, source, bytes);
+      into->add_copy(target, source, bytes);
       return JD_OK;
     }
   }
@@ -40,19 +50,39 @@ jd_status Stream::copy(const Context &context, void *target, const void *source,
 
 jd_status Stream::fill(const Context &context, void *target, uint8_t byte, int64_t bytes, const Ref<Tensor> &used) {
   std::lock_guard<std::mutex> lock(mutex);
-  if (recording_) {
-    recording_->keep(used);
+  if (Recording *const into = noted()) {
+    into->keep(used);
     if (!device->backend.native_capture) {
-      recording_->add_fill(target, byte, bytes);
+      into->add_fill(target, byte, bytes);
       return JD_OK;
     }
   }
   return launch_fill(context, *device, native, target, byte, bytes);
 }
 
+jd_status Stream::copy_host(const Context &context, void *target, const void *source, int64_t bytes, int32_t direction,
+                            const Ref<Tensor> &tensor, const Ref<Object> &memory) {
+  if (late_) {
+    late_->keep(tensor);
+    late_->keep(memory);
+    late_->add_copy(target, source, bytes);
+    if (direction == JDB_DEVICE_TO_HOST) std::memset(target, 0xff, static_cast<size_t>(bytes));  // whoever looks too early sees that
+    return JD_OK;
+  }
+  return backend_result(context.error,
+                        device->backend.copy(native, target, source, static_cast<size_t>(bytes), direction, context.error),
+                        "copy");
+}
+
+jd_status Stream::run_late(const Context &context) {
+  const Recording work = std::exchange(*late_, Recording());
+  return work.replay(context.error, *device, native);
+}
+
 void Stream::abandon() {
   std::lock_guard<std::mutex> lock(mutex);
   drop_capture();
+  catch_up(Context{nullptr});
   jdb_report report = {};
   device->backend.stream_synchronize(native, &report, nullptr);
 }
@@ -65,6 +95,7 @@ jd_status Stream::expect_not_capturing(const Context &context) const {
 }
 
 jd_status Stream::synchronize(const Context &context) {
+  if (const jd_status status = catch_up(context)) return status;
   jdb_report report = {};
   const jd_status status = device->backend.stream_synchronize(native, &report, context.error);
   skipped += report.skipped;
@@ -178,8 +209,14 @@ jd_status jd_stream_wrap(jd_device device, void *cuda_stream, jd_stream *stream,
 
 jd_status jd_stream_destroy(jd_stream handle, jd_error *error) {
   return guarded(error, [&]() -> jd_status {
+    const Context context{error};
     Ref<Stream> stream;
-    if (const jd_status status = close(Context{error}, "stream", handle, &stream)) return status;
+    if (const jd_status status = acquire(context, "stream", handle, &stream)) return status;
+    if (stream->device->late_streams) {  // before it is closed: an event on it that finds it closed counts as happened
+      std::lock_guard<std::mutex> lock(stream->mutex);
+      stream->catch_up(Context{nullptr});
+    }
+    if (const jd_status status = close(context, "stream", handle, &stream)) return status;
     stream->abandon();
     return JD_OK;
   });

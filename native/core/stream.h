@@ -20,7 +20,7 @@ class Stream final : public Object {
  public:
   static constexpr Kind kKind = Kind::stream;
 
-  Stream(Ref<Device> owner, void *native_stream) : Object(kKind), device(std::move(owner)), native(native_stream) {}
+  Stream(Ref<Device> owner, void *native_stream);
   ~Stream() override;
 
   // The next four lock the stream.
@@ -39,6 +39,12 @@ class Stream final : public Object {
   // These want the stream locked.
 
   jd_status expect_not_capturing(const Context &context) const;
+  // Between a tensor and host memory that stays as it is until the stream has done it; not while capturing.
+  jd_status copy_host(const Context &context, void *target, const void *source, int64_t bytes, int32_t direction,
+                      const Ref<Tensor> &tensor, const Ref<Object> &memory);
+  // Runs what waits, on a device whose streams run late; comes before all that is done at once, and before the host or another stream
+  // is told that the work is done.
+  jd_status catch_up(const Context &context) { return __builtin_expect(!late_, 1) ? JD_OK : run_late(context); }
   // Waits for the work; a report of a STRICT operator becomes JD_OUT_OF_BOUNDS.
   jd_status synchronize(const Context &context);
   jd_status begin_capture(const Context &context);
@@ -52,9 +58,13 @@ class Stream final : public Object {
  private:
   jd_status run(const Context &context, int32_t op, Plan *plan, const void *args, size_t size, const Ref<Tensor> *used,
                 size_t count);
+  jd_status run_late(const Context &context);
+  // Where work is written down instead of run; null: nowhere.
+  Recording *noted() const { return recording_ ? recording_.get() : late_.get(); }
   void drop_capture();
 
   std::unique_ptr<Recording> recording_;  // while capturing
+  std::unique_ptr<Recording> late_;       // what waits, where streams run late
 };
 
 // Acquires the stream a call names and enters its device.

@@ -5,6 +5,7 @@
 
 #include "core/shape_text.h"
 #include "core/stream.h"
+#include "core/transfer_rules.h"
 
 namespace jindou::core {
 namespace {
@@ -87,18 +88,6 @@ bool is_contiguous(const jdb_tensor &t) {
     if (t.shape[i] > 1) stride *= t.shape[i];
   }
   return true;
-}
-
-jd_status expect_contiguous(const Context &context, const char *argument, const Tensor &tensor) {
-  if (tensor.contiguous) return JD_OK;
-  return fail_argument(context, JD_INVALID_ARGUMENT, argument, "expected a contiguous tensor, got shape %s, strides %s",
-                       ShapeText(tensor.t.shape, tensor.t.rank).text, ShapeText(tensor.t.strides, tensor.t.rank).text);
-}
-
-jd_status expect_bytes(const Context &context, const Tensor &tensor, int64_t bytes) {
-  if (bytes >= 0 && bytes <= tensor.bytes_spanned()) return JD_OK;
-  return fail_argument(context, JD_INVALID_ARGUMENT, "bytes",
-                       "expected 0..%" PRId64 " (the size of the tensor), got %" PRId64, tensor.bytes_spanned(), bytes);
 }
 
 }  // namespace
@@ -260,6 +249,7 @@ jd_status jd_tensor_write(jd_stream stream_handle, jd_tensor handle, const void 
     if (const jd_status status = stream->expect_not_capturing(context)) return status;
     if (bytes == 0) return JD_OK;
     if (const jd_status status = expect_pointer(context, "source", source)) return status;
+    if (const jd_status status = stream->catch_up(context)) return status;
     return backend_result(error,
                           device.backend.copy(stream->native, tensor->t.data, source, static_cast<size_t>(bytes),
                                               JDB_HOST_TO_DEVICE, error),
@@ -283,6 +273,7 @@ jd_status jd_tensor_read(jd_stream stream_handle, jd_tensor handle, void *target
     if (const jd_status status = stream->expect_not_capturing(context)) return status;
     if (bytes > 0) {
       if (const jd_status status = expect_pointer(context, "target", target)) return status;
+      if (const jd_status status = stream->catch_up(context)) return status;
       const jd_status status = device.backend.copy(stream->native, target, tensor->t.data, static_cast<size_t>(bytes),
                                                    JDB_DEVICE_TO_HOST, error);
       if (status != JD_OK) return backend_result(error, status, "copy");

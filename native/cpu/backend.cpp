@@ -67,6 +67,10 @@ jd_status alloc(void *, size_t bytes, void **pointer, jd_error *error) {
 // Nobody runs on a block any more: every run has returned before its tensors may go.
 void free_block(void *, void *pointer, size_t bytes) { release(pointer, bytes); }
 
+// A copy is done when it returns, whatever memory it is from.
+jd_status host_alloc(void *device, size_t bytes, void **pointer, jd_error *error) { return alloc(device, bytes, pointer, error); }
+void host_free(void *device, void *pointer, size_t bytes) { free_block(device, pointer, bytes); }
+
 // -- streams -----------------------------------------------------------------------------------------------------------
 jd_status stream_create(void *device, void *external, void **stream, jd_error *error) {
   if (external) return fail(error, JD_UNSUPPORTED, "cpu: a cudaStream_t can be wrapped on cuda devices only");
@@ -234,6 +238,8 @@ jd_backend make_table() {
   table.stream_destroy = stream_destroy;
   table.stream_synchronize = stream_synchronize;
   table.stream_native = stream_native;
+  table.host_alloc = host_alloc;
+  table.host_free = host_free;
   table.copy = copy;
   table.fill = fill;
   table.event_create = event_create;

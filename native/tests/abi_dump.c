@@ -102,6 +102,7 @@ static void structs(void) {
   begin_struct("jd_device_options", sizeof(jd_device_options), _Alignof(jd_device_options));
   FIELD(jd_device_options, struct_size); FIELD(jd_device_options, num_threads);
   FIELD(jd_device_options, memory_limit_bytes); FIELD(jd_device_options, simt_seed);
+  FIELD(jd_device_options, late_streams); FIELD(jd_device_options, reserved);
   end_struct();
   begin_struct("jd_device_info", sizeof(jd_device_info), _Alignof(jd_device_info));
   FIELD(jd_device_info, struct_size); FIELD(jd_device_info, ordinal); FIELD(jd_device_info, num_threads);
@@ -670,6 +671,10 @@ static void functions(void) {
   FUNCTION(jd_status, jd_tensor_read, jd_stream, jd_tensor, void *, int64_t, jd_error *);
   FUNCTION(jd_status, jd_tensor_copy, jd_stream, jd_tensor, jd_tensor, jd_error *);
   FUNCTION(jd_status, jd_tensor_fill, jd_stream, jd_tensor, uint8_t, jd_error *);
+  FUNCTION(jd_status, jd_host_memory_create, jd_device, int64_t, jd_host_memory *, void **, jd_error *);
+  FUNCTION(jd_status, jd_host_memory_destroy, jd_host_memory, jd_error *);
+  FUNCTION(jd_status, jd_tensor_write_from, jd_stream, jd_tensor, jd_host_memory, int64_t, int64_t, jd_error *);
+  FUNCTION(jd_status, jd_tensor_read_into, jd_stream, jd_tensor, jd_host_memory, int64_t, int64_t, jd_error *);
   FUNCTION(jd_status, jd_stream_create, jd_device, jd_stream *, jd_error *);
   FUNCTION(jd_status, jd_stream_wrap, jd_device, void *, jd_stream *, jd_error *);
   FUNCTION(jd_status, jd_stream_destroy, jd_stream, jd_error *);

@@ -43,8 +43,13 @@ TEST_F(Device, options_are_checked) {
   options.memory_limit_bytes = -5;
   expect_refused(jd_device_open("cpu", &options, &opened, &error), JD_INVALID_ARGUMENT, error,
                  {"memory_limit_bytes", "-5"});
-  for (const uint32_t size :
-       {0u, 4u, static_cast<uint32_t>(sizeof options) - 1, static_cast<uint32_t>(sizeof options) + 8}) {
+  options = make<jd_device_options>();
+  options.late_streams = 2;
+  expect_refused(jd_device_open("cpu", &options, &opened, &error), JD_INVALID_ARGUMENT, error, {"late_streams", "0 or 1", "got 2"});
+  options = make<jd_device_options>();
+  options.reserved = 1;
+  expect_refused(jd_device_open("cpu", &options, &opened, &error), JD_INVALID_ARGUMENT, error, {"reserved", "got 1"});
+  for (const uint32_t size : {0u, 4u, 23u, static_cast<uint32_t>(sizeof options) + 8}) {  // 24: without late_streams
     options = make<jd_device_options>();
     options.struct_size = size;
     expect_refused(jd_device_open("cpu", &options, &opened, &error), JD_INVALID_ARGUMENT, error,

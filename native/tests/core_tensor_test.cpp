@@ -185,6 +185,82 @@ TEST_F(Tensors, bad_transfers_are_refused) {
   EXPECT_EQ(jd_tensor_copy(stream, view(whole, 0, {4}), view(whole, 4, {4}), &error), JD_OK);
 }
 
+TEST_F(Tensors, copies_from_and_to_host_memory_are_work_of_the_stream) {
+  jd_host_memory memory = 0;
+  void *data = nullptr;
+  ASSERT_EQ(jd_host_memory_create(device, 64, &memory, &data, &error), JD_OK) << error.message;
+  EXPECT_EQ(reinterpret_cast<uintptr_t>(data) % 64, 0u);
+  jd_tensor t;
+  ASSERT_EQ(create(JD_I32, {4}, &t), JD_OK);
+  int32_t *numbers = static_cast<int32_t *>(data);
+  for (int i = 0; i < 16; ++i) numbers[i] = i;
+  const int64_t synchronisations = state()->synchronisations;
+  ASSERT_EQ(jd_tensor_write_from(stream, t, memory, 16, 16, &error), JD_OK) << error.message;
+  EXPECT_EQ(state()->last_direction, JDB_PINNED_TO_DEVICE);
+  ASSERT_EQ(jd_tensor_read_into(stream, t, memory, 52, 12, &error), JD_OK) << error.message;
+  EXPECT_EQ(state()->last_direction, JDB_DEVICE_TO_HOST);
+  EXPECT_EQ(state()->synchronisations, synchronisations);
+  EXPECT_EQ(jd_stream_synchronize(stream, &error), JD_OK);
+  EXPECT_EQ(numbers[12], 12);
+  EXPECT_EQ(numbers[13], 4);
+  EXPECT_EQ(numbers[15], 6);
+  // A memory keeps its device, not the other way round.
+  jd_device other;
+  jd_host_memory last = 0;
+  ASSERT_EQ(jd_device_open("cpu", nullptr, &other, &error), JD_OK);
+  ASSERT_EQ(jd_host_memory_create(other, 8, &last, &data, &error), JD_OK);
+  EXPECT_EQ(jd_device_close(other, &error), JD_OK);
+  EXPECT_EQ(jd_host_memory_destroy(last, &error), JD_OK);
+  EXPECT_EQ(jd_host_memory_destroy(memory, &error), JD_OK);
+  jd_tensor_destroy(t, nullptr);
+}
+
+TEST_F(Tensors, bad_host_memory_is_refused) {
+  jd_host_memory memory = 9;
+  void *data = &memory;
+  expect_refused(jd_host_memory_create(device, -1, &memory, &data, &error), JD_INVALID_ARGUMENT, error,
+                 {"argument 'bytes'", "at least 0", "got -1"});
+  EXPECT_EQ(memory, 0u);
+  EXPECT_EQ(data, nullptr);
+  expect_refused(jd_host_memory_create(device, 8, nullptr, &data, &error), JD_INVALID_ARGUMENT, error, {"argument 'memory'"});
+  expect_refused(jd_host_memory_create(device, 8, &memory, nullptr, &error), JD_INVALID_ARGUMENT, error, {"argument 'data'"});
+  state()->alloc_limit = 100;
+  expect_refused(jd_host_memory_create(device, 101, &memory, &data, &error), JD_OUT_OF_MEMORY, error, {"101 bytes"});
+  state()->alloc_limit = INT64_MAX;
+
+  ASSERT_EQ(jd_host_memory_create(device, 20, &memory, &data, &error), JD_OK);
+  const jd_tensor t = tensor(JD_F32, {4}), strided = tensor(JD_F32, {4, 4}, {8, 1});
+  for (const auto copy : {jd_tensor_write_from, jd_tensor_read_into}) {
+    const char *argument = copy == jd_tensor_write_from ? "argument 'source'" : "argument 'target'";
+    expect_refused(copy(stream, t, memory, 0, 17, &error), JD_INVALID_ARGUMENT, error, {"argument 'bytes'", "0..16", "got 17"});
+    expect_refused(copy(stream, t, memory, 0, -1, &error), JD_INVALID_ARGUMENT, error, {"argument 'bytes'", "got -1"});
+    expect_refused(copy(stream, t, memory, 5, 16, &error), JD_INVALID_ARGUMENT, error,
+                   {"argument 'offset'", "0..4", "16 of 20 bytes", "got 5"});
+    expect_refused(copy(stream, t, memory, -1, 4, &error), JD_INVALID_ARGUMENT, error, {"argument 'offset'", "got -1"});
+    expect_refused(copy(stream, t, memory, INT64_MAX, 4, &error), JD_INVALID_ARGUMENT, error, {"argument 'offset'"});
+    expect_refused(copy(stream, strided, memory, 0, 4, &error), JD_INVALID_ARGUMENT, error, {"argument 'tensor'", "contiguous"});
+    expect_refused(copy(stream, t, t, 0, 4, &error), JD_INVALID_HANDLE, error, {argument, "host memory", "tensor"});
+    expect_refused(copy(stream, t, 0, 0, 4, &error), JD_INVALID_HANDLE, error, {argument});
+    ASSERT_EQ(jd_stream_begin_capture(stream, &error), JD_OK);
+    expect_refused(copy(stream, t, memory, 0, 4, &error), JD_INVALID_ARGUMENT, error, {"argument 'stream'", "is capturing"});
+    jd_graph graph;
+    ASSERT_EQ(jd_stream_end_capture(stream, &graph, &error), JD_OK);
+    jd_graph_destroy(graph, nullptr);
+    EXPECT_EQ(copy(stream, t, memory, 20, 0, &error), JD_OK) << "nothing, at the end";
+    EXPECT_EQ(copy(stream, t, memory, 4, 16, &error), JD_OK);
+  }
+  jd_device other;
+  jd_host_memory foreign;
+  ASSERT_EQ(jd_device_open("cpu", nullptr, &other, &error), JD_OK);
+  ASSERT_EQ(jd_host_memory_create(other, 16, &foreign, &data, &error), JD_OK);
+  expect_refused(jd_tensor_write_from(stream, t, foreign, 0, 16, &error), JD_INVALID_HANDLE, error, {"argument 'source'"});
+  EXPECT_EQ(jd_host_memory_destroy(foreign, &error), JD_OK);
+  jd_device_close(other, nullptr);
+  EXPECT_EQ(jd_host_memory_destroy(memory, &error), JD_OK);
+  expect_refused(jd_host_memory_destroy(memory, &error), JD_CLOSED, error, {"argument 'memory'"});
+  expect_refused(jd_tensor_write_from(stream, t, memory, 0, 16, &error), JD_CLOSED, error, {"argument 'source'"});
+}
+
 TEST_F(Tensors, info_is_checked) {
   jd_tensor_info info = make<jd_tensor_info>();
   expect_refused(jd_tensor_get_info(tensor(JD_F32, {4}), nullptr, &error), JD_INVALID_ARGUMENT, error,

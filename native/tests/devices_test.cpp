@@ -127,6 +127,106 @@ TEST_P(Devices, move_data_there_and_back) {
   EXPECT_EQ(reinterpret_cast<uintptr_t>(info.data) % 256, 0u);
 }
 
+TEST_P(Devices, copy_host_memory_beside_other_work) {
+  jd_host_memory memory = 0;
+  void *data = nullptr;
+  const int64_t count = 300'000, bytes = 4 * count;  // more than one slot of the staging memory
+  ASSERT_EQ(jd_host_memory_create(device, 2 * bytes, &memory, &data, &error), JD_OK) << error.message;
+  EXPECT_EQ(used(), 0) << "it is no memory of the device";
+  float *values = static_cast<float *>(data);
+  for (int64_t i = 0; i < count; ++i) values[i] = static_cast<float>(i);
+  jd_stream copies;
+  jd_event written;
+  ASSERT_EQ(jd_stream_create(device, &copies, &error), JD_OK);
+  ASSERT_EQ(jd_event_create(device, &written, &error), JD_OK);
+  const jd_tensor a = tensor<float>(JD_F32, {count}, {}), b = tensor<float>(JD_F32, {count}, {});
+  ASSERT_EQ(jd_tensor_write_from(copies, a, memory, 0, bytes, &error), JD_OK) << error.message;
+  ASSERT_EQ(jd_event_record(written, copies, &error), JD_OK);
+  ASSERT_EQ(jd_event_wait(written, stream, &error), JD_OK);
+  ASSERT_EQ(jd_tensor_copy(stream, b, a, &error), JD_OK);
+  ASSERT_EQ(jd_tensor_read_into(stream, b, memory, bytes, bytes, &error), JD_OK) << error.message;
+  ASSERT_EQ(jd_stream_synchronize(stream, &error), JD_OK);
+  EXPECT_EQ(std::memcmp(values, values + count, bytes), 0);
+  ASSERT_EQ(jd_tensor_write_from(stream, a, memory, 0, bytes, &error), JD_OK);
+  EXPECT_EQ(jd_host_memory_destroy(memory, &error), JD_OK) << "waits for the copy";
+  EXPECT_EQ(read(a, 3), (std::vector<float>{0, 1, 2}));
+  EXPECT_EQ(jd_event_destroy(written, nullptr), JD_OK);
+  EXPECT_EQ(jd_stream_destroy(copies, nullptr), JD_OK);
+}
+
+// simt: nothing of a stream runs before something asks for it, and then in its order; what an event stands behind runs before whoever waits.
+TEST(LateStreams, run_when_something_waits_for_them) {
+  jd_error error = make<jd_error>();
+  jd_device_options options = make<jd_device_options>();
+  options.late_streams = 1;
+  jd_device device;
+  if (jd_device_open("simt", &options, &device, &error) == JD_NO_DEVICE) GTEST_SKIP() << error.message;
+  jd_stream a, b;
+  ASSERT_EQ(jd_stream_create(device, &a, &error), JD_OK);
+  ASSERT_EQ(jd_stream_create(device, &b, &error), JD_OK);
+  jd_host_memory memory;
+  void *data = nullptr;
+  ASSERT_EQ(jd_host_memory_create(device, 64, &memory, &data, &error), JD_OK);
+  float *host = static_cast<float *>(data);
+  jd_tensor x, y;
+  const int64_t shape[2] = {1, 4};
+  ASSERT_EQ(jd_tensor_create(device, JD_F32, 2, shape, &x, &error), JD_OK);
+  ASSERT_EQ(jd_tensor_create(device, JD_F32, 2, shape, &y, &error), JD_OK);
+  ASSERT_EQ(jd_tensor_fill(b, x, 0, &error), JD_OK);
+  ASSERT_EQ(jd_stream_synchronize(b, &error), JD_OK);
+
+  host[0] = 1;
+  ASSERT_EQ(jd_tensor_write_from(a, x, memory, 0, 16, &error), JD_OK);
+  host[0] = 3;  // too early: the copy takes this one
+  host[1] = host[3] = 0;
+  host[2] = 4;
+  float seen[4];
+  ASSERT_EQ(jd_tensor_read(b, x, seen, 16, &error), JD_OK);
+  EXPECT_EQ(seen[0], 0) << "another stream has not waited for it";
+  jd_l2_normalize_args args = make<jd_l2_normalize_args>();
+  args.eps = 1e-12f;
+  args.x = x;
+  args.out = y;
+  ASSERT_EQ(jd_l2_normalize(a, &args, &error), JD_OK) << error.message;
+  jd_event event;
+  ASSERT_EQ(jd_event_create(device, &event, &error), JD_OK);
+  ASSERT_EQ(jd_event_record(event, a, &error), JD_OK);
+  ASSERT_EQ(jd_tensor_read_into(b, y, memory, 16, 16, &error), JD_OK);
+  ASSERT_EQ(jd_stream_synchronize(b, &error), JD_OK);
+  EXPECT_NE(host[4], 0.6f) << "nor for this";
+  ASSERT_EQ(jd_event_wait(event, b, &error), JD_OK);
+  ASSERT_EQ(jd_tensor_read_into(b, y, memory, 16, 16, &error), JD_OK);
+  EXPECT_TRUE(std::isnan(host[4])) << "nothing to look at yet";
+  ASSERT_EQ(jd_tensor_destroy(y, &error), JD_OK);  // it stays as long as it is needed
+  ASSERT_EQ(jd_stream_synchronize(b, &error), JD_OK);
+  EXPECT_FLOAT_EQ(host[4], 0.6f);
+  EXPECT_FLOAT_EQ(host[6], 0.8f);
+
+  ASSERT_EQ(jd_tensor_fill(a, x, 0, &error), JD_OK);
+  ASSERT_EQ(jd_tensor_write_from(a, x, memory, 0, 4, &error), JD_OK);
+  ASSERT_EQ(jd_event_record(event, a, &error), JD_OK);
+  EXPECT_EQ(jd_device_synchronize(device, &error), JD_UNSUPPORTED);
+  ASSERT_EQ(jd_stream_destroy(a, &error), JD_OK) << "waits for its work";
+  ASSERT_EQ(jd_event_synchronize(event, &error), JD_OK);
+  ASSERT_EQ(jd_tensor_read(b, x, seen, 16, &error), JD_OK);
+  EXPECT_EQ(seen[0], 3);
+  EXPECT_EQ(seen[2], 0);
+  jd_event_destroy(event, nullptr);
+  jd_host_memory_destroy(memory, nullptr);
+  jd_tensor_destroy(x, nullptr);
+  jd_stream_destroy(b, nullptr);
+  jd_memory_info info = make<jd_memory_info>();
+  EXPECT_EQ(jd_device_memory(device, &info, &error), JD_OK);
+  EXPECT_EQ(info.used_bytes, 0);
+  jd_device_close(device, nullptr);
+  options.late_streams = 2;
+  EXPECT_EQ(jd_device_open("simt", &options, &device, &error), JD_INVALID_ARGUMENT);
+  options = make<jd_device_options>();
+  options.struct_size = 24;  // of a program older than the field
+  EXPECT_EQ(jd_device_open("simt", &options, &device, &error), JD_OK) << error.message;
+  jd_device_close(device, nullptr);
+}
+
 TEST_P(Devices, order_work_by_events) {
   jd_event start, end;
   ASSERT_EQ(jd_event_create(device, &start, &error), JD_OK);

@@ -102,6 +102,11 @@ void release(void *device, void *data, size_t bytes) {
   free(data);
 }
 
+jd_status host_alloc(void *device, size_t bytes, void **data, jd_error *error) {
+  return alloc(device, bytes, data, error);
+}
+void host_free(void *device, void *data, size_t bytes) { release(device, data, bytes); }
+
 jd_status stream_create(void *device, void *external, void **stream, jd_error *) {
   FakeDevice *d = static_cast<FakeDevice *>(device);
   *stream = new FakeStream{d, external};
@@ -132,7 +137,8 @@ bool capture(FakeStream *s) {
   return true;
 }
 
-jd_status copy(void *stream, void *target, const void *source, size_t bytes, int32_t, jd_error *) {
+jd_status copy(void *stream, void *target, const void *source, size_t bytes, int32_t direction, jd_error *) {
+  state.last_direction = direction;
   if (capture(static_cast<FakeStream *>(stream))) return JD_OK;
   ++state.copies;
   memcpy(target, source, bytes);
@@ -313,6 +319,8 @@ const jd_backend table = {
     stream_destroy,
     stream_synchronize,
     stream_native,
+    host_alloc,
+    host_free,
     copy,
     fill,
     event_create,

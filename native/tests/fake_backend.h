@@ -17,6 +17,7 @@ struct State {
   // Alive now.
   std::atomic<int64_t> devices{0}, streams{0}, events{0}, plans{0}, graphs{0}, allocations{0}, bytes{0};
   // Calls so far.
+  std::atomic<int32_t> last_direction{0};  // of a copy
   std::atomic<int64_t> runs{0}, copies{0}, fills{0}, captured{0}, graph_launches{0}, synchronisations{0};
   // Things that must never happen: a device closed before what belongs to it, a use after destruction.
   std::atomic<int64_t> violations{0};

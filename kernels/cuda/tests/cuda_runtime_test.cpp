@@ -182,6 +182,33 @@ TEST_F(CudaRuntime, a_host_source_may_be_reused_on_return) {
   }
 }
 
+TEST_F(CudaRuntime, host_memory_is_released_behind_its_copies) {
+  const size_t count = 4 << 20;
+  const jd_tensor target = new_tensor(JD_F32, {static_cast<int64_t>(count)});
+  for (const bool capturing : {false, true}) {
+    jd_host_memory memory = 0;
+    void *data = nullptr;
+    ASSERT_EQ(jd_host_memory_create(device, 4 * count, &memory, &data, &error), JD_OK) << error.message;
+    const std::vector<float> expected = numbers(count);
+    std::memcpy(data, expected.data(), 4 * count);
+    const jd_stream other = new_stream();
+    if (capturing) {
+      ASSERT_EQ(jd_stream_begin_capture(other, &error), JD_OK) << error.message;
+    }
+    keep_busy(stream);
+    ASSERT_EQ(jd_tensor_write_from(stream, target, memory, 0, 4 * count, &error), JD_OK) << error.message;
+    ASSERT_EQ(jd_host_memory_destroy(memory, &error), JD_OK) << error.message;
+    EXPECT_EQ(read(stream, target, count), expected);
+    if (capturing) {
+      jd_graph graph = 0;
+      ASSERT_EQ(jd_stream_end_capture(other, &graph, &error), JD_OK) << error.message;
+      EXPECT_EQ(jd_graph_destroy(graph, nullptr), JD_OK);
+    }
+    EXPECT_EQ(jd_stream_destroy(other, &error), JD_OK);
+  }
+  destroy({target});
+}
+
 TEST_F(CudaRuntime, events_order_streams) {
   const jd_stream other = new_stream();
   jd_event ready = 0;

@@ -90,6 +90,11 @@ jd_status alloc(void *, size_t bytes, void **ptr, jd_error *error) {
 
 void free_memory(void *, void *ptr, size_t) { free(ptr); }
 
+// Streams run their work before a call returns, copies included.
+jd_status host_alloc(void *device, size_t bytes, void **ptr, jd_error *error) { return alloc(device, bytes, ptr, error); }
+
+void host_free(void *device, void *ptr, size_t bytes) { free_memory(device, ptr, bytes); }
+
 jd_status stream_create(void *device, void *external, void **stream, jd_error *error) {
   if (external) return fail(error, JD_UNSUPPORTED, "simt has no external streams to wrap; cuda has");
   auto *made = new (std::nothrow) Stream{};
@@ -199,6 +204,8 @@ constexpr jd_backend make_table() {
   table.stream_destroy = stream_destroy;
   table.stream_synchronize = stream_synchronize;
   table.stream_native = stream_native;
+  table.host_alloc = host_alloc;
+  table.host_free = host_free;
   table.copy = copy;
   table.fill = fill;
   table.event_create = event_create;

@@ -86,6 +86,7 @@ typedef uint64_t jd_event;
 typedef uint64_t jd_tensor;
 typedef uint64_t jd_plan;
 typedef uint64_t jd_graph;
+typedef uint64_t jd_host_memory;
 
 /* Writes the library's version, "major.minor.patch", as a NUL-terminated static string. Never fails. */
 JD_API const char *jd_version(void);
@@ -97,7 +98,7 @@ JD_API const char *jd_dtype_name(int32_t dtype);
 /* Bytes of one element of `dtype`; 0 for an unknown dtype. */
 JD_API int64_t jd_dtype_size(int32_t dtype);
 
-/* Number of objects of every kind alive in this process: devices, streams, events, tensors, plans, graphs.
+/* Number of objects of every kind alive in this process: devices, streams, events, tensors, plans, graphs, host memory.
  * For leak tests. */
 JD_API int64_t jd_live_objects(void);
 

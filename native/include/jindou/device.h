@@ -14,6 +14,10 @@ typedef struct jd_device_options {
   int32_t num_threads;        /* cpu, simt: threads that run kernels; 0 = one a core the process may use */
   int64_t memory_limit_bytes; /* allocations past this many live bytes fail with JD_OUT_OF_MEMORY; 0 = no limit */
   uint64_t simt_seed;         /* simt: order in which emulated threads run; 0 = in order */
+  int32_t late_streams;       /* simt: 1 = the work of a stream waits until something asks for it: a synchronisation, a read or write of
+                                 other host memory, or another stream or the host waiting for an event behind it. What relies on an order
+                                 that nothing establishes fails, as it may on a GPU. jd_device_synchronize is JD_UNSUPPORTED then */
+  int32_t reserved;
 } jd_device_options;
 
 /* What a device is. */

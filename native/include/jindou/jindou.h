@@ -12,6 +12,7 @@
 #include <jindou/embedding.h>
 #include <jindou/hash_table.h>
 #include <jindou/history_search.h>
+#include <jindou/host_memory.h>
 #include <jindou/longer_attention.h>
 #include <jindou/merge_tokens.h>
 #include <jindou/paged_cache.h>

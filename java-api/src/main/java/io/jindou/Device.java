@@ -68,6 +68,7 @@ public final class Device extends NativeObject {
             jd_device_options.num_threads(given, options.numThreads());
             jd_device_options.memory_limit_bytes(given, options.memoryLimitBytes());
             jd_device_options.simt_seed(given, options.simtSeed());
+            jd_device_options.late_streams(given, options.lateStreams() ? 1 : 0);
             call.check(JindouAbi.jd_device_open(arena.allocateFrom(name), given, call.result, call.error));
             return new Device(name, call.resultLong());
         } finally {

@@ -563,6 +563,48 @@ public final class Tensor extends NativeObject {
     }
 
     /**
+     * Enqueues a copy from host memory into the tensor, which must be contiguous. Does not block: the source must stay as it is until the
+     * stream has done it.
+     *
+     * @param stream orders the copy
+     * @param source as many bytes as the tensor has are copied, of the stream's device
+     * @param offset of the first of them
+     */
+    public void writeFrom(Stream stream, HostMemory source, long offset) {
+        Call call = Call.begin();
+        try {
+            call.check(JindouAbi.jd_tensor_write_from(
+                    handle(stream, "stream"), output(this, "tensor"), handle(source, "source"), offset, sizeBytes, call.error));
+        } finally {
+            call.end();
+            Reference.reachabilityFence(this);
+            Reference.reachabilityFence(stream);
+            Reference.reachabilityFence(source);
+        }
+    }
+
+    /**
+     * Enqueues a copy of the tensor, which must be contiguous, into host memory. Does not block, and is no synchronisation: the target holds
+     * the tensor when the stream has done it.
+     *
+     * @param stream orders the copy
+     * @param target of the stream's device
+     * @param offset of the first byte that is written
+     */
+    public void readInto(Stream stream, HostMemory target, long offset) {
+        Call call = Call.begin();
+        try {
+            call.check(JindouAbi.jd_tensor_read_into(
+                    handle(stream, "stream"), handle, handle(target, "target"), offset, sizeBytes, call.error));
+        } finally {
+            call.end();
+            Reference.reachabilityFence(this);
+            Reference.reachabilityFence(stream);
+            Reference.reachabilityFence(target);
+        }
+    }
+
+    /**
      * Enqueues a copy of another tensor into this one: both contiguous, of one dtype and number of elements, on the stream's device.
      *
      * @param stream orders the copy

@@ -4,6 +4,7 @@ import static org.junit.jupiter.api.Assertions.assertArrayEquals;
 import static org.junit.jupiter.api.Assertions.assertEquals;
 import static org.junit.jupiter.api.Assertions.assertTrue;
 
+import java.lang.foreign.ValueLayout;
 import java.nio.file.Path;
 import java.util.ArrayList;
 import java.util.LinkedHashMap;
@@ -141,6 +142,24 @@ class DocumentationTest {
             }
         }
         // @end
+    }
+
+    @Test
+    void hostMemory() {
+        try (Device device = Device.open("cpu"); Tensor batch = Tensor.create(device, DType.F32, 4)) {
+            // @start region="host-memory"
+            try (HostMemory memory = HostMemory.create(device, batch.sizeBytes());
+                    Stream copies = Stream.create(device);
+                    Event copied = Event.create(device);
+                    Stream stream = Stream.create(device)) {
+                memory.segment().setAtIndex(ValueLayout.JAVA_FLOAT, 0, 7);
+                batch.writeFrom(copies, memory, 0); // beside the work of other streams
+                copied.record(copies);
+                copied.holdBack(stream); // what is enqueued on it from now on sees the batch
+                assertEquals(7, batch.readFloats(stream)[0]);
+            }
+            // @end
+        }
     }
 
     @Test

@@ -7,6 +7,8 @@ import static org.junit.jupiter.api.Assertions.assertNotEquals;
 import static org.junit.jupiter.api.Assertions.assertThrows;
 import static org.junit.jupiter.api.Assertions.assertTrue;
 
+import java.lang.foreign.MemorySegment;
+import java.lang.foreign.ValueLayout;
 import org.junit.jupiter.params.ParameterizedTest;
 import org.junit.jupiter.params.provider.MethodSource;
 
@@ -37,6 +39,37 @@ class StreamTest {
             Event closed = Event.create(rig.device);
             closed.close();
             refused(ClosedException.class, () -> closed.record(rig.stream), "'event'", "closed");
+        }
+    }
+
+    @ParameterizedTest
+    @MethodSource("io.jindou.TestDevices#names")
+    void host_memory_is_copied_in_the_order_of_a_stream(String name) throws Exception {
+        try (Rig rig = new Rig(name)) {
+            HostMemory memory = rig.keep(HostMemory.create(rig.device, 64));
+            MemorySegment segment = memory.segment();
+            assertEquals(64, segment.byteSize());
+            assertEquals(0, segment.address() % 64);
+            for (int i = 0; i < 16; i++) {
+                segment.setAtIndex(ValueLayout.JAVA_FLOAT, i, i);
+            }
+            Tensor x = rig.poisoned(DType.F32, 4);
+            x.writeFrom(rig.stream, memory, 8);
+            x.readInto(rig.stream, memory, 48);
+            rig.stream.synchronize();
+            assertEquals(2, segment.getAtIndex(ValueLayout.JAVA_FLOAT, 12));
+            assertEquals(5, segment.getAtIndex(ValueLayout.JAVA_FLOAT, 15));
+            refused(InvalidArgumentException.class, () -> x.writeFrom(rig.stream, memory, 49), "'offset'", "0..48", "49");
+            refused(InvalidArgumentException.class, () -> x.readInto(rig.stream, memory, -1), "'offset'");
+            refused(InvalidArgumentException.class, () -> HostMemory.create(rig.device, -1), "'bytes'");
+            refused(NullPointerException.class, () -> x.readInto(rig.stream, null, 0), "'target'");
+            HostMemory closed = HostMemory.create(rig.device, 16);
+            MemorySegment gone = closed.segment();
+            closed.close();
+            closed.close();
+            refused(ClosedException.class, () -> x.writeFrom(rig.stream, closed, 0), "'source'", "closed");
+            assertThrows(IllegalStateException.class, () -> gone.get(ValueLayout.JAVA_BYTE, 0));
+            assertEquals(0, rig.keep(HostMemory.create(rig.device, 0)).segment().byteSize());
         }
     }
 

@@ -353,6 +353,12 @@ public class JindouAbi {
      * }
      */
     public static final OfLong jd_graph = JindouAbi.C_LONG;
+    /**
+     * {@snippet lang=c :
+     * typedef uint64_t jd_host_memory
+     * }
+     */
+    public static final OfLong jd_host_memory = JindouAbi.C_LONG;
 
     private static class jd_version {
         public static final FunctionDescriptor DESC = FunctionDescriptor.of(
@@ -2976,6 +2982,253 @@ public class JindouAbi {
                 traceDowncall("jd_lsh_signatures", stream, args, error);
             }
             return (int)mh$.invokeExact(stream, args, error);
+        } catch (Throwable ex$) {
+           throw new AssertionError("should not reach here", ex$);
+        }
+    }
+
+    private static class jd_host_memory_create {
+        public static final FunctionDescriptor DESC = FunctionDescriptor.of(
+            JindouAbi.C_INT,
+            JindouAbi.C_LONG,
+            JindouAbi.C_LONG,
+            JindouAbi.C_POINTER,
+            JindouAbi.C_POINTER,
+            JindouAbi.C_POINTER
+        );
+
+        public static final MemorySegment ADDR = JindouAbi.findOrThrow("jd_host_memory_create");
+
+        public static final MethodHandle HANDLE = Linker.nativeLinker().downcallHandle(ADDR, DESC);
+    }
+
+    /**
+     * Function descriptor for:
+     * {@snippet lang=c :
+     * jd_status jd_host_memory_create(jd_device device, int64_t bytes, jd_host_memory *memory, void **data, jd_error *error)
+     * }
+     */
+    public static FunctionDescriptor jd_host_memory_create$descriptor() {
+        return jd_host_memory_create.DESC;
+    }
+
+    /**
+     * Downcall method handle for:
+     * {@snippet lang=c :
+     * jd_status jd_host_memory_create(jd_device device, int64_t bytes, jd_host_memory *memory, void **data, jd_error *error)
+     * }
+     */
+    public static MethodHandle jd_host_memory_create$handle() {
+        return jd_host_memory_create.HANDLE;
+    }
+
+    /**
+     * Address for:
+     * {@snippet lang=c :
+     * jd_status jd_host_memory_create(jd_device device, int64_t bytes, jd_host_memory *memory, void **data, jd_error *error)
+     * }
+     */
+    public static MemorySegment jd_host_memory_create$address() {
+        return jd_host_memory_create.ADDR;
+    }
+
+    /**
+     * {@snippet lang=c :
+     * jd_status jd_host_memory_create(jd_device device, int64_t bytes, jd_host_memory *memory, void **data, jd_error *error)
+     * }
+     */
+    public static int jd_host_memory_create(long device, long bytes, MemorySegment memory, MemorySegment data, MemorySegment error) {
+        var mh$ = jd_host_memory_create.HANDLE;
+        try {
+            if (TRACE_DOWNCALLS) {
+                traceDowncall("jd_host_memory_create", device, bytes, memory, data, error);
+            }
+            return (int)mh$.invokeExact(device, bytes, memory, data, error);
+        } catch (Throwable ex$) {
+           throw new AssertionError("should not reach here", ex$);
+        }
+    }
+
+    private static class jd_host_memory_destroy {
+        public static final FunctionDescriptor DESC = FunctionDescriptor.of(
+            JindouAbi.C_INT,
+            JindouAbi.C_LONG,
+            JindouAbi.C_POINTER
+        );
+
+        public static final MemorySegment ADDR = JindouAbi.findOrThrow("jd_host_memory_destroy");
+
+        public static final MethodHandle HANDLE = Linker.nativeLinker().downcallHandle(ADDR, DESC);
+    }
+
+    /**
+     * Function descriptor for:
+     * {@snippet lang=c :
+     * jd_status jd_host_memory_destroy(jd_host_memory memory, jd_error *error)
+     * }
+     */
+    public static FunctionDescriptor jd_host_memory_destroy$descriptor() {
+        return jd_host_memory_destroy.DESC;
+    }
+
+    /**
+     * Downcall method handle for:
+     * {@snippet lang=c :
+     * jd_status jd_host_memory_destroy(jd_host_memory memory, jd_error *error)
+     * }
+     */
+    public static MethodHandle jd_host_memory_destroy$handle() {
+        return jd_host_memory_destroy.HANDLE;
+    }
+
+    /**
+     * Address for:
+     * {@snippet lang=c :
+     * jd_status jd_host_memory_destroy(jd_host_memory memory, jd_error *error)
+     * }
+     */
+    public static MemorySegment jd_host_memory_destroy$address() {
+        return jd_host_memory_destroy.ADDR;
+    }
+
+    /**
+     * {@snippet lang=c :
+     * jd_status jd_host_memory_destroy(jd_host_memory memory, jd_error *error)
+     * }
+     */
+    public static int jd_host_memory_destroy(long memory, MemorySegment error) {
+        var mh$ = jd_host_memory_destroy.HANDLE;
+        try {
+            if (TRACE_DOWNCALLS) {
+                traceDowncall("jd_host_memory_destroy", memory, error);
+            }
+            return (int)mh$.invokeExact(memory, error);
+        } catch (Throwable ex$) {
+           throw new AssertionError("should not reach here", ex$);
+        }
+    }
+
+    private static class jd_tensor_write_from {
+        public static final FunctionDescriptor DESC = FunctionDescriptor.of(
+            JindouAbi.C_INT,
+            JindouAbi.C_LONG,
+            JindouAbi.C_LONG,
+            JindouAbi.C_LONG,
+            JindouAbi.C_LONG,
+            JindouAbi.C_LONG,
+            JindouAbi.C_POINTER
+        );
+
+        public static final MemorySegment ADDR = JindouAbi.findOrThrow("jd_tensor_write_from");
+
+        public static final MethodHandle HANDLE = Linker.nativeLinker().downcallHandle(ADDR, DESC);
+    }
+
+    /**
+     * Function descriptor for:
+     * {@snippet lang=c :
+     * jd_status jd_tensor_write_from(jd_stream stream, jd_tensor tensor, jd_host_memory source, int64_t offset, int64_t bytes, jd_error *error)
+     * }
+     */
+    public static FunctionDescriptor jd_tensor_write_from$descriptor() {
+        return jd_tensor_write_from.DESC;
+    }
+
+    /**
+     * Downcall method handle for:
+     * {@snippet lang=c :
+     * jd_status jd_tensor_write_from(jd_stream stream, jd_tensor tensor, jd_host_memory source, int64_t offset, int64_t bytes, jd_error *error)
+     * }
+     */
+    public static MethodHandle jd_tensor_write_from$handle() {
+        return jd_tensor_write_from.HANDLE;
+    }
+
+    /**
+     * Address for:
+     * {@snippet lang=c :
+     * jd_status jd_tensor_write_from(jd_stream stream, jd_tensor tensor, jd_host_memory source, int64_t offset, int64_t bytes, jd_error *error)
+     * }
+     */
+    public static MemorySegment jd_tensor_write_from$address() {
+        return jd_tensor_write_from.ADDR;
+    }
+
+    /**
+     * {@snippet lang=c :
+     * jd_status jd_tensor_write_from(jd_stream stream, jd_tensor tensor, jd_host_memory source, int64_t offset, int64_t bytes, jd_error *error)
+     * }
+     */
+    public static int jd_tensor_write_from(long stream, long tensor, long source, long offset, long bytes, MemorySegment error) {
+        var mh$ = jd_tensor_write_from.HANDLE;
+        try {
+            if (TRACE_DOWNCALLS) {
+                traceDowncall("jd_tensor_write_from", stream, tensor, source, offset, bytes, error);
+            }
+            return (int)mh$.invokeExact(stream, tensor, source, offset, bytes, error);
+        } catch (Throwable ex$) {
+           throw new AssertionError("should not reach here", ex$);
+        }
+    }
+
+    private static class jd_tensor_read_into {
+        public static final FunctionDescriptor DESC = FunctionDescriptor.of(
+            JindouAbi.C_INT,
+            JindouAbi.C_LONG,
+            JindouAbi.C_LONG,
+            JindouAbi.C_LONG,
+            JindouAbi.C_LONG,
+            JindouAbi.C_LONG,
+            JindouAbi.C_POINTER
+        );
+
+        public static final MemorySegment ADDR = JindouAbi.findOrThrow("jd_tensor_read_into");
+
+        public static final MethodHandle HANDLE = Linker.nativeLinker().downcallHandle(ADDR, DESC);
+    }
+
+    /**
+     * Function descriptor for:
+     * {@snippet lang=c :
+     * jd_status jd_tensor_read_into(jd_stream stream, jd_tensor tensor, jd_host_memory target, int64_t offset, int64_t bytes, jd_error *error)
+     * }
+     */
+    public static FunctionDescriptor jd_tensor_read_into$descriptor() {
+        return jd_tensor_read_into.DESC;
+    }
+
+    /**
+     * Downcall method handle for:
+     * {@snippet lang=c :
+     * jd_status jd_tensor_read_into(jd_stream stream, jd_tensor tensor, jd_host_memory target, int64_t offset, int64_t bytes, jd_error *error)
+     * }
+     */
+    public static MethodHandle jd_tensor_read_into$handle() {
+        return jd_tensor_read_into.HANDLE;
+    }
+
+    /**
+     * Address for:
+     * {@snippet lang=c :
+     * jd_status jd_tensor_read_into(jd_stream stream, jd_tensor tensor, jd_host_memory target, int64_t offset, int64_t bytes, jd_error *error)
+     * }
+     */
+    public static MemorySegment jd_tensor_read_into$address() {
+        return jd_tensor_read_into.ADDR;
+    }
+
+    /**
+     * {@snippet lang=c :
+     * jd_status jd_tensor_read_into(jd_stream stream, jd_tensor tensor, jd_host_memory target, int64_t offset, int64_t bytes, jd_error *error)
+     * }
+     */
+    public static int jd_tensor_read_into(long stream, long tensor, long target, long offset, long bytes, MemorySegment error) {
+        var mh$ = jd_tensor_read_into.HANDLE;
+        try {
+            if (TRACE_DOWNCALLS) {
+                traceDowncall("jd_tensor_read_into", stream, tensor, target, offset, bytes, error);
+            }
+            return (int)mh$.invokeExact(stream, tensor, target, offset, bytes, error);
         } catch (Throwable ex$) {
            throw new AssertionError("should not reach here", ex$);
         }

@@ -19,6 +19,8 @@ import static java.lang.foreign.MemoryLayout.PathElement.*;
  *     int32_t num_threads;
  *     int64_t memory_limit_bytes;
  *     uint64_t simt_seed;
+ *     int32_t late_streams;
+ *     int32_t reserved;
  * }
  * }
  */
@@ -32,7 +34,9 @@ public class jd_device_options {
         JindouAbi.C_INT.withName("struct_size"),
         JindouAbi.C_INT.withName("num_threads"),
         JindouAbi.C_LONG.withName("memory_limit_bytes"),
-        JindouAbi.C_LONG.withName("simt_seed")
+        JindouAbi.C_LONG.withName("simt_seed"),
+        JindouAbi.C_INT.withName("late_streams"),
+        JindouAbi.C_INT.withName("reserved")
     ).withName("jd_device_options");
 
     /**
@@ -216,6 +220,94 @@ public class jd_device_options {
      */
     public static void simt_seed(MemorySegment struct, long fieldValue) {
         struct.set(simt_seed$LAYOUT, simt_seed$OFFSET, fieldValue);
+    }
+
+    private static final OfInt late_streams$LAYOUT = (OfInt)$LAYOUT.select(groupElement("late_streams"));
+
+    /**
+     * Layout for field:
+     * {@snippet lang=c :
+     * int32_t late_streams
+     * }
+     */
+    public static final OfInt late_streams$layout() {
+        return late_streams$LAYOUT;
+    }
+
+    private static final long late_streams$OFFSET = $LAYOUT.byteOffset(groupElement("late_streams"));
+
+    /**
+     * Offset for field:
+     * {@snippet lang=c :
+     * int32_t late_streams
+     * }
+     */
+    public static final long late_streams$offset() {
+        return late_streams$OFFSET;
+    }
+
+    /**
+     * Getter for field:
+     * {@snippet lang=c :
+     * int32_t late_streams
+     * }
+     */
+    public static int late_streams(MemorySegment struct) {
+        return struct.get(late_streams$LAYOUT, late_streams$OFFSET);
+    }
+
+    /**
+     * Setter for field:
+     * {@snippet lang=c :
+     * int32_t late_streams
+     * }
+     */
+    public static void late_streams(MemorySegment struct, int fieldValue) {
+        struct.set(late_streams$LAYOUT, late_streams$OFFSET, fieldValue);
+    }
+
+    private static final OfInt reserved$LAYOUT = (OfInt)$LAYOUT.select(groupElement("reserved"));
+
+    /**
+     * Layout for field:
+     * {@snippet lang=c :
+     * int32_t reserved
+     * }
+     */
+    public static final OfInt reserved$layout() {
+        return reserved$LAYOUT;
+    }
+
+    private static final long reserved$OFFSET = $LAYOUT.byteOffset(groupElement("reserved"));
+
+    /**
+     * Offset for field:
+     * {@snippet lang=c :
+     * int32_t reserved
+     * }
+     */
+    public static final long reserved$offset() {
+        return reserved$OFFSET;
+    }
+
+    /**
+     * Getter for field:
+     * {@snippet lang=c :
+     * int32_t reserved
+     * }
+     */
+    public static int reserved(MemorySegment struct) {
+        return struct.get(reserved$LAYOUT, reserved$OFFSET);
+    }
+
+    /**
+     * Setter for field:
+     * {@snippet lang=c :
+     * int32_t reserved
+     * }
+     */
+    public static void reserved(MemorySegment struct, int fieldValue) {
+        struct.set(reserved$LAYOUT, reserved$OFFSET, fieldValue);
     }
 
     /**
