@@ -37,8 +37,8 @@ import java.util.concurrent.locks.ReentrantReadWriteLock;
  * (RocksDB). On the cpu device, whose memory is the host's, the first two are one unless {@link TieredTableDesc#hostRows()} says
  * otherwise, and the rest is the same.
  *
- * <p>A lookup gives the row of every key that exists, complete, wherever it lies: hits are read on the device; missing rows come from
- * below, are put into the result and into the caches. An update is durable ({@link Durability}) when it returns, and lookups that
+ * <p>A lookup gives the row of every key that exists, complete, wherever it lies: hits are read on the device, in the order of the caller's
+ * stream; missing rows come from below, through page-locked memory and on a stream of the table's own, into the result and into the caches. An update is durable ({@link Durability}) when it returns, and lookups that
  * begin after that see it; one that runs beside it sees of each row the old or the new one, never a mixture. The key -1 is reserved.
  *
  * <p>All methods may be called from any thread. A crash at any moment, in the middle of an update, a snapshot, a restore or RocksDB's
@@ -65,7 +65,10 @@ public final class TieredTable implements AutoCloseable {
     private final ReadWriteLock life = new ReentrantReadWriteLock();
 
     private final ConcurrentLinkedQueue<Workspace> workspaces = new ConcurrentLinkedQueue<>();
-    private final ExecutorService fetchers = Executors.newVirtualThreadPerTaskExecutor();
+    /** Platform threads: reading from disk and waiting for a device hold the carrier of a virtual one. */
+    private final ExecutorService fetchers =
+            Executors.newCachedThreadPool(Thread.ofPlatform().daemon().name("jindou-tiers-", 0).factory());
+
     private final LongAdder lookups = new LongAdder(), keysSeen = new LongAdder(), deviceHits = new LongAdder();
     private final LongAdder hostHits = new LongAdder(), storeHits = new LongAdder(), missingKeys = new LongAdder();
     private final LongAdder evictions = new LongAdder();
@@ -140,9 +143,11 @@ public final class TieredTable implements AutoCloseable {
     }
 
     /**
-     * Looks up rows. Returns when the missing ones were fetched; the result is complete in the order of the stream.
+     * Looks up rows. Hits are read in the order of the stream. Missing rows are fetched meanwhile, and this returns when they were; they are
+     * copied to the device from page-locked memory, on a stream of the table's own. What is enqueued on the caller's stream after this
+     * returns comes after them: the result is complete in the order of the stream. What was enqueued on it before need not be done.
      *
-     * @param stream of the table's device
+     * @param stream of the table's device; not capturing
      * @param keys at most {@link TieredTableDesc#maxKeys()}; -1 is never there
      * @param rows {@code [keys.length, dim]}, written: the rows, zeros for keys that do not exist
      * @throws IOException when the disk cannot be read, or a block is damaged
@@ -151,6 +156,53 @@ public final class TieredTable implements AutoCloseable {
         Objects.requireNonNull(stream, "stream");
         Objects.requireNonNull(rows, "rows");
         look(stream, keys, rows);
+    }
+
+    /**
+     * Looks up rows as {@link #lookup} does, and returns before missing ones are fetched: a thread of the table's goes on with them. On a device
+     * with memory of its own this only enqueues the lookup of hits; on cpu hits are there when it returns.
+     *
+     * @param stream of the table's device; not capturing
+     * @param keys as {@link #lookup}; copied
+     * @param rows {@code [keys.length, dim]}, written until the lookup is done: not to be used, or closed, before
+     * @return done when all rows are there, for every stream; fails with an {@link UncheckedIOException}. To cancel it stops nothing
+     * @throws IOException when an earlier failure has made the table useless
+     * @throws IllegalStateException when the table is closed
+     */
+    public CompletableFuture<Void> lookupAsync(Stream stream, long[] keys, Tensor rows) throws IOException {
+        Objects.requireNonNull(stream, "stream");
+        Objects.requireNonNull(rows, "rows");
+        checkKeys(keys);
+        open(life.readLock());
+        try {
+            if (keys.length == 0) {
+                return CompletableFuture.completedFuture(null);
+            }
+            Call call = new Call(take(), keys.clone(), rows);
+            boolean handedOver = false;
+            try {
+                call.ask(stream);
+                CompletableFuture<Void> answer = later(() -> {
+                    try (call) {
+                        open(life.readLock());
+                        try {
+                            call.answer();
+                            call.done(null);
+                        } finally {
+                            life.readLock().unlock();
+                        }
+                    }
+                });
+                handedOver = true;
+                return answer;
+            } finally {
+                if (!handedOver) {
+                    call.close();
+                }
+            }
+        } finally {
+            life.readLock().unlock();
+        }
     }
 
     /**
@@ -163,15 +215,23 @@ public final class TieredTable implements AutoCloseable {
     public CompletableFuture<Void> prefetch(long[] keys) {
         checkKeys(keys);
         long[] copy = keys.clone();
-        Runnable fetch = () -> {
+        return later(() -> look(null, copy, null));
+    }
+
+    private interface Reading {
+        void run() throws IOException;
+    }
+
+    private CompletableFuture<Void> later(Reading reading) {
+        Runnable task = () -> {
             try {
-                look(null, copy, null);
+                reading.run();
             } catch (IOException e) {
                 throw new UncheckedIOException(e);
             }
         };
         try {
-            return CompletableFuture.runAsync(fetch, fetchers);
+            return CompletableFuture.runAsync(task, fetchers);
         } catch (RejectedExecutionException e) {
             throw closed(e);
         }
@@ -207,8 +267,8 @@ public final class TieredTable implements AutoCloseable {
     }
 
     /**
-     * Writes all rows, as they are at one moment, to a file: tensors {@code keys} {@code [n]} and {@code rows} {@code [n, dim]}.
-     * Updates go on meanwhile.
+     * Writes all rows, as they are at one moment, to a file: tensors {@code keys} {@code [n]} and {@code rows} {@code [n, dim]}, and their
+     * CRC-32C among the metadata. Updates go on meanwhile.
      *
      * @param file replaced at once when everything is written, or not at all; {@link Safetensors#write(Path, Map, Map)} says what a
      *     process that is killed meanwhile leaves beside it
@@ -222,7 +282,7 @@ public final class TieredTable implements AutoCloseable {
             Map<String, HostTensor> tensors = new LinkedHashMap<>();
             tensors.put(KEYS, new HostTensor(DType.I64, all.keys(), all.count()));
             tensors.put(ROWS, new HostTensor(desc.dtype(), all.rows(), all.count(), desc.dim()));
-            Safetensors.write(file, tensors);
+            Safetensors.write(file, tensors, Map.of(Checksum.NAME, Checksum.of(all.keys(), all.rows())));
             Disk.REAL.force(file.toAbsolutePath().getParent());
         } finally {
             life.readLock().unlock();
@@ -233,7 +293,7 @@ public final class TieredTable implements AutoCloseable {
      * Replaces all rows by those of a snapshot. Waits for calls under way; a crash leaves the old rows or the new ones.
      *
      * @param file of {@link #snapshot}, or any other with these tensors
-     * @throws IOException when it cannot be read, has other tensors, or the disk cannot be written: the old rows stay. Only where the
+     * @throws IOException when it cannot be read, has other tensors or is damaged, or the disk cannot be written: the old rows stay. Only where the
      *     disk fails at the very end, old or new rows are there after the table is opened again, and until then every call fails
      */
     public void restore(Path file) throws IOException {
@@ -247,6 +307,10 @@ public final class TieredTable implements AutoCloseable {
             if (rows.dtype() != desc.dtype() || !Arrays.equals(rows.shape(), expected)) {
                 throw new IOException(file + ": tensor 'rows': expected " + desc.dtype() + Arrays.toString(expected) + ", got "
                         + rows.dtype() + Arrays.toString(rows.shape()));
+            }
+            String said = given.metadata().get(Checksum.NAME);
+            if (said != null && !said.equals(Checksum.of(keys.data(), rows.data()))) {
+                throw new IOException(file + ": damaged: keys and rows are not those that were written (" + Checksum.NAME + ")");
             }
             open(life.writeLock());
             try {
@@ -284,6 +348,7 @@ public final class TieredTable implements AutoCloseable {
      * @return counts since it was opened
      */
     public TierStatistics statistics() {
+        countEvictions();
         return new TierStatistics(
                 lookups.sum(),
                 keysSeen.sum(),
@@ -294,6 +359,23 @@ public final class TieredTable implements AutoCloseable {
                 (hostHits.sum() + storeHits.sum()) * desc.rowBytes(),
                 storeHits.sum() * desc.rowBytes(),
                 evictions.sum());
+    }
+
+    /** Of the calls that returned before their copies were done. */
+    private void countEvictions() {
+        life.readLock().lock();
+        try {
+            for (int i = closed ? 0 : workspaces.size(); i > 0; i--) {
+                Workspace w = workspaces.poll();
+                if (w == null) {
+                    return; // in use again
+                }
+                settle(w);
+                workspaces.add(w);
+            }
+        } finally {
+            life.readLock().unlock();
+        }
     }
 
     /** Waits for calls under way and closes the table. Closing it again does nothing. */
@@ -325,35 +407,66 @@ public final class TieredTable implements AutoCloseable {
         checkKeys(keys);
         open(life.readLock());
         try {
-            if (keys.length == 0) {
-                return;
-            }
-            Workspace w = take();
-            boolean done = false;
-            long start = log.enter();
-            try {
-                Stream stream = given != null ? given : w.stream();
-                Tensor asked = w.keys.first(keys.length), outcomes = w.outcomes.first(keys.length);
-                asked.write(stream, keys);
-                cache.table.lookup(stream, asked, rows, null, new HashTableResults(null, outcomes, null));
-                Missing missing = missing(keys, w.toHost(stream, outcomes, w.hostOutcomes));
-                if (missing.keys.length > 0) {
-                    fetch(stream, w, missing, start, asked, rows);
-                }
-                if (given == null) {
-                    stream.synchronize();
-                }
-                done = true;
-            } finally {
-                log.leave(start);
-                if (done) {
-                    workspaces.add(w);
-                } else {
-                    w.close(); // work on it may be under way
+            if (keys.length > 0) {
+                Call call = new Call(take(), keys, rows);
+                try (call) {
+                    call.ask(given != null ? given : call.w.copies);
+                    call.answer();
+                    call.done(given == null || inHost ? null : given);
                 }
             }
         } finally {
             life.readLock().unlock();
+        }
+    }
+
+    /** A lookup under way: hits are read in the order of the caller's stream, all else is done on the stream of its workspace. */
+    private final class Call implements AutoCloseable {
+        private final Workspace w;
+        private final long[] keys;
+        private final Tensor rows; // null: none are wanted
+        private final long start = log.enter();
+        private Tensor asked;
+        private boolean done;
+
+        private Call(Workspace w, long[] keys, Tensor rows) {
+            this.w = w;
+            this.keys = keys;
+            this.rows = rows;
+        }
+
+        private void ask(Stream stream) {
+            asked = w.ask(stream, keys);
+            HashTableResults results = new HashTableResults(null, w.outcomes.first(keys.length), null);
+            cache.table.lookup(stream, asked, rows, null, results);
+            w.looked(stream);
+        }
+
+        private void answer() throws IOException {
+            Missing missing = missing(keys, w.outcomes(keys.length));
+            if (missing.keys.length > 0) {
+                fetch(this, missing);
+            }
+        }
+
+        /** The result is complete: in the order of a stream or, for null, now. */
+        private void done(Stream stream) {
+            if (stream == null) {
+                evictions.add(w.settle());
+            } else {
+                w.holdBack(stream);
+            }
+            done = true;
+        }
+
+        @Override
+        public void close() {
+            log.leave(start);
+            if (done) {
+                workspaces.add(w);
+            } else {
+                w.close(); // what is on its way into the result has come before the caller learns of the failure
+            }
         }
     }
 
@@ -388,7 +501,7 @@ public final class TieredTable implements AutoCloseable {
     /** The rows at the front of w.rows, the first `fromHost` of host memory: their keys, and of each missing key its row, or -1. */
     private record Fetched(long[] keys, int count, int fromHost, int[] rowOf) {}
 
-    private void fetch(Stream stream, Workspace w, Missing missing, long start, Tensor given, Tensor rows) throws IOException {
+    private void fetch(Call call, Missing missing) throws IOException {
         int n = missing.keys.length;
         long[] keys = new long[n];
         int[] rowOf = new int[n];
@@ -396,13 +509,13 @@ public final class TieredTable implements AutoCloseable {
         if (hostCache == null) {
             Arrays.fill(rowOf, -1);
         } else {
-            fromHost = readHost(w, missing.keys, keys, rowOf);
+            fromHost = readHost(call.w, missing.keys, keys, rowOf);
         }
-        int count = fromHost < n ? readStore(w, missing.keys, keys, fromHost, rowOf) : n;
+        int count = fromHost < n ? readStore(call.w, missing.keys, keys, fromHost, rowOf) : n;
         hostHits.add(fromHost);
         storeHits.add(count - fromHost);
         if (count > 0) {
-            deliver(stream, w, missing, new Fetched(keys, count, fromHost, rowOf), start, given, rows);
+            deliver(call, missing, new Fetched(keys, count, fromHost, rowOf));
         }
     }
 
@@ -418,7 +531,7 @@ public final class TieredTable implements AutoCloseable {
             if (each.getAtIndex(ValueLayout.JAVA_INT, i) == MISSING) {
                 rowOf[i] = -1;
             } else {
-                move(w.rows, i, count);
+                move(w.rows.segment(), i, count);
                 rowOf[i] = count;
                 keys[count++] = missing[i];
             }
@@ -443,11 +556,11 @@ public final class TieredTable implements AutoCloseable {
             }
         }
         below = Arrays.copyOf(below, distinct);
-        boolean[] present = store.get(below, w.rows.asSlice(fromHost * desc.rowBytes(), distinct * desc.rowBytes()));
+        boolean[] present = store.get(below, w.rows.segment().asSlice(fromHost * desc.rowBytes(), distinct * desc.rowBytes()));
         int count = fromHost;
         for (int i = 0; i < distinct; i++) {
             if (present[i]) {
-                move(w.rows, fromHost + i, count);
+                move(w.rows.segment(), fromHost + i, count);
                 keys[count++] = below[i];
             }
         }
@@ -467,28 +580,24 @@ public final class TieredTable implements AutoCloseable {
         }
     }
 
-    /** Fetched rows into the result and, unless they may be old by now, into the caches. */
-    private void deliver(Stream stream, Workspace w, Missing missing, Fetched fetched, long start, Tensor given, Tensor rows) {
+    /** Fetched rows into the result and, unless they may be old by now, into the caches. On a device with memory of its own: enqueues that. */
+    private void deliver(Call call, Missing missing, Fetched fetched) {
+        Workspace w = call.w;
         // Whole groups of keys, filled up with -1, so that tensors of few lengths are asked for.
         int count = fetched.count, padded = Math.min(desc.maxKeys(), (count + GROUP - 1) / GROUP * GROUP);
-        Tensor keys = w.fetchedKeys.first(padded), values = w.fetchedRows.first(padded), evicted = w.evicted.first(padded);
+        Tensor values = w.rows(padded), evicted = w.evicted.first(padded);
         long[] certain = Arrays.copyOf(fetched.keys, padded);
         Arrays.fill(certain, count, padded, -1);
-        if (!inHost) {
-            values.write(stream, w.rows.asSlice(0, padded * desc.rowBytes()));
-        }
-        if (rows != null && inHost) {
-            complete(missing, fetched, w.rows, rows);
-        } else if (rows != null) {
-            keys.write(stream, certain);
-            w.fetched.clear(stream);
-            w.fetched.insert(stream, keys, values);
-            w.fetched.lookup(stream, given, rows);
+        if (call.rows != null && inHost) {
+            complete(missing, fetched, w.rows.segment(), call.rows);
+        } else if (call.rows != null) {
+            w.fetched.clear(w.copies);
+            w.fetched.insert(w.copies, w.forResult(certain), values);
+            w.fetched.lookup(w.copies, call.asked, call.rows);
         }
         synchronized (log) {
-            log.takeOutUncertain(certain, count, start);
-            keys.write(stream, certain);
-            fill(cache.table, stream, keys, values, evicted);
+            log.takeOutUncertain(certain, count, call.start);
+            fill(cache.table, w.copies, w.forCache(certain), values, evicted);
             if (hostCache != null && fetched.fromHost < count) {
                 long[] read = Arrays.copyOfRange(certain, fetched.fromHost, count);
                 try (Tensor hostKeys = Tensor.of(hostCache.stream, read, read.length);
@@ -498,13 +607,7 @@ public final class TieredTable implements AutoCloseable {
                 }
             }
         }
-        // Waits for all of the above: the workspace may serve another stream next.
-        MemorySegment each = w.toHost(stream, evicted, w.hostEvicted);
-        long replaced = 0;
-        for (int i = 0; i < count; i++) {
-            replaced += each.getAtIndex(ValueLayout.JAVA_LONG, i) == -1 ? 0 : 1;
-        }
-        evictions.add(replaced);
+        w.inserted(count, evicted);
     }
 
     private void complete(Missing missing, Fetched fetched, MemorySegment from, Tensor rows) {
@@ -591,7 +694,20 @@ public final class TieredTable implements AutoCloseable {
 
     private Workspace take() {
         Workspace free = workspaces.poll();
-        return free != null ? free : new Workspace(device, inHost, host, desc);
+        if (free == null) {
+            return new Workspace(device, inHost, host, desc);
+        }
+        settle(free);
+        return free;
+    }
+
+    private void settle(Workspace w) {
+        try {
+            evictions.add(w.settle());
+        } catch (RuntimeException | Error e) {
+            w.close();
+            throw e;
+        }
     }
 
     private void open(Lock lock) throws IOException {

@@ -2,20 +2,30 @@ package io.jindou.store;
 
 import io.jindou.DType;
 import io.jindou.Device;
+import io.jindou.Event;
 import io.jindou.HashTable;
 import io.jindou.HashTableDesc;
+import io.jindou.HostMemory;
 import io.jindou.MissingKeys;
 import io.jindou.Stream;
 import io.jindou.Tensor;
-import java.lang.foreign.Arena;
 import java.lang.foreign.MemorySegment;
+import java.lang.foreign.ValueLayout;
 import java.util.ArrayList;
 import java.util.List;
 
-/** The memory of one call under way: tensors for its keys and for the rows that were missing, kept for the next call. */
+/**
+ * The memory of one call under way, kept for the next call: tensors for its keys and for the rows that were missing, host memory that they are
+ * copied from and to, and the stream of these copies. A call on a device with memory of its own leaves copies under way when it returns;
+ * {@link #settle} waits for them.
+ */
 final class Workspace implements AutoCloseable {
+    private static final int ALIGNMENT = 64;
+
     private final List<AutoCloseable> owned = new ArrayList<>();
-    private final Arena arena = Arena.ofShared();
+
+    /** Whatever concerns missing rows, beside the work of the caller's stream. */
+    final Stream copies;
 
     final Prefix keys;
     final Prefix outcomes;
@@ -24,11 +34,8 @@ final class Workspace implements AutoCloseable {
     final Prefix fetchedRows;
     /** The rows that this call fetched, by key: a second lookup in it completes the first. Null where the device's rows are written to directly. */
     final HashTable fetched;
-    /** Host memory for outcomes, evicted keys and fetched rows. */
-    final MemorySegment hostOutcomes;
-
-    final MemorySegment hostEvicted;
-    final MemorySegment rows;
+    /** Host memory for fetched rows; on the cpu device it is that of {@link #fetchedRows}. */
+    final Staging rows;
     /** For the cache in host memory; null without one. */
     final Prefix hostKeys;
 
@@ -36,34 +43,48 @@ final class Workspace implements AutoCloseable {
     final Prefix hostRows;
     final MemorySegment hostOutcomesOfHost;
 
-    private final Device device;
+    private final Staging askedKeys;
+    private final Staging seenOutcomes;
+    private final Staging keysForResult;
+    private final Staging keysForCache;
+    private final Staging seenEvicted;
     private final boolean inHost;
-    private Stream stream;
+    private final Event looked;
+    private final Event copied;
+    private int inserted; // keys whose evictions are not counted yet
 
     /** inHost: the device's rows are written to directly; host: where the cache in host memory is, null: there is none. */
     Workspace(Device device, boolean inHost, Device host, TieredTableDesc desc) {
-        this.device = device;
         this.inHost = inHost;
         int most = desc.maxKeys();
+        long rowBytes = desc.rowBytes();
         try {
-            rows = arena.allocate(most * desc.rowBytes(), 64);
+            copies = own(Stream.create(device));
+            looked = own(Event.create(device));
+            copied = own(Event.create(device));
+            rows = Staging.of(own(HostMemory.create(device, most * rowBytes)), 0, most * rowBytes);
             keys = prefix(Tensor.create(device, DType.I64, most));
             outcomes = prefix(Tensor.create(device, DType.I32, most));
             evicted = prefix(Tensor.create(device, DType.I64, most));
             fetchedKeys = prefix(Tensor.create(device, DType.I64, most));
-            hostOutcomes = hostMemoryFor(outcomes.all);
-            hostEvicted = hostMemoryFor(evicted.all);
             fetchedRows = prefix(
                     inHost
-                            ? Tensor.wrap(device, rows, desc.dtype(), most, desc.dim())
+                            ? Tensor.wrap(device, rows.segment, desc.dtype(), most, desc.dim())
                             : Tensor.create(device, desc.dtype(), most, desc.dim()));
             fetched = inHost
                     ? null
                     : own(HashTable.create(
                             device, HashTableDesc.of(desc.dtype(), desc.dim(), most).withMissing(MissingKeys.KEEP)));
+            long part = (8L * most + ALIGNMENT - 1) / ALIGNMENT * ALIGNMENT;
+            HostMemory memory = inHost ? null : own(HostMemory.create(device, 5 * part));
+            askedKeys = inHost ? null : Staging.of(memory, 0, part);
+            keysForResult = inHost ? null : Staging.of(memory, part, part);
+            keysForCache = inHost ? null : Staging.of(memory, 2 * part, part);
+            seenOutcomes = inHost ? Staging.itself(outcomes.all) : Staging.of(memory, 3 * part, part);
+            seenEvicted = inHost ? Staging.itself(evicted.all) : Staging.of(memory, 4 * part, part);
             hostKeys = host == null ? null : prefix(Tensor.create(host, DType.I64, most));
             hostFound = host == null ? null : prefix(Tensor.create(host, DType.I32, most));
-            hostRows = host == null ? null : prefix(Tensor.wrap(host, rows, desc.dtype(), most, desc.dim()));
+            hostRows = host == null ? null : prefix(Tensor.wrap(host, rows.segment, desc.dtype(), most, desc.dim()));
             hostOutcomesOfHost = host == null ? null : hostFound.all.hostMemory();
         } catch (RuntimeException | Error e) {
             close();
@@ -71,26 +92,96 @@ final class Workspace implements AutoCloseable {
         }
     }
 
-    /** For a call that brings none, made when it is first asked for. */
-    Stream stream() {
-        if (stream == null) {
-            stream = own(Stream.create(device));
+    /** A part of host memory, or the memory of a tensor that lies in it. */
+    record Staging(HostMemory memory, long offset, MemorySegment segment) {
+        private static Staging of(HostMemory memory, long offset, long bytes) {
+            return new Staging(memory, offset, memory.segment().asSlice(offset, bytes));
         }
-        return stream;
+
+        private static Staging itself(Tensor tensor) {
+            return new Staging(null, 0, tensor.hostMemory());
+        }
     }
 
-    private MemorySegment hostMemoryFor(Tensor tensor) {
-        return inHost ? tensor.hostMemory() : arena.allocate(tensor.sizeBytes(), 64);
+    /** The keys of the call, on the device. */
+    Tensor ask(Stream stream, long[] those) {
+        return write(stream, keys.first(those.length), those, askedKeys);
     }
 
-    /** What a tensor of the device holds when the stream is done: in `copy`, which is its own memory where that is the host's. */
-    MemorySegment toHost(Stream stream, Tensor tensor, MemorySegment copy) {
+    /** The keys of fetched rows, on the device, for the result of the call. */
+    Tensor forResult(long[] those) {
+        return write(copies, fetchedKeys.first(those.length), those, keysForResult);
+    }
+
+    /** The keys of fetched rows, on the device, for the cache. */
+    Tensor forCache(long[] those) {
+        return write(copies, fetchedKeys.first(those.length), those, keysForCache);
+    }
+
+    private Tensor write(Stream stream, Tensor target, long[] those, Staging through) {
         if (inHost) {
-            stream.synchronize();
+            target.write(stream, those);
         } else {
-            tensor.read(stream, copy.asSlice(0, tensor.sizeBytes()));
+            MemorySegment.copy(those, 0, through.segment, ValueLayout.JAVA_LONG, 0, those.length);
+            target.writeFrom(stream, through.memory, through.offset);
         }
-        return copy;
+        return target;
+    }
+
+    /** The rows at the front of {@link #rows}, on the device. */
+    Tensor rows(int count) {
+        Tensor target = fetchedRows.first(count);
+        if (!inHost) {
+            target.writeFrom(copies, rows.memory, rows.offset);
+        }
+        return target;
+    }
+
+    /** The lookup of hits is enqueued on the stream: what is enqueued on {@link #copies} from now on comes after it. */
+    void looked(Stream stream) {
+        if (!inHost) {
+            looked.record(stream);
+            looked.holdBack(copies);
+        }
+    }
+
+    /** Waits for the lookup of hits, and for nothing that was enqueued on its stream later; gives what became of the keys. */
+    MemorySegment outcomes(int count) {
+        if (!inHost) {
+            outcomes.first(count).readInto(copies, seenOutcomes.memory, seenOutcomes.offset);
+            copies.synchronize();
+        }
+        return seenOutcomes.segment;
+    }
+
+    /** The insertion into the cache is enqueued. */
+    void inserted(int count, Tensor evictedKeys) {
+        if (!inHost) {
+            evictedKeys.readInto(copies, seenEvicted.memory, seenEvicted.offset);
+            copied.record(copies);
+        }
+        inserted = count;
+    }
+
+    /** What is enqueued on a stream from now on comes after all that this call has enqueued. */
+    void holdBack(Stream stream) {
+        if (inserted > 0) {
+            copied.holdBack(stream);
+        }
+    }
+
+    /** Waits for what the call left under way, and gives the number of rows that it evicted; the workspace may serve another. */
+    int settle() {
+        if (inserted == 0) {
+            return 0;
+        }
+        copies.synchronize();
+        int count = 0;
+        for (int i = 0; i < inserted; i++) {
+            count += seenEvicted.segment.getAtIndex(ValueLayout.JAVA_LONG, i) == -1 ? 0 : 1;
+        }
+        inserted = 0;
+        return count;
     }
 
     private Prefix prefix(Tensor all) {
@@ -102,19 +193,17 @@ final class Workspace implements AutoCloseable {
         return object;
     }
 
+    /** Waits for what is under way. */
     @Override
     public void close() {
         for (AutoCloseable object : owned) {
             try {
                 object.close();
             } catch (Exception e) {
-                throw new IllegalStateException(e); // tensors and tables throw none
+                throw new IllegalStateException(e); // none of them throws
             }
         }
         owned.clear();
-        if (arena.scope().isAlive()) {
-            arena.close();
-        }
     }
 
     /** The first elements of a tensor, or rows; the last such view is kept, because the next call often asks for as many. */

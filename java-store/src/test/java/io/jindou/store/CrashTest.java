@@ -11,6 +11,7 @@ import io.jindou.Safetensors;
 import io.jindou.Stream;
 import io.jindou.Tensor;
 import java.io.IOException;
+import java.io.UncheckedIOException;
 import java.nio.channels.FileChannel;
 import java.nio.file.Files;
 import java.nio.file.Path;
@@ -18,6 +19,8 @@ import java.nio.file.StandardOpenOption;
 import java.util.ArrayList;
 import java.util.List;
 import java.util.Random;
+import java.util.concurrent.CompletableFuture;
+import java.util.concurrent.ExecutionException;
 import java.util.concurrent.TimeUnit;
 import org.junit.jupiter.api.Assumptions;
 import org.junit.jupiter.api.Test;
@@ -28,6 +31,8 @@ import org.junit.jupiter.api.io.TempDir;
 class CrashTest {
     @TempDir
     Path folder;
+
+    private int inside; // kills that came in the middle of what the victim was told to do
 
     /** Starts a victim, kills it (SIGKILL) some milliseconds after it has told a few versions, and gives the last one it told. */
     private int killed(String what, int first, long millis) throws Exception {
@@ -61,6 +66,7 @@ class CrashTest {
         process.destroyForcibly();
         assertTrue(process.waitFor(60, TimeUnit.SECONDS));
         assertEquals(128 + 9, process.exitValue(), () -> "it was killed: " + read(errors));
+        inside += Victim.wasInside(folder.resolve("table")) ? 1 : 0;
         String[] lines = read(told).split("\n", -1);
         return Integer.parseInt(lines[lines.length - 2]); // what follows the last line feed was not told
     }
@@ -101,36 +107,44 @@ class CrashTest {
         }
     }
 
-    @Test
-    void killed_in_the_middle_of_updates() throws Exception {
+    private interface Check {
+        void run() throws Exception;
+    }
+
+    /** Kills a victim several times, and goes on until one of them met it in the middle; each time what it told is there. */
+    private void killedInTheMiddleOf(String what, Check check) throws Exception {
         int first = 1;
-        for (long millis : new long[] {0, 37, 90}) {
-            int told = killed("update", first, millis);
+        for (int kills = 0; kills < 3 || inside == 0; kills++) {
+            assertTrue(kills < 20, "never in the middle of " + what);
+            int told = killed(what, first, new long[] {0, 37, 90}[kills % 3]);
             float found = reopened();
             assertTrue(found == told || found == told + 1, found + " after " + told + " was durable"); // the next may have got through
+            check.run();
             first = (int) found + 1;
         }
     }
 
     @Test
+    void killed_in_the_middle_of_updates() throws Exception {
+        killedInTheMiddleOf("update", () -> {});
+    }
+
+    @Test
     void killed_in_the_middle_of_snapshots() throws Exception {
-        int told = killed("snapshot", 1, 60);
-        float found = reopened();
-        assertTrue(found == told || found == told + 1, found + " after " + told);
-        Path file = folder.resolve("snapshot.safetensors");
-        if (Files.exists(file)) {
-            checkWhole(file);
-        }
-        try (var left = Files.list(folder.resolve("table"))) {
-            assertTrue(left.noneMatch(path -> path.toString().endsWith(".tmp")), "nothing half written stays");
-        }
+        killedInTheMiddleOf("snapshot", () -> {
+            Path file = folder.resolve("snapshot.safetensors");
+            if (Files.exists(file)) {
+                checkWhole(file);
+            }
+            try (var left = Files.list(folder.resolve("table"))) {
+                assertTrue(left.noneMatch(path -> path.toString().endsWith(".tmp")), "nothing half written stays");
+            }
+        });
     }
 
     @Test
     void killed_in_the_middle_of_compactions() throws Exception {
-        int told = killed("compact", 1, 80);
-        float found = reopened();
-        assertTrue(found == told || found == told + 1, found + " after " + told);
+        killedInTheMiddleOf("compact", () -> {});
     }
 
     @Test
@@ -215,14 +229,7 @@ class CrashTest {
                 table.update(Victim.keys(), Victim.rows(2));
                 assertEquals(2, version(table, device));
                 Path filler = disk.resolve("filler");
-                try (FileChannel channel = FileChannel.open(filler, StandardOpenOption.CREATE, StandardOpenOption.WRITE)) {
-                    java.nio.ByteBuffer page = java.nio.ByteBuffer.allocate(4096);
-                    assertThrows(IOException.class, () -> {
-                        while (true) {
-                            channel.write(page.rewind());
-                        }
-                    });
-                }
+                fill(filler);
                 String[] before = names(disk);
                 assertThrows(IOException.class, () -> table.snapshot(elsewhere)); // its scratch file finds no room
                 assertThrows(IOException.class, () -> table.snapshot(disk.resolve("snapshot")));
@@ -246,6 +253,47 @@ class CrashTest {
             }
         } finally {
             run("umount", disk.toString());
+        }
+    }
+
+    /** A compaction that finds no room fails; all rows are there, in this table and after it is opened again. */
+    @Test
+    void a_compaction_on_a_full_disk() throws Exception {
+        Path disk = Files.createDirectory(folder.resolve("disk"));
+        Assumptions.assumeTrue(
+                run("mount", "-t", "tmpfs", "-o", "size=12m", "tmpfs", disk.toString()),
+                "needs the right to mount a small file system (root)");
+        try {
+            Path filler = disk.resolve("filler");
+            try (Device device = Device.open("cpu"); TieredTable table = TieredTable.open(device, disk.resolve("table"), Victim.desc())) {
+                table.update(Victim.keys(), Victim.rows(1));
+                table.compact();
+                table.update(Victim.keys(), Victim.rows(2));
+                fill(filler);
+                assertThrows(IOException.class, table::compact);
+                assertEquals(2, version(table, device));
+            }
+            Files.delete(filler);
+            try (Device device = Device.open("cpu"); TieredTable table = TieredTable.open(device, disk.resolve("table"), Victim.desc())) {
+                assertEquals(2, version(table, device));
+                table.update(Victim.keys(), Victim.rows(3));
+                table.compact();
+                assertEquals(3, version(table, device));
+            }
+        } finally {
+            run("umount", disk.toString());
+        }
+    }
+
+    /** To the last byte of its disk. */
+    private static void fill(Path file) throws IOException {
+        try (FileChannel channel = FileChannel.open(file, StandardOpenOption.CREATE, StandardOpenOption.WRITE)) {
+            java.nio.ByteBuffer page = java.nio.ByteBuffer.allocate(4096);
+            assertThrows(IOException.class, () -> {
+                while (true) {
+                    channel.write(page.rewind());
+                }
+            });
         }
     }
 
@@ -301,11 +349,28 @@ class CrashTest {
                 }
             }
             assertTrue(errors > 0, "the damage was met");
+            try (Tensor all = Tensor.create(device, DType.F32, Victim.KEYS, Victim.DIM)) {
+                failed(table.prefetch(Victim.keys()));
+                failed(table.lookupAsync(stream, Victim.keys(), all));
+            }
+            Path file = folder.resolve("snapshot");
+            Files.writeString(file, "the one before");
+            assertThrows(IOException.class, () -> table.snapshot(file));
+            assertEquals("the one before", Files.readString(file));
             // What is written anew is read again.
             table.update(Victim.keys(), Victim.rows(4));
             table.lookup(stream, new long[] {0}, out);
             assertEquals(4, out.readFloats(stream)[0]);
+            // A compaction has to read what is damaged. It fails, and what was acknowledged stays.
+            assertThrows(IOException.class, table::compact);
+            assertEquals(4, version(table, device));
         }
+        assertEquals(4, reopened());
+    }
+
+    private static void failed(CompletableFuture<Void> reading) {
+        ExecutionException e = assertThrows(ExecutionException.class, reading::get);
+        assertEquals(UncheckedIOException.class, e.getCause().getClass());
     }
 
     @Test

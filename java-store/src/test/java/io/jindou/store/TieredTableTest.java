@@ -7,6 +7,7 @@ import static org.junit.jupiter.api.Assertions.assertTrue;
 
 import io.jindou.DType;
 import io.jindou.Device;
+import io.jindou.DeviceOptions;
 import io.jindou.Eviction;
 import io.jindou.HostTensor;
 import io.jindou.InvalidArgumentException;
@@ -14,6 +15,7 @@ import io.jindou.Safetensors;
 import io.jindou.Stream;
 import io.jindou.Tensor;
 import java.io.IOException;
+import java.io.RandomAccessFile;
 import java.nio.file.Path;
 import java.util.ArrayList;
 import java.util.Arrays;
@@ -21,6 +23,7 @@ import java.util.HashMap;
 import java.util.List;
 import java.util.Map;
 import java.util.Random;
+import java.util.concurrent.CompletableFuture;
 import java.util.concurrent.ExecutorService;
 import java.util.concurrent.Executors;
 import java.util.concurrent.Future;
@@ -36,6 +39,13 @@ class TieredTableTest {
     @TempDir
     Path folder;
 
+    /** "late": an emulated device whose streams run nothing before something waits for it, as a GPU may. */
+    static Device open(String name) {
+        return name.equals("late")
+                ? Device.open("simt", DeviceOptions.DEFAULT.withLateStreams(true))
+                : Device.open(name);
+    }
+
     private static TieredTableDesc desc(long deviceRows) {
         return TieredTableDesc.of(DType.F32, DIM, deviceRows, 400).withDurability(Durability.BUFFERED).withHostRows(deviceRows * 2);
     }
@@ -48,9 +58,17 @@ class TieredTableTest {
     }
 
     private static float[] looked(TieredTable table, Stream stream, Device device, long[] keys) throws IOException {
+        return looked(table, stream, device, keys, false);
+    }
+
+    private static float[] looked(TieredTable table, Stream stream, Device device, long[] keys, boolean later) throws IOException {
         try (Tensor out = Tensor.create(device, DType.F32, keys.length, DIM)) {
             out.fill(stream, 0xff);
-            table.lookup(stream, keys, out);
+            if (later) {
+                table.lookupAsync(stream, keys, out).join();
+            } else {
+                table.lookup(stream, keys, out);
+            }
             return out.readFloats(stream);
         }
     }
@@ -68,7 +86,7 @@ class TieredTableTest {
     }
 
     @ParameterizedTest
-    @CsvSource({"cpu, 0", "cpu, 200", "simt, 0", "simt, 200"})
+    @CsvSource({"cpu, 0", "cpu, 200", "simt, 0", "simt, 200", "late, 0", "late, 200"})
     void gives_the_row_of_every_key_that_exists(String name, long hostRows) throws Exception {
         int range = 1000, steps = name.equals("cpu") ? 300 : 40;
         for (Eviction eviction : new Eviction[] {Eviction.LRU, Eviction.LFU}) {
@@ -76,7 +94,7 @@ class TieredTableTest {
             Path directory = folder.resolve(eviction.name());
             Random random = new Random(5);
             for (int opened = 0; opened < 2; opened++) { // everything is still there when it is opened again
-                try (Device device = Device.open(name);
+                try (Device device = open(name);
                         Stream stream = Stream.create(device);
                         TieredTable table = TieredTable.open(
                                 device, directory, desc(range / 10).withEviction(eviction).withHostRows(hostRows))) {
@@ -107,10 +125,67 @@ class TieredTableTest {
         }
     }
 
+    /** Row i says its key. */
+    private static HostTensor rowsOf(long[] keys) {
+        float[] values = new float[keys.length * DIM];
+        for (int i = 0; i < values.length; i++) {
+            values[i] = keys[i / DIM];
+        }
+        return HostTensor.of(values, keys.length, DIM);
+    }
+
+    /** Several lookups under way, of both kinds; none is read before the last was begun. */
     @ParameterizedTest
-    @ValueSource(strings = {"cpu", "simt"})
+    @ValueSource(strings = {"cpu", "simt", "late"})
+    void lookups_under_way_at_the_same_time_give_their_own_rows(String name) throws Exception {
+        int range = 400, rounds = name.equals("cpu") ? 60 : 10, beside = 4;
+        try (Device device = open(name);
+                Stream stream = Stream.create(device);
+                Stream other = Stream.create(device);
+                TieredTable table = TieredTable.open(device, folder, desc(60).withHostRows(name.equals("simt") ? 0 : 120))) {
+            long[] all = new long[range];
+            Arrays.setAll(all, i -> i + 1);
+            table.update(all, rowsOf(all));
+            Random random = new Random(3);
+            for (int round = 0; round < rounds; round++) {
+                List<float[]> expected = new ArrayList<>();
+                List<Tensor> results = new ArrayList<>();
+                List<CompletableFuture<Void>> underWay = new ArrayList<>();
+                for (int i = 0; i < beside; i++) {
+                    long[] keys = random.longs(1 + random.nextInt(70), 1, range + 20).toArray(); // the last are not there
+                    float[] rows = rowsOf(keys).toFloats();
+                    for (int e = 0; e < rows.length; e++) {
+                        rows[e] = rows[e] > range ? 0 : rows[e];
+                    }
+                    expected.add(rows);
+                    Tensor result = Tensor.create(device, DType.F32, keys.length, DIM);
+                    result.fill(stream, 0xff);
+                    results.add(result);
+                    if (random.nextBoolean()) {
+                        underWay.add(table.lookupAsync(stream, keys, result));
+                    } else {
+                        table.lookup(stream, keys, result);
+                    }
+                    Arrays.fill(keys, 1); // it was copied
+                }
+                // In the order of their stream those that have returned, for every stream those that are done.
+                Stream reader = underWay.size() == beside ? other : stream;
+                CompletableFuture.allOf(underWay.toArray(CompletableFuture[]::new)).get();
+                for (int i = 0; i < beside; i++) {
+                    assertArrayEquals(expected.get(i), results.get(i).readFloats(reader), "round " + round + ", lookup " + i);
+                    results.get(i).close();
+                }
+            }
+            TierStatistics s = table.statistics();
+            assertEquals((long) rounds * beside, s.lookups());
+            assertTrue(s.deviceHits() > 0 && s.storeHits() > 0 && s.missing() > 0 && s.evictions() > 0, s.toString());
+        }
+    }
+
+    @ParameterizedTest
+    @ValueSource(strings = {"cpu", "simt", "late"})
     void what_was_prefetched_is_hit(String name) throws Exception {
-        try (Device device = Device.open(name);
+        try (Device device = open(name);
                 Stream stream = Stream.create(device);
                 TieredTable table = TieredTable.open(device, folder, desc(200))) {
             long[] keys = new Random(1).longs(50).toArray();
@@ -126,10 +201,10 @@ class TieredTableTest {
     }
 
     @ParameterizedTest
-    @ValueSource(strings = {"cpu", "simt"})
+    @ValueSource(strings = {"cpu", "simt", "late"})
     void a_snapshot_brings_back_the_rows_it_was_taken_of(String name) throws Exception {
         Path file = folder.resolve("table.safetensors");
-        try (Device device = Device.open(name);
+        try (Device device = open(name);
                 Stream stream = Stream.create(device);
                 TieredTable table = TieredTable.open(device, folder.resolve("a"), desc(100))) {
             long[] keys = new Random(2).longs(300).toArray();
@@ -151,6 +226,14 @@ class TieredTableTest {
             try (TieredTable other = TieredTable.open(device, folder.resolve("b"), desc(100))) {
                 assertEquals(1, versions(looked(other, stream, device, keys))[299]);
             }
+            try (RandomAccessFile bytes = new RandomAccessFile(file.toFile(), "rw")) { // one bit of a row
+                bytes.seek(bytes.length() - 100);
+                int old = bytes.read();
+                bytes.seek(bytes.length() - 100);
+                bytes.write(old ^ 4);
+            }
+            IOException damaged = assertThrows(IOException.class, () -> table.restore(file));
+            assertTrue(damaged.getMessage().contains("damaged"), damaged.getMessage());
             Safetensors.write(folder.resolve("wrong"), Map.of("keys", HostTensor.of(new long[] {1}, 1), "rows", HostTensor.of(new float[4], 1, 4)));
             IOException wrong = assertThrows(IOException.class, () -> table.restore(folder.resolve("wrong")));
             assertTrue(wrong.getMessage().contains("tensor 'rows': expected F32[1, 8], got F32[1, 4]"), wrong.getMessage());
@@ -160,10 +243,10 @@ class TieredTableTest {
 
     /** Keys written by one thread and read by others: a lookup sees what was current at some moment while it ran. */
     @ParameterizedTest
-    @ValueSource(strings = {"cpu", "simt"})
+    @ValueSource(strings = {"cpu", "simt", "late"})
     void lookups_beside_updates_see_old_or_new_rows(String name) throws Exception {
         int rounds = name.equals("cpu") ? 300 : 30, writers = 2, keysEach = 40;
-        try (Device device = Device.open(name); TieredTable table = TieredTable.open(device, folder, desc(30))) {
+        try (Device device = open(name); TieredTable table = TieredTable.open(device, folder, desc(30))) {
             AtomicIntegerArray begun = new AtomicIntegerArray(writers), ended = new AtomicIntegerArray(writers);
             try (ExecutorService threads = Executors.newFixedThreadPool(writers + 2)) {
                 List<Future<?>> all = new ArrayList<>();
@@ -188,7 +271,7 @@ class TieredTableTest {
                                 int writer = random.nextInt(writers);
                                 long[] keys = random.longs(10, 0, keysEach).map(i -> writer * 1000L + i).toArray();
                                 int least = ended.get(writer);
-                                float[] got = versions(looked(table, stream, device, keys));
+                                float[] got = versions(looked(table, stream, device, keys, random.nextBoolean()));
                                 int most = begun.get(writer);
                                 for (float version : got) {
                                     assertTrue(version >= least && version <= most, version + " is not in " + least + ".." + most);
@@ -209,12 +292,17 @@ class TieredTableTest {
     @ParameterizedTest
     @ValueSource(strings = {"cpu"})
     void bad_input_is_refused(String name) throws Exception {
-        try (Device device = Device.open(name); Stream stream = Stream.create(device)) {
+        try (Device device = open(name); Stream stream = Stream.create(device)) {
             refused("'eviction': expected LRU or LFU", () -> TieredTable.open(device, folder, desc(10).withEviction(Eviction.NONE)));
             refused("'hostRows'", () -> TieredTable.open(device, folder, desc(10).withHostRows(-2)));
             refused("'capacity'", () -> TieredTable.open(device, folder, desc(0)));
             TieredTable table = TieredTable.open(device, folder, desc(10));
             refused("'keys': expected at most 400 (maxKeys of the table), got 401", () -> table.prefetch(new long[401]));
+            try (Tensor out = Tensor.create(device, DType.F32, 1, DIM)) {
+                refused("'keys': expected at most 400", () -> table.lookupAsync(stream, new long[401], out));
+                refused("'rows'", () -> table.lookupAsync(stream, new long[2], out));
+                assertTrue(table.lookupAsync(stream, new long[0], out).isDone());
+            }
             refused("'keys': expected any key but -1, which is reserved, at position 1", () -> table.update(new long[] {4, -1}, rows(2, 1)));
             refused("'rows': expected F32[2, 8], got F32[3, 8]", () -> table.update(new long[] {4, 5}, rows(3, 1)));
             for (int again = 0; again < 2; again++) { // an attempt does not weaken the lock
@@ -226,6 +314,9 @@ class TieredTableTest {
             table.close();
             assertThrows(IllegalStateException.class, () -> table.erase(new long[] {1}));
             assertThrows(IllegalStateException.class, () -> table.prefetch(new long[] {1}));
+            try (Tensor out = Tensor.create(device, DType.F32, 1, DIM)) {
+                assertThrows(IllegalStateException.class, () -> table.lookupAsync(stream, new long[] {1}, out));
+            }
         }
     }
 

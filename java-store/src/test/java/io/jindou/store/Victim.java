@@ -3,12 +3,19 @@ package io.jindou.store;
 import io.jindou.DType;
 import io.jindou.Device;
 import io.jindou.HostTensor;
+import io.jindou.Stream;
+import io.jindou.Tensor;
+import java.io.IOException;
+import java.nio.MappedByteBuffer;
+import java.nio.channels.FileChannel;
+import java.nio.file.Files;
 import java.nio.file.Path;
+import java.nio.file.StandardOpenOption;
 import java.util.Arrays;
 
 /**
  * A process to be killed. It updates batches of keys for ever, version by version, and prints each version when it is durable; told
- * so, it snapshots, restores or compacts as well.
+ * so, it snapshots, restores or compacts as well. Beside that it reads, and ends by itself when it meets a torn row.
  */
 final class Victim {
     static final int DIM = 64, KEYS = 100;
@@ -31,33 +38,78 @@ final class Victim {
         return TieredTableDesc.of(DType.F32, DIM, 50, KEYS);
     }
 
+    /** Whether a process that was killed was in the middle of what it was told to do. */
+    static boolean wasInside(Path directory) throws IOException {
+        return Files.readAllBytes(mark(directory))[0] != 0;
+    }
+
+    private static Path mark(Path directory) {
+        return directory.resolveSibling("inside");
+    }
+
     /** Arguments: directory, what ("update", "snapshot", "restore" or "compact"), the first version. */
     public static void main(String[] arguments) throws Exception {
         Path directory = Path.of(arguments[0]), file = directory.resolveSibling("snapshot.safetensors");
         String what = arguments[1];
+        MappedByteBuffer inside; // memory that outlives the process
+        try (FileChannel channel = FileChannel.open(
+                mark(directory), StandardOpenOption.CREATE, StandardOpenOption.READ, StandardOpenOption.WRITE)) {
+            inside = channel.map(FileChannel.MapMode.READ_WRITE, 0, 1);
+        }
         try (Device device = Device.open("cpu"); TieredTable table = TieredTable.open(device, directory, desc())) {
+            beside(() -> read(device, table));
             if (!what.equals("update")) {
-                // Beside the updates, all the time. A restore brings back an old version, so it is told with the snapshot's.
-                Thread beside = Thread.ofPlatform().daemon().start(() -> {
-                    try {
-                        while (true) {
-                            switch (what) {
-                                case "snapshot" -> table.snapshot(file);
-                                case "compact" -> table.compact();
-                                default -> table.restore(file);
-                            }
-                        }
-                    } catch (Exception e) {
-                        e.printStackTrace();
-                        Runtime.getRuntime().halt(3);
+                // All the time. A restore brings back an old version, so it is told with the snapshot's.
+                beside(() -> {
+                    inside.put(0, (byte) 1);
+                    switch (what) {
+                        case "snapshot" -> table.snapshot(file);
+                        case "compact" -> table.compact();
+                        default -> table.restore(file);
                     }
+                    inside.put(0, (byte) 0);
                 });
-                assert beside.isDaemon();
             }
             for (int version = Integer.parseInt(arguments[2]); ; version++) {
+                if (what.equals("update")) {
+                    inside.put(0, (byte) 1);
+                }
                 table.update(keys(), rows(version));
+                if (what.equals("update")) {
+                    inside.put(0, (byte) 0);
+                }
                 System.out.println(version);
                 System.out.flush();
+            }
+        }
+    }
+
+    private interface Work {
+        void run() throws IOException;
+    }
+
+    /** Again and again. */
+    private static void beside(Work work) {
+        Thread.ofPlatform().daemon().start(() -> {
+            try {
+                while (true) {
+                    work.run();
+                }
+            } catch (Exception | Error e) {
+                e.printStackTrace();
+                Runtime.getRuntime().halt(3);
+            }
+        });
+    }
+
+    private static void read(Device device, TieredTable table) throws IOException {
+        try (Stream stream = Stream.create(device); Tensor out = Tensor.create(device, DType.F32, KEYS, DIM)) {
+            table.lookup(stream, keys(), out);
+            float[] rows = out.readFloats(stream);
+            for (int i = 0; i < rows.length; i++) {
+                if (rows[i] != rows[i / DIM * DIM]) {
+                    throw new AssertionError("a torn row: " + rows[i] + " beside " + rows[i / DIM * DIM]);
+                }
             }
         }
     }

@@ -76,22 +76,22 @@ class WriteOrderTest {
     }
 
     @ParameterizedTest
-    @ValueSource(strings = {"cpu", "simt"})
+    @ValueSource(strings = {"cpu", "simt", "late"})
     void writers_of_the_same_keys(String name) throws Exception {
         check(name, false);
     }
 
     @ParameterizedTest
-    @ValueSource(strings = {"cpu", "simt"})
+    @ValueSource(strings = {"cpu", "simt", "late"})
     void writers_and_erasers_of_the_same_keys(String name) throws Exception {
         check(name, true);
     }
 
     /** The order that goes wrong when caches follow each writer for itself: disk first, second; cache second, first. */
     @ParameterizedTest
-    @ValueSource(strings = {"cpu", "simt"})
+    @ValueSource(strings = {"cpu", "simt", "late"})
     void a_writer_that_is_overtaken_between_disk_and_cache(String name) throws Exception {
-        try (Device device = Device.open(name); TieredTable table = TieredTable.open(device, folder.resolve("table"), desc())) {
+        try (Device device = TieredTableTest.open(name); TieredTable table = TieredTable.open(device, folder.resolve("table"), desc())) {
             for (boolean erasing : new boolean[] {false, true}) {
                 table.update(keys(), rows(1));
                 assertEquals(1, looked(table, device)[0]); // into the caches
@@ -124,7 +124,7 @@ class WriteOrderTest {
         int rounds = name.equals("cpu") ? 100 : 5, updates = 2;
         Path directory = folder.resolve("table");
         float[] last;
-        try (Device device = Device.open(name);
+        try (Device device = TieredTableTest.open(name);
                 TieredTable table = TieredTable.open(device, directory, desc());
                 ExecutorService threads = Executors.newFixedThreadPool(WRITERS)) {
             for (int round = 0; round < rounds; round++) {
@@ -158,7 +158,7 @@ class WriteOrderTest {
             }
             last = looked(table, device);
         }
-        try (Device device = Device.open(name); TieredTable table = TieredTable.open(device, directory, desc())) {
+        try (Device device = TieredTableTest.open(name); TieredTable table = TieredTable.open(device, directory, desc())) {
             org.junit.jupiter.api.Assertions.assertArrayEquals(last, looked(table, device));
         }
     }
