@@ -133,6 +133,30 @@ TEST_F(Lifetimes, a_tensor_destroyed_while_threads_run) {
   }
 }
 
+TEST_F(Lifetimes, host_memory_destroyed_while_threads_copy) {
+  for (int round = 0; round < 50; ++round) {
+    jd_host_memory memory;
+    void *data = nullptr;
+    ASSERT_EQ(jd_host_memory_create(device, 128, &memory, &data, &error), JD_OK);
+    jd_tensor xs[kThreads];
+    for (jd_tensor &x : xs) x = create(device, 4, 8);
+    std::atomic<int64_t> ran{0};
+    auto threads = start([&](int i) {
+      Error mine;
+      const jd_status status = i % 2 ? jd_tensor_write_from(stream, xs[i], memory, 0, 64, &mine)
+                                     : jd_tensor_read_into(stream, xs[i], memory, 64 + 32 * (i / 2), 32, &mine);
+      if (status == JD_OK) return ++ran, true;
+      EXPECT_EQ(status, JD_CLOSED) << mine.message;
+      return false;
+    });
+    while (ran < 20) std::this_thread::yield();
+    EXPECT_EQ(jd_host_memory_destroy(memory, &error), JD_OK);
+    join(threads);
+    for (const jd_tensor x : xs) EXPECT_EQ(jd_tensor_destroy(x, &error), JD_OK);
+    EXPECT_EQ(state()->allocations, 0);
+  }
+}
+
 TEST_F(Lifetimes, memory_of_a_destroyed_tensor_stays_until_the_run_ends) {
   const jd_tensor x = create(device, 1, 4), out = create(device, 1, 4);
   state()->hold = true;

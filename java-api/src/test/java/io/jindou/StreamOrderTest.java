@@ -48,6 +48,28 @@ class StreamOrderTest {
         }
     }
 
+    /** On streams that run nothing before something waits for it, only the order itself has one call see another. */
+    @Test
+    void writers_wait_for_readers_and_readers_for_the_writer() {
+        try (Device device = Device.open("simt", DeviceOptions.DEFAULT.withLateStreams(true));
+                Stream reader = Stream.create(device);
+                Stream writer = Stream.create(device);
+                Stream another = Stream.create(device);
+                StreamOrder order = new StreamOrder(device);
+                Tensor x = Tensor.create(device, DType.F32, 4);
+                Tensor old = Tensor.create(device, DType.F32, 4);
+                Tensor seen = Tensor.create(device, DType.F32, 4)) {
+            order.write(writer, () -> x.fill(writer, 0));
+            order.read(reader, () -> old.copyFrom(reader, x));
+            order.write(writer, () -> x.fill(writer, 0xff));
+            writer.synchronize();
+            order.write(another, () -> x.fill(another, 1));
+            order.read(reader, () -> seen.copyFrom(reader, x));
+            assertEquals(0, old.readFloats(reader)[0]);
+            assertEquals(Float.intBitsToFloat(0x01010101), seen.readFloats(reader)[0]);
+        }
+    }
+
     @Test
     void the_cpu_needs_none() {
         try (Device device = Device.open("cpu"); Stream stream = Stream.create(device); StreamOrder order = new StreamOrder(device)) {
