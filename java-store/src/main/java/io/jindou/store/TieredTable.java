@@ -61,6 +61,8 @@ public final class TieredTable implements AutoCloseable {
     private final RowCache hostCache;
     final RocksStore store; // the tests play a writer
     final UpdateLog log = new UpdateLog();
+    /** Held by the update that brings the caches in line with the disk. */
+    private final Object writing = new Object();
     /** Read: calls; write: what replaces or ends the table. */
     private final ReadWriteLock life = new ReentrantReadWriteLock();
 
@@ -655,23 +657,54 @@ public final class TieredTable implements AutoCloseable {
         }
     }
 
-    /** The disk was written: caches follow. Keys whose last writer is not known, and all when rows is null, leave them. */
+    /**
+     * The disk was written: caches follow. Keys whose last writer is not known, and all when rows is null, leave them.
+     *
+     * <p>One update at a time. Lookups go on meanwhile: the log is held while work is enqueued, not while the device is waited for. Which keys are
+     * cached can be asked before: no fetch caches a key that is under update.
+     */
     void end(UpdateLog.Update update, long[] keys, MemorySegment rows) throws IOException {
-        synchronized (log) {
-            try {
-                long[] gone = rows == null ? keys : Arrays.stream(keys).filter(update::isContended).toArray();
-                for (RowCache each : caches()) {
-                    if (gone.length > 0) {
-                        each.erase(gone);
+        synchronized (writing) {
+            boolean known = rows == null || found(keys, rows);
+            synchronized (log) {
+                try {
+                    if (known) {
+                        follow(update, keys, rows);
+                    } else {
+                        clearCaches();
                     }
-                    if (gone.length < keys.length) {
-                        each.replace(Arrays.stream(keys).map(key -> update.isContended(key) ? -1 : key).toArray(), rows);
-                    }
+                } catch (RuntimeException | Error e) {
+                    clearCaches(); // empty caches are right as well
+                } finally {
+                    log.end(update);
                 }
+            }
+            try {
+                caches().forEach(RowCache::synchronize);
             } catch (RuntimeException | Error e) {
-                clearCaches(); // empty caches are right as well
-            } finally {
-                log.end(update);
+                clearCaches();
+            }
+        }
+    }
+
+    /** Whether all caches could tell what they have. */
+    private boolean found(long[] keys, MemorySegment rows) {
+        try {
+            caches().forEach(each -> each.find(keys, rows));
+            return true;
+        } catch (RuntimeException | Error e) {
+            return false;
+        }
+    }
+
+    private void follow(UpdateLog.Update update, long[] keys, MemorySegment rows) {
+        long[] gone = rows == null ? keys : Arrays.stream(keys).filter(update::isContended).toArray();
+        for (RowCache each : caches()) {
+            if (gone.length > 0) {
+                each.erase(gone);
+            }
+            if (rows != null) {
+                each.replace(update::isContended);
             }
         }
     }
