@@ -19,6 +19,7 @@ namespace jindou::hashing {
 
 constexpr int kBucketSlots = 8;
 constexpr int64_t kEmptyKey = -1;
+constexpr uint64_t kFirstBucket = 0x9e3779b97f4a7c15ull;  // what tells its hash from the partition's
 constexpr int64_t kPartitionBuckets = 2048;  // at least, in a table of several partitions
 
 // 64 x 64 bits, the upper half: x * n / 2^64, a number in 0..n-1 for any x.
@@ -28,6 +29,12 @@ JD_HASH_FUNCTION uint64_t scaled(uint64_t x, uint64_t n) {
 #else
   return static_cast<uint64_t>((static_cast<unsigned __int128>(x) * n) >> 64);
 #endif
+}
+
+// The same for n < 2^32, with products of 32 bits: those have vectors (cpu/kernels/hash_table.h).
+JD_HASH_FUNCTION uint64_t scaled_to_32_bits(uint64_t x, uint64_t n) {
+  const uint64_t small = static_cast<uint32_t>(n);
+  return ((x >> 32) * small + (static_cast<uint32_t>(x) * small >> 32)) >> 32;
 }
 
 // MurmurHash3's finaliser: every bit of the key moves every bit of the hash.
@@ -81,7 +88,7 @@ struct Geometry {
     uint64_t hash;
   };
   JD_HASH_FUNCTION First first(int64_t key) const {
-    const uint64_t h = mixed(static_cast<uint64_t>(key)), g = mixed(h + 0x9e3779b97f4a7c15ull);
+    const uint64_t h = mixed(static_cast<uint64_t>(key)), g = mixed(h + kFirstBucket);
     const int64_t partition = static_cast<int64_t>(scaled(h, static_cast<uint64_t>(partitions)));
     return {partition, partition * buckets_each + static_cast<int64_t>(scaled(g, static_cast<uint64_t>(buckets_each))), g};
   }

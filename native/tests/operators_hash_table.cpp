@@ -333,6 +333,55 @@ TEST_P(HashTable, rows_of_missing_keys_stay_where_asked) {
   }
 }
 
+// The CPU takes keys in blocks and copies rows of some whole lines without a loop: every length about a block, every way of a row,
+// with and without keys that are not there.
+TEST_P(HashTable, lookups_of_any_length_and_row_width) {
+  Rig rig(GetParam());
+  uint64_t seed = 20;
+  for (const auto &[dim, padding] : {std::pair<int64_t, int64_t>{16, 0}, {32, 0}, {32, 16}, {32, 1}, {40, 0}, {64, 0}, {128, 0}, {200, 0}}) {
+    Shape s;
+    s.capacity = 180;  // as full as may be: many keys lie in their second bucket
+    s.dim = dim;
+    s.padding = padding;
+    s.missing = JD_MISSING_REPORT;
+    s.bounds = JD_BOUNDS_ZERO;
+    Table table(rig, s);
+    Random random(seed++);
+    Keys present;
+    for (int64_t i = 0; i < s.capacity; ++i) present.push_back(i * 1000003 - 77);
+    const std::vector<double> rows = table.rows_of(present);
+    table.insert(present, rows);
+    for (const int64_t n : {1, 7, 8, 9, 63, 64, 65, 127, 129, 193}) {
+      for (const bool all : {true, false}) {
+        Keys asked;
+        std::vector<double> expected;
+        int64_t missing = 0;
+        for (int64_t i = 0; i < n; ++i) {
+          const int64_t at = random.integer(0, s.capacity - 1), kind = all ? 0 : random.integer(0, 5);
+          asked.push_back(kind == 4 ? -1 : kind == 5 ? present[static_cast<size_t>(at)] + 1 : present[static_cast<size_t>(at)]);
+          missing += kind == 5;
+          for (int64_t d = 0; d < dim; ++d) expected.push_back(kind < 4 ? rows[static_cast<size_t>(at * dim + d)] : 0.0);
+        }
+        const Table::Result found = table.lookup(asked);
+        EXPECT_EQ(found.rows, expected) << n << " keys x " << dim;
+        const Keys keys = table.table_keys();
+        for (size_t i = 0; i < asked.size(); ++i) {
+          const bool there = asked[i] != -1 && std::find(present.begin(), present.end(), asked[i]) != present.end();
+          ASSERT_EQ(found.outcomes[i], there ? JD_HASH_ASSIGNED : JD_HASH_MISSING);
+          ASSERT_EQ(found.slots[i] >= 0, there);
+          if (there) {
+            ASSERT_EQ(keys[static_cast<size_t>(found.slots[i])], asked[i]);
+          }
+        }
+        int64_t skipped = 0;
+        Error error;
+        rig.check(jd_stream_take_skipped(rig.stream, &skipped, &error), error);
+        EXPECT_EQ(skipped, missing) << n << " keys x " << dim;
+      }
+    }
+  }
+}
+
 TEST_P(HashTable, a_key_is_admitted_on_its_nth_sight) {
   Rig rig(GetParam());
   Shape s;
@@ -505,6 +554,16 @@ TEST(HashGeometry, slots_of_a_capacity) {
   }
   EXPECT_FALSE(hashing::Geometry::is_valid(8));
   EXPECT_FALSE(hashing::Geometry::is_valid(20));
+}
+
+TEST(HashGeometry, products_of_32_bits_scale_as_those_of_64_do) {
+  Random random(6);
+  for (int i = 0; i < 100000; ++i) {
+    const auto x = static_cast<uint64_t>(random.integer(INT64_MIN, INT64_MAX)) | (i % 7 == 0 ? ~uint64_t{0} << (i % 64) : 0);
+    const auto n = static_cast<uint64_t>(random.integer(0, (int64_t{1} << (1 + i % 32)) - 1));
+    ASSERT_EQ(hashing::scaled_to_32_bits(x, n), hashing::scaled(x, n)) << x << " " << n;
+  }
+  EXPECT_EQ(hashing::scaled_to_32_bits(~uint64_t{0}, 0xffffffff), 0xfffffffeu);
 }
 
 TEST(HashGeometry, two_buckets_of_one_partition) {

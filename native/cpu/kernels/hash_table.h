@@ -1,8 +1,16 @@
 // hash_lookup: keys to rows (jindou/hash_table.h).
 //
-// Bound by random reads: a bucket (one cache line), now and then the key's other bucket, the row. Each is known only after the
-// one before has arrived. So keys go down a line of stages, a block of keys at a time, and every stage asks for what the next one reads:
-// at any moment as many lines are on their way as the machine has room for, which is L2's room (kernels/embedding_bag.h says why).
+// Bound by random reads: of a bucket (one cache line), of the row, now and then of the key's other bucket. What a random place costs is less
+// its lines than the translation of its address, so a row of two lines costs little more than a bucket, and all must be on their way while
+// others are worked on.
+//
+// A pass over keys is a line of three stages, a block of keys apart, each asking for what the next one reads (into L2,
+// kernels/embedding_bag.h says why): hash the keys, ask for their buckets; find them there, ask for their rows; copy the rows. Hashing is
+// written for eight keys side by side, which compilers turn into vectors.
+//
+// Which keys of a full table are not in their first bucket (about an eighth), nothing foretells: so nothing branches on it. Such a key's row
+// is "copied" from where it should go, the key is put on a list, and the same pass goes over that list with the second buckets. Those left
+// then are not in the table.
 #ifndef JINDOU_CPU_KERNELS_HASH_TABLE_H
 #define JINDOU_CPU_KERNELS_HASH_TABLE_H
 
@@ -17,122 +25,171 @@ namespace {
 
 template <class Isa>
 struct HashLookup {
-  static constexpr int64_t kBlock = 64;
-  static constexpr int64_t kStages = 4;
-  static constexpr int64_t kLine = 64;
-  static constexpr int64_t kMostPrefetched = 1024;  // bytes of a row; the hardware fetches the rest behind them
-
-  const HashLookupTask &t;
+  const HashLookupTask t;
   HashFindings &findings;
   const hashing::Geometry geometry;
 
   HashLookup(const HashLookupTask &task, HashFindings &found) : t(task), findings(found), geometry(task.num_slots) {}
 
   void run() const {
-    Block ring[kStages];
-    const int64_t keys = t.last - t.first, blocks = (keys + kBlock - 1) / kBlock;
-    for (int64_t next = 0; next < blocks + kStages - 1; ++next) {
-      if (next < blocks) {
-        const int64_t first = next * kBlock, left = keys - first;
-        ask(ring[next % kStages], t.first + first, static_cast<int>(left < kBlock ? left : kBlock));
-      }
-      const auto stage = [&](int64_t behind) -> Block * {
-        const int64_t block = next - behind;
-        return block < 0 || block >= blocks ? nullptr : ring + block % kStages;
-      };
-      if (Block *const block = stage(1)) find(*block);
-      if (Block *const block = stage(2)) find_second(*block);
-      if (Block *const block = stage(3)) copy(*block);
+    if (!t.rows) return run<kNoRows>();
+    const bool whole_lines = reinterpret_cast<uintptr_t>(t.table_rows) % kLine == 0 && t.table_row_bytes % kLine == 0;
+    switch (whole_lines ? t.row_bytes : 0) {
+      case 1 * kLine: return run<1>();
+      case 2 * kLine: return run<2>();
+      case 3 * kLine: return run<3>();
+      case 4 * kLine: return run<4>();
+      case 6 * kLine: return run<6>();
+      case 8 * kLine: return run<8>();
+      default: return run<kAnyBytes>();
     }
   }
 
  private:
-  static constexpr int64_t kNowhere = -1;
+  static constexpr int64_t kLine = 64;
+  static constexpr int64_t kMostPrefetched = 1024;  // bytes of a row; the hardware fetches the rest behind them
+  static constexpr int kTogether = 8;                // keys hashed side by side
+  static constexpr int kBlock = 64;
+  static constexpr int kRing = 2 * kBlock;           // keys of which one stage tells the next
+  static constexpr int kChunk = 1024;                // keys of a first pass
+  static constexpr int kNoRows = -1, kAnyBytes = 0;  // in place of a row's lines
 
-  struct Block {
-    int64_t first;  // position of its first key
-    int count, num_elsewhere;
-    hashing::Geometry::First place[kBlock];
-    int64_t slot[kBlock];
-    int elsewhere[kBlock];  // keys that their first bucket does not have
-    int64_t second[kBlock];  // buckets of those
+  // Keys of the call from `first` on. After a pass: the slots found so far, -1 for the others, which `rest` lists.
+  struct Chunk {
+    int64_t first;
+    int count, num_rest;
+    int64_t slot[kChunk];
+    struct {
+      int64_t key[kChunk];
+      int position[kChunk];  // from `first`
+    } rest;
   };
 
-  void ask(Block &b, int64_t first, int count) const {
-    b.first = first;
-    b.count = count;
-    for (int i = 0; i < count; ++i) {
-      b.place[i] = geometry.first(t.keys[first + i]);
-      prefetch_bucket(b.place[i].bucket);
+  template <int kLines>
+  void run() const {
+    Chunk c;
+    for (int64_t first = t.first; first < t.last; first += kChunk) {
+      c.first = first;
+      c.count = static_cast<int>(t.last - first < kChunk ? t.last - first : kChunk);
+      c.num_rest = 0;
+      pass<0, kLines>(t.keys + first, c.count, c);
+      pass<1, kLines>(c.rest.key, c.num_rest, c);
+      finish(c);
     }
   }
 
-  // About a quarter of the keys of a full table are in their second bucket, and nothing foretells which: so nothing branches on it.
-  void find(Block &b) const {
-    b.num_elsewhere = 0;
-    for (int i = 0; i < b.count; ++i) {
-      b.slot[i] = in_bucket(b.place[i].bucket, t.keys[b.first + i]);
-      b.elsewhere[b.num_elsewhere] = i;
-      b.num_elsewhere += b.slot[i] < 0;
+  // Looks at bucket kSide of each key; the keys and positions of pass 1 are the list that it shortens.
+  template <int kSide, int kLines>
+  void pass(const int64_t *keys, int count, Chunk &c) const {
+    int64_t buckets[kRing];
+    struct {
+      const char *from;
+      char *to;
+    } copies[kRing];
+    int num_rest = 0;
+
+    const auto ask = [&](int i) __attribute__((always_inline)) {
+      if (i % kTogether == 0) hash<kSide>(keys + i, count - i, buckets + i % kRing);
+      prefetch(bucket(buckets[i % kRing]));
+    };
+    const auto find = [&](int i) __attribute__((always_inline)) {
+      const int64_t key = keys[i], at = buckets[i % kRing];
+      uint32_t equal = Isa::equal8(bucket(at), key);
+      equal &= key == hashing::kEmptyKey ? 0u : ~0u;
+      const int64_t nowhere = -static_cast<int64_t>(equal == 0);  // all bits, or none
+      const int64_t slot = at * hashing::kBucketSlots + __builtin_ctz(equal | (1u << hashing::kBucketSlots));
+      const int position = kSide == 0 ? i : c.rest.position[i];
+      c.slot[position] = slot | nowhere;
+      c.rest.key[num_rest] = key;
+      c.rest.position[num_rest] = position;
+      num_rest -= static_cast<int>(nowhere);
+      if (t.table_scores) prefetch(t.table_scores + (slot & ~nowhere));
+      if (kLines == kNoRows) return;
+      char *const to = t.rows + (c.first + position) * t.rows_stride;
+      const char *const from = nowhere ? to : t.table_rows + slot * t.table_row_bytes;
+      copies[i % kRing] = {from, to};
+      prefetch_row<kLines>(from);
+    };
+    const auto copy = [&](int i) __attribute__((always_inline)) { copy_row<kLines>(copies[i % kRing].to, copies[i % kRing].from); };
+
+    const auto block = [&](int first, const auto &work) __attribute__((always_inline)) {
+      const int end = first + kBlock < count ? first + kBlock : count;
+      for (int i = first < 0 ? 0 : first; i < end; ++i) work(i);
+    };
+    for (int first = 0; first < count + 2 * kBlock; first += kBlock) {
+      if (kLines != kNoRows) block(first - 2 * kBlock, copy);
+      block(first - kBlock, find);
+      block(first, ask);
     }
-    for (int i = 0; i < b.count; ++i) prefetch_row(b.slot[i] < 0 ? 0 : b.slot[i]);
-    for (int n = 0; n < b.num_elsewhere; ++n) {
-      b.second[n] = geometry.second(b.place[b.elsewhere[n]]);
-      prefetch_bucket(b.second[n]);
+    c.num_rest = num_rest;
+  }
+
+  // Of kTogether keys, of which `count` are there (or more).
+  template <int kSide>
+  void hash(const int64_t *keys, int count, int64_t *buckets) const {
+    int64_t some[kTogether] = {};
+    if (count < kTogether) keys = static_cast<const int64_t *>(memcpy(some, keys, sizeof(int64_t) * static_cast<size_t>(count)));
+    const auto partitions = static_cast<uint64_t>(geometry.partitions), each = static_cast<uint64_t>(geometry.buckets_each);
+    for (int i = 0; i < kTogether; ++i) {  // as Geometry::first and ::second
+      const uint64_t h = hashing::mixed(static_cast<uint64_t>(keys[i])), g = hashing::mixed(h + hashing::kFirstBucket);
+      const uint64_t begin = hashing::scaled_to_32_bits(h, partitions) * each;
+      uint64_t at = hashing::scaled_to_32_bits(g, each);
+      if (kSide == 1) {
+        at += 1 + hashing::scaled_to_32_bits(hashing::mixed(g), each - 1);
+        at = at >= each ? at - each : at;
+      }
+      buckets[i] = static_cast<int64_t>(begin + at);
     }
   }
 
-  void find_second(Block &b) const {
-    for (int n = 0; n < b.num_elsewhere; ++n) {
-      const int i = b.elsewhere[n];
-      b.slot[i] = in_bucket(b.second[n], t.keys[b.first + i]);
-      prefetch_row(b.slot[i] < 0 ? 0 : b.slot[i]);
+  const int64_t *bucket(int64_t at) const { return t.table_keys + at * hashing::kBucketSlots; }
+
+  template <int kLines>
+  void prefetch_row(const char *row) const {
+    if (kLines > 0) {
+#pragma GCC unroll 8
+      for (int line = 0; line < kLines; ++line) prefetch(row + line * kLine);
+      return;
     }
-  }
-
-  void copy(const Block &b) const {
-    for (int i = 0; i < b.count; ++i) copy(b.first + i, b.slot[i]);
-  }
-
-  int64_t in_bucket(int64_t bucket, int64_t key) const {
-    uint32_t equal = Isa::equal8(t.table_keys + bucket * hashing::kBucketSlots, key);
-    equal &= key == hashing::kEmptyKey ? 0u : ~0u;
-    const int64_t slot = bucket * hashing::kBucketSlots + __builtin_ctz(equal | (1u << hashing::kBucketSlots));
-    return slot | -static_cast<int64_t>(equal == 0);  // kNowhere has all bits
-  }
-
-  void prefetch_bucket(int64_t bucket) const {
-    prefetch(t.table_keys + bucket * hashing::kBucketSlots);
-  }
-
-  void prefetch_row(int64_t slot) const {
-    if (t.table_scores) prefetch(t.table_scores + slot);
-    if (!t.rows) return;
-    const char *row = t.table_rows + slot * t.table_row_bytes;
-    const char *end = row + (t.row_bytes < kMostPrefetched ? t.row_bytes : kMostPrefetched);
+    const char *const end = row + (t.row_bytes < kMostPrefetched ? t.row_bytes : kMostPrefetched);
     for (const char *line = row - reinterpret_cast<uintptr_t>(row) % kLine; line < end; line += kLine) prefetch(line);
   }
 
-  void copy(int64_t at, int64_t slot) const {
-    if (slot < 0 && t.keys[at] != hashing::kEmptyKey && findings.missing++ == 0) findings.position = at;
-    if (slot >= 0 && t.table_scores) touch(slot);
-    if (t.slots) t.slots[at] = slot;
-    if (t.outcomes) t.outcomes[at] = slot >= 0 ? JD_HASH_ASSIGNED : JD_HASH_MISSING;
-    if (!t.rows || (slot < 0 && t.keeps_missing)) return;
-    char *to = t.rows + at * t.rows_stride;
-    const char *from = slot >= 0 ? t.table_rows + slot * t.table_row_bytes : t.default_row;
-    if (from) {
-      copy_row(to, from);
-    } else {
-      memset(to, 0, static_cast<size_t>(t.row_bytes));
+  // Whole lines without a call.
+  template <int kLines>
+  void copy_row(char *to, const char *from) const {
+    const int64_t bytes = kLines > 0 ? kLines * kLine : t.row_bytes;
+    int64_t at = 0;
+    for (; at + kLine <= bytes; at += kLine) {
+      char line[kLine];  // by a register: both may be the same
+      memcpy(line, from + at, kLine);
+      memcpy(to + at, line, kLine);
     }
+    if (at < bytes && from != to) memcpy(to + at, from + at, static_cast<size_t>(bytes - at));
   }
 
-  // Whole lines without a call.
-  void copy_row(char *to, const char *from) const {
-    int64_t at = 0;
-    for (; at + kLine <= t.row_bytes; at += kLine) memcpy(to + at, from + at, kLine);
-    if (at < t.row_bytes) memcpy(to + at, from + at, static_cast<size_t>(t.row_bytes - at));
+  // What else is written, and the rows of the keys that are nowhere.
+  void finish(const Chunk &c) const {
+    for (int n = 0; n < c.num_rest; ++n) {
+      const int64_t at = c.first + c.rest.position[n];
+      if (c.rest.key[n] != hashing::kEmptyKey && findings.missing++ == 0) findings.position = at;
+      if (!t.rows || t.keeps_missing) continue;
+      char *const to = t.rows + at * t.rows_stride;
+      if (t.default_row) {
+        memcpy(to, t.default_row, static_cast<size_t>(t.row_bytes));
+      } else {
+        memset(to, 0, static_cast<size_t>(t.row_bytes));
+      }
+    }
+    if (t.slots) memcpy(t.slots + c.first, c.slot, sizeof(int64_t) * static_cast<size_t>(c.count));
+    if (t.outcomes) {
+      for (int i = 0; i < c.count; ++i) t.outcomes[c.first + i] = c.slot[i] < 0 ? JD_HASH_MISSING : JD_HASH_ASSIGNED;
+    }
+    if (t.table_scores) {
+      for (int i = 0; i < c.count; ++i) {
+        if (c.slot[i] >= 0) touch(c.slot[i]);
+      }
+    }
   }
 
   // Other lookups may touch the same score. A tick is written, not exchanged for a smaller one: that would cost as much as the rest of
