@@ -27,6 +27,8 @@ struct HopperTraits {
   static constexpr bool kOverlaps = kOverlap;
   static constexpr int kSlots = kD * kKeys <= 64 * 128 ? 8 : kD <= 128 ? 6 : 4;
   static constexpr bool kCountsInOne = false;  // positions in the ring (hopper_pipeline.h)
+  static constexpr bool kBiased = false;       // scores get biases (hopper_hstu_bias.h)
+  static constexpr int kKeyArrivals = 1;       // warps that fill a slot of keys, or what comes with it
   static constexpr int kProducerRegisters = 56;
   static constexpr int kConsumerRegisters = (504 - kProducerRegisters) / kConsumers;  // of 504 that three warpgroups have
 };

@@ -1,7 +1,8 @@
-// hstu_attention on sm_90a, for bf16: the function of hstu_attention.h (without biases; pages of codes: hopper_hstu_codes.h) with tensor
-// copies and wgmma.
+// hstu_attention on sm_90a, for bf16: the function of hstu_attention.h (pages of codes: hopper_hstu_codes.h) with tensor copies and wgmma.
 //
-//   a_ij = SiLU(alpha * q_i . k_j) * norm_i * m_ij      out_i = sum_j a_ij v_j
+//   a_ij = SiLU(alpha * q_i . k_j + rab_ij) * norm_i * m_ij      out_i = sum_j a_ij v_j
+//
+// Biases (kernels of their own, of this text with HopperBiasTraits): hopper_hstu_bias.h.
 //
 // Shapes: queries, keys, values [total, H, d], out [total, H, d] in bf16 or f32; d = 64, 128, 256.
 //
@@ -16,6 +17,7 @@
 #ifndef JINDOU_KERNELS_ATTENTION_HOPPER_HSTU_ATTENTION_H
 #define JINDOU_KERNELS_ATTENTION_HOPPER_HSTU_ATTENTION_H
 
+#include "attention/hopper_hstu_bias.h"
 #include "attention/hopper_pipeline.h"
 #include "attention/hopper_schedule.h"
 #include "attention/hstu_attention_rows.h"
@@ -142,6 +144,7 @@ struct HopperHstuAttentionKernel : HopperHstuTiles<Core> {
   struct Shared {
     HopperShared<Core, HstuItem> pipeline;
     HopperSchedule schedule;
+    HopperBiasIf<Core> bias;
   };
   static constexpr size_t shared_bytes() { return sizeof(Shared); }
 
@@ -153,9 +156,14 @@ struct HopperHstuAttentionKernel : HopperHstuTiles<Core> {
     if (warp < 4) {
       prim::give_up_registers<Core::kProducerRegisters>();
       if (warp == 0) produce(p, shared);
+      if constexpr (Core::kBiased) {
+        if (warp == 1) copy_tiles(p, shared);
+        if (warp == 2) HopperBiasTimes<Core>(p.problem, shared.bias).produce(shared.pipeline);
+        if (warp == 3) HopperBiasPositions<Core>(p.problem, shared.bias).produce(shared.pipeline);
+      }
     } else {
       prim::take_registers<Core::kConsumerRegisters>();
-      Tiles::consume(p.problem, shared.pipeline, HopperConsumer<Core, HstuItem>(shared.pipeline), Weights{p.problem.alpha});
+      Tiles::consume(p.problem, shared.pipeline, HopperConsumer<Core, HstuItem>(shared.pipeline), Weights{p.problem, shared.bias});
     }
   }
 
@@ -186,11 +194,15 @@ struct HopperHstuAttentionKernel : HopperHstuTiles<Core> {
 
   // Masked before the weights are computed: a pair of them shares a reciprocal, and SiLU(0) = 0.
   struct Weights {
-    float alpha;
+    const HstuAttentionParams<uint16_t> &p;
+    const HopperBiasIf<Core> &bias;
     template <class Consumer>
-    JD_DEVICE void begin(const Consumer &, const HstuItem &item, int tile, bool partial, typename Core::Scores &scores) const {
+    JD_DEVICE void begin(const Consumer &consumer, const HstuItem &item, int tile, bool partial, typename Core::Scores &scores) const {
+      if constexpr (Core::kBiased) {
+        HopperBiasConsumer<Core>(p, bias).add(scores, p.alpha, item, tile, consumer.item_number(), consumer.tile_number());
+      }
       if (partial) hide_masked<Core>(scores, item, item.tile(tile) * Core::kKeys);
-      weigh_silu_by_twos(scores, alpha);
+      weigh_silu_by_twos(scores, Core::kBiased ? 1.0f : p.alpha);
     }
     template <class Consumer>
     JD_DEVICE void finish(const Consumer &, typename Core::Scores &) const {}
@@ -201,19 +213,34 @@ struct HopperHstuAttentionKernel : HopperHstuTiles<Core> {
     prim::prefetch_tensor_map(p.keys.map);
     prim::prefetch_tensor_map(p.values.map);
     HopperProducer<Core, HstuItem> producer(shared.pipeline);
-    const bool paged = p.problem.pages.seq_lens != nullptr;
     Tiles::produce(p, shared.schedule, producer, prim::lane_id(), 32, [&](const HstuItem &item) {
-      for (int32_t i = 0; i < item.tiles; ++i) {
-        const int32_t key = item.tile(i) * Core::kKeys;
-        if (paged) {
-          producer.template fill_slot<false>(PagedTile{p.keys, p.problem.pages.table, item, key}, 0);
-          producer.template fill_slot<true>(PagedTile{p.values, p.problem.pages.table, item, key}, item.sequence.length - key);
-          continue;
-        }
-        producer.template copy_tile<false>(p.keys, item.sequence.begin + key, item.head, 0);
-        producer.template copy_tile<true>(p.values, item.sequence.begin + key, item.head, item.sequence.length - key);
-      }
+      if constexpr (!Core::kBiased) copy_tiles(p, producer, item);
     });
+  }
+
+  // By the warp of this alone: the registers of a schedule and of copies together are more than a producer has beside biases.
+  JD_DEVICE static void copy_tiles(const Params &p, Shared &shared) {
+    HopperConsumer<Core, HstuItem> items(shared.pipeline);
+    HopperProducer<Core, HstuItem> producer(shared.pipeline);
+    for (;;) {
+      const HstuItem &item = items.next_item();
+      if (prim::shfl(item.tiles, 0) < 0) return;
+      copy_tiles(p, producer, item);
+    }
+  }
+
+  JD_DEVICE static void copy_tiles(const Params &p, HopperProducer<Core, HstuItem> &producer, const HstuItem &item) {
+    const bool paged = p.problem.pages.seq_lens != nullptr;
+    for (int32_t i = 0; i < item.tiles; ++i) {
+      const int32_t key = item.tile(i) * Core::kKeys;
+      if (paged) {
+        producer.template fill_slot<false>(PagedTile{p.keys, p.problem.pages.table, item, key}, 0);
+        producer.template fill_slot<true>(PagedTile{p.values, p.problem.pages.table, item, key}, item.sequence.length - key);
+        continue;
+      }
+      producer.template copy_tile<false>(p.keys, item.sequence.begin + key, item.head, 0);
+      producer.template copy_tile<true>(p.values, item.sequence.begin + key, item.head, item.sequence.length - key);
+    }
   }
 };
 

@@ -3,6 +3,7 @@
 // consumers, multiply.
 //
 //   slot:     full  (1 arrival and its bytes)          empty (an arrival of each consumer warp)
+//             of keys, the even ones, with kKeyArrivals > 1: more arrivals, of warps that write what comes with a tile
 //   queries:  full, empty likewise; with them comes what the work is, an item in shared memory
 //   tail:     the copy of a tile of values that ends a sequence, until its rows past the end are zeros
 //
@@ -80,7 +81,7 @@ struct HopperShared {
     if (prim::thread_idx().x == 0) {
       constexpr int kConsumerWarps = 4 * Core::kConsumers;
       for (int s = 0; s < Core::kSlots; ++s) {
-        prim::mbarrier_init(&full[s], 1);
+        prim::mbarrier_init(&full[s], s % 2 == 0 ? Core::kKeyArrivals : 1);
         prim::mbarrier_init(&empty[s], kConsumerWarps);
       }
       prim::mbarrier_init(&queries_full, 1);
@@ -191,6 +192,7 @@ class HopperConsumer {
   }
   // The last that was waited for.
   JD_DEVICE const Item &item() const { return shared_.item(items_ - 1); }
+  JD_DEVICE uint32_t item_number() const { return items_ - 1; }
   // Which tile, of all that this consumer took, it took the keys of last. With kCountsInOne.
   JD_DEVICE uint32_t tile_number() const { return (at_.number() - 1) / 2; }
   // Nothing of this warp reads the queries any more: after the last product with them.
@@ -226,6 +228,38 @@ class HopperConsumer {
   Shared &shared_;
   uint32_t items_ = 0;
   Position at_;
+};
+
+// The end of a producer warp that writes what comes with a tile of keys, of kKeyArrivals - 1: items as the consumers get them, in which
+// each has at least one tile. What is written for a tile may be read until its values are released, so there are kSlots / 2 places for it.
+template <class Core, class Item, class More = HopperNothing>
+class HopperCompanion {
+ public:
+  using Shared = HopperShared<Core, Item, More>;
+  static constexpr int kPlaces = Core::kSlots / 2;
+  static_assert(Core::kSlots % 2 == 0, "keys have the even slots");
+
+  JD_DEVICE explicit HopperCompanion(Shared &shared) : shared_(shared), items_(shared) {}
+
+  JD_DEVICE const Item &next_item() { return items_.next_item(); }
+  JD_DEVICE uint32_t item_number() const { return items_.item_number(); }
+
+  // The next tile: write(place), by all lanes.
+  template <class Write>
+  JD_DEVICE void write(const Write &write) {
+    prim::Mbarrier *full = &shared_.full[at_.slot()];
+    at_.advance();
+    prim::mbarrier_wait(&shared_.empty[at_.slot()], at_.parity() ^ 1);
+    write(at_.slot() / 2);
+    prim::sync_warp();
+    if (prim::lane_id() == 0) prim::mbarrier_arrive(full);
+    at_.advance();
+  }
+
+ private:
+  Shared &shared_;
+  HopperConsumer<Core, Item, More> items_;
+  RingPosition<Core::kSlots, Core::kCountsInOne> at_;
 };
 
 // The consumers' loop over tiles [tile, end) of keys and values:

@@ -38,11 +38,16 @@ using HstuAttentionOptionKernels =
                HstuAttentionHalf<256, kSmallTile, true>, HstuAttentionF32<64, true>, HstuAttentionF32<128, true>,
                HstuAttentionF32<256, true>>;
 
-// On a GPU of compute capability 9.0, bf16 without options.
+// On a GPU of compute capability 9.0, bf16 ...
 template <int kHeadDim>
 using HopperHstuAttentionBf16 = HopperHstuAttentionKernel<HopperCore<HopperTraits<kHeadDim>>>;
 using HopperHstuAttentionKernels =
     KernelList<HopperHstuAttentionBf16<64>, HopperHstuAttentionBf16<128>, HopperHstuAttentionBf16<256>>;
+
+// ... with biases ...
+template <int kHeadDim>
+using HopperHstuBiasedBf16 = HopperHstuAttentionKernel<HopperCore<HopperBiasTraits<kHeadDim>>>;
+using HopperHstuBiasedKernels = KernelList<HopperHstuBiasedBf16<64>, HopperHstuBiasedBf16<128>, HopperHstuBiasedBf16<256>>;
 
 // ... and bf16 queries over pages of fp8 or int8 codes.
 template <int kHeadDim>
@@ -107,7 +112,7 @@ struct HstuAttentionPlan : KernelPlan {
              attention::core_name(desc.dtype), attention::tile_names(desc.dtype, columns));
     if (on_hopper)
       attention::append_hopper_text<attention::HopperHstuAttentionKernels>(
-          text, capacity, "without biases, rows or pages of bf16, and pages of fp8 or int8 widened to it, that the copy engine can address",
+          text, capacity, "rows or pages of bf16, and without biases pages of fp8 or int8 widened to it, that the copy engine can address",
           shape);
     if (most_pieces > 1) {
       const size_t length = strlen(text);
@@ -297,6 +302,13 @@ jd_status launch_hstu_attention_hopper(Exec &exec, const HstuAttentionPlan &plan
   return launch_hopper_hstu_of<attention::HopperHstuAttentionKernels>(exec, plan, args, window, launched);
 }
 
+// ... with biases.
+template <class Exec>
+jd_status launch_hstu_attention_biased(Exec &exec, const HstuAttentionPlan &plan, const jdb_hstu_attention_args &args,
+                                       const attention::HstuWindow &window, bool &launched) {
+  return launch_hopper_hstu_of<attention::HopperHstuBiasedKernels>(exec, plan, args, window, launched);
+}
+
 // Pages of codes.
 template <class Exec>
 jd_status launch_hstu_attention_codes(Exec &exec, const HstuAttentionPlan &plan, const jdb_hstu_attention_args &args,
@@ -309,11 +321,12 @@ template <class Exec>
 jd_status launch_hstu_attention_window(Exec &exec, const HstuAttentionPlan &plan, const jdb_hstu_attention_args &args,
                                        const attention::HstuWindow &window) {
   const bool is_paged = args.key_pages.dtype != 0, is_biased = args.position_bias.dtype != 0 || args.time_bias.dtype != 0;
-  if (plan.on_hopper && !is_biased) {
+  const bool is_codes = is_paged && args.key_pages.dtype != plan.desc.dtype;
+  if (plan.on_hopper && !(is_codes && is_biased)) {
     bool launched = false;
-    const jd_status status = is_paged && args.key_pages.dtype != plan.desc.dtype
-                                 ? launch_hstu_attention_codes(exec, plan, args, window, launched)
-                                 : launch_hstu_attention_hopper(exec, plan, args, window, launched);
+    const jd_status status = is_codes    ? launch_hstu_attention_codes(exec, plan, args, window, launched)
+                             : is_biased ? launch_hstu_attention_biased(exec, plan, args, window, launched)
+                                         : launch_hstu_attention_hopper(exec, plan, args, window, launched);
     if (launched) return status;
   }
   if (is_paged || is_biased) return launch_hstu_attention_options(exec, plan, args, window);

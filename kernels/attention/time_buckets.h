@@ -4,7 +4,7 @@
 //
 // Timestamps are integers, so a bucket is an interval of integers: the table holds where each begins, computed in
 // float64. A look-up takes the bucket of the next lower power of two and at most three comparisons (an octave is
-// log(2) / 0.301 = 2.3 buckets): exact where a logarithm in f32 is not.
+// log(2) / 0.301 = 2.3 buckets): exact where a logarithm in f32 is not. Below 2^31 a finer table needs one comparison (`segments`).
 #ifndef JINDOU_KERNELS_ATTENTION_TIME_BUCKETS_H
 #define JINDOU_KERNELS_ATTENTION_TIME_BUCKETS_H
 
@@ -21,6 +21,15 @@ struct TimeBuckets {
 
   uint64_t begin[kLast + 4];  // the least |dt| of each bucket; past the last: 2^64 - 1
   int32_t of_bits[65];        // bucket of 2^(bits - 1)
+
+  // Distances below 2^31 whose floats have the exponent and the first two bits of the fraction in common: at most a quarter more than the
+  // least of them, where a bucket ends a third above its beginning. So one bucket at most begins inside.
+  struct Segment {
+    uint32_t second_begins;
+    int32_t first, second;  // buckets
+  };
+  static constexpr int kSegments = 31 * 4 + 1;
+  Segment segments[kSegments];
 
   // On the host.
   static TimeBuckets make() {
@@ -40,7 +49,21 @@ struct TimeBuckets {
       }
       table.begin[b] = b == 0 ? 0 : high;
     }
+    for (int s = 0; s < kSegments; ++s) {
+      uint32_t low = 0, high = uint32_t{1} << 31;  // the least distance in this segment or a later one lies in (low, high]
+      while (high - low > 1) {
+        const uint32_t middle = low + (high - low) / 2;
+        (segment(middle) >= s ? high : low) = middle;
+      }
+      const int32_t first = table.bucket(high, kLast);
+      const uint64_t begins = table.begin[first + 1];
+      table.segments[s] = Segment{begins < UINT32_MAX ? static_cast<uint32_t>(begins) : UINT32_MAX, first, table.bucket(begins, kLast)};
+    }
     return table;
+  }
+
+  static JD_HOST_DEVICE JD_INLINE int32_t segment(uint32_t distance) {
+    return static_cast<int32_t>(prim::as_uint(static_cast<float>(distance > 1 ? distance : 1)) >> 21) - (127 << 2);
   }
 
   static JD_HOST_DEVICE JD_INLINE uint64_t distance(int64_t a, int64_t b) {

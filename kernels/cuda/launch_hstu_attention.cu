@@ -7,6 +7,8 @@ extern template jd_status launch_hstu_attention_options(cuda_backend::Executor &
                                                       const jdb_hstu_attention_args &, const attention::HstuWindow &);
 extern template jd_status launch_hstu_attention_hopper(cuda_backend::Executor &, const HstuAttentionPlan &,
                                                       const jdb_hstu_attention_args &, const attention::HstuWindow &, bool &);
+extern template jd_status launch_hstu_attention_biased(cuda_backend::Executor &, const HstuAttentionPlan &,
+                                                      const jdb_hstu_attention_args &, const attention::HstuWindow &, bool &);
 extern template jd_status launch_hstu_attention_codes(cuda_backend::Executor &, const HstuAttentionPlan &,
                                                      const jdb_hstu_attention_args &, const attention::HstuWindow &, bool &);
 template jd_status launch_hstu_attention(cuda_backend::Executor &, const HstuAttentionPlan &, const jdb_hstu_attention_args &);

@@ -274,7 +274,7 @@ TEST_P(HstuAttention, position_and_time_bias) {
       for (const bool per_head : {false, true}) {
         for (const bool causal : {true, false}) {
           Random random(kinds);
-          HstuAttentionCase c = make(random, dtype, 32, 2, {1, 70, 0, 131}, {0, 9, 0, 40});
+          HstuAttentionCase c = make(random, dtype, dtype == JD_BF16 ? 64 : 32, 2, {1, 70, 0, 131}, {0, 9, 0, 40});
           c.mask = {causal, per_head ? 4 : 0, causal ? 0 : 50, 10};
           add_biases(c, random, kinds & 1, kinds & 2, per_head);
           Variant s;
@@ -321,7 +321,7 @@ TEST_P(HstuAttention, time_bias_for_every_spread_of_times) {
       for (const int64_t buckets : {1, 20, 148}) {
         if (!rig.fast() && (kind % 2 == 0) == (dtype == JD_BF16)) continue;
         Random random(kind);
-        HstuAttentionCase c = make(random, dtype, 32, 2, {rig.scaled(300, 90), 7}, {20, 0});
+        HstuAttentionCase c = make(random, dtype, dtype == JD_BF16 ? 64 : 32, 2, {rig.scaled(300, 90), 7}, {20, 0});
         c.mask.causal = kind != 3;
         c.bias_per_head = true;
         c.time_bias = random.values(2 * buckets, JD_F32, 2);
@@ -357,7 +357,7 @@ TEST_P(HstuAttention, last_rows_alone_have_the_same_bits) {
   };
   for (const Kind k : {Kind{JD_F32, 32}, {JD_BF16, 32}, {JD_BF16, 64}, {JD_BF16, 128}, {JD_BF16, 256}}) {
     for (const bool biased : {false, true}) {
-      if (biased && k.dim > 32 && !rig.fast()) continue;
+      if (biased && k.dim > 64 && !rig.fast()) continue;
       const int32_t dtype = k.dtype;
       const int64_t width = 2 * k.dim;
       Random random(12);
@@ -596,7 +596,8 @@ TEST_P(HstuAttention, last_rows_of_long_sequences_have_the_same_bits) {
   for (const int32_t dtype : {JD_F32, JD_BF16}) {
     for (const bool biased : {false, true}) {
       Random random(32);
-      HstuAttentionCase c = make(random, dtype, 32, 1, {1100, 40}, {20, 1});
+      const int64_t dim = dtype == JD_BF16 ? 64 : 32;
+      HstuAttentionCase c = make(random, dtype, dim, 1, {1100, 40}, {20, 1});
       c.mask = {true, 3, 700, 30};
       if (biased) add_biases(c, random, false, true, true);
       Variant s;
@@ -607,8 +608,8 @@ TEST_P(HstuAttention, last_rows_of_long_sequences_have_the_same_bits) {
         const HstuAttentionCase part = last_rows(c, counts);
         const std::vector<uint32_t> bits = rig.bits(run(rig, part, s));
         for (size_t b = 0; b < counts.size(); ++b) {
-          EXPECT_TRUE(std::equal(bits.begin() + part.q_offsets[b] * 32, bits.begin() + part.q_offsets[b + 1] * 32,
-                                 whole.begin() + (c.offsets[b + 1] - counts[b]) * 32)) << "sequence " << b;
+          EXPECT_TRUE(std::equal(bits.begin() + part.q_offsets[b] * dim, bits.begin() + part.q_offsets[b + 1] * dim,
+                                 whole.begin() + (c.offsets[b + 1] - counts[b]) * dim)) << "sequence " << b;
         }
       }
     }

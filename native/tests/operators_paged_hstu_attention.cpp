@@ -235,7 +235,7 @@ TEST_P(PagedHstuAttention, every_mask_and_bias_has_the_bits_of_the_run_without_p
           for (const int biases : {0, 1, 2, 3}) {
             for (const bool targets : {false, true}) {
               if (!rig.fast() && ++turn % 3 != 0) continue;
-              Problem p = make(3, dtype, 32, 2, {130, 64, 7, 200}, {40, 3, 7, 66});
+              Problem p = make(3, dtype, dtype == JD_BF16 ? 64 : 32, 2, {130, 64, 7, 200}, {40, 3, 7, 66});
               p.c.mask = {causal, contexts, window, window == 64 ? 40 : 0};
               if (targets) p.c.num_targets = {31, 64, 0, 1};
               add_biases(p, biases & 1, biases & 2, targets);
@@ -253,7 +253,7 @@ TEST_P(PagedHstuAttention, every_mask_and_bias_has_the_bits_of_the_run_without_p
   }
 }
 
-// Head dims that a GPU of compute capability 9.0 has kernels of its own for; without biases, which those do not take.
+// Head dims that a GPU of compute capability 9.0 has kernels of its own for, without biases and with.
 TEST_P(PagedHstuAttention, every_mask_has_the_bits_of_the_run_without_pages_at_every_head_dim_of_wgmma) {
   Rig rig(GetParam());
   int turn = 0;
@@ -265,6 +265,7 @@ TEST_P(PagedHstuAttention, every_mask_has_the_bits_of_the_run_without_pages_at_e
           Problem p = make(static_cast<uint64_t>(turn), JD_BF16, dim, 1, {130, 64, 7, 200}, {40, 3, 7, 66});
           p.c.mask = {causal, contexts, window, window == 64 ? 40 : 0};
           if (turn % 2) p.c.num_targets = {31, 64, 0, 1};
+          if (turn % 4 < 2) add_biases(p, turn % 4 == 0, true, true);
           expect_same_bits(rig, p, 16 << turn % 4, "dim " + std::to_string(dim) + (causal ? ", causal" : ", both ways") + ", contexts " +
                                                        std::to_string(contexts) + ", window " + std::to_string(window));
         }

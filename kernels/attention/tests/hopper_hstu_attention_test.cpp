@@ -46,6 +46,91 @@ TEST_P(HopperHstuAttention, contexts_targets_and_window_together) {
   run_and_expect_close(c);
 }
 
+// Sessions: of 128 rows, so that a tile of keys lies in one bucket of times, in two, and in many; months of milliseconds are too far apart
+// for 32 bits.
+enum class Times { seconds, sessions, months, no_order, ends_of_time };
+
+void add_biases(HstuCase &c, bool position, bool time, Times kind = Times::seconds, int64_t buckets = 60) {
+  if (position) c.position_bias = testing::random_values(static_cast<size_t>(c.heads * (2 * c.max_seq_len + 1)), JD_F32, 71);
+  if (!time) return;
+  c.time_bias = testing::random_values(static_cast<size_t>(c.heads * (buckets + 1)), JD_F32, 72);
+  std::mt19937_64 random(73);
+  int64_t now = 1'700'000'000;
+  for (int64_t i = 0; i < c.rows(); ++i) {
+    switch (kind) {
+      case Times::seconds: now += static_cast<int64_t>(random() % 100); break;
+      case Times::sessions: now += i % 256 == 0 ? 86'400 * 90 : i % 128 == 0 ? 700 : 1; break;
+      case Times::months: now += static_cast<int64_t>(random() % 3'000'000'000); break;  // of milliseconds
+      case Times::no_order: now = static_cast<int64_t>(random() % (i % 64 < 32 ? 1 << 20 : uint64_t{1} << 40)); break;
+      // Exact in float64, as the reference takes differences.
+      case Times::ends_of_time: now = i % 2 ? INT64_MIN + i * 8192 : (int64_t{1} << 62) - i * 1024; break;
+    }
+    c.timestamps.push_back(now);
+  }
+}
+
+TEST_P(HopperHstuAttention, biases_around_tile_edges) {
+  HstuCase c = case_of(GetParam());
+  c.lengths = {290, 0, 1, 63, 128, 129};
+  c.targets = {20, 0, 1, 5, 10, 40};
+  c.heads = 2;
+  c.max_seq_len = 300;
+  c.draw();
+  add_biases(c, true, true, Times::sessions);
+  const HstuOutcome together = run_and_expect_close(c);
+  c.simt_seed = 3;
+  c.multiprocessors = 5;
+  expect_same_bits(together.out, run(c).out);
+  std::vector<float> alone;
+  for (size_t b = 0; b < c.lengths.size(); ++b) {
+    HstuCase sequence = c.sequence(b);
+    sequence.simt_seed = b;
+    const std::vector<float> out = run(sequence).out;
+    alone.insert(alone.end(), out.begin(), out.end());
+  }
+  expect_same_bits(together.out, alone);
+  c = c.sequence(5);
+  c.timestamps.clear();
+  add_biases(c, false, true, Times::ends_of_time);
+  run_and_expect_close(c);
+}
+
+TEST(HopperHstuAttentionBias, one_alone_and_every_spread_of_times) {
+  HstuCase c = case_of(64);
+  c.lengths = {400, 70};
+  c.targets = {30, 0};
+  c.max_seq_len = 400;
+  c.draw();
+  add_biases(c, true, false);
+  run_and_expect_close(c);
+  c.position_bias.clear();
+  for (const Times kind : {Times::seconds, Times::sessions, Times::months, Times::no_order, Times::ends_of_time}) {
+    for (const int64_t buckets : {int64_t{0}, int64_t{25}, int64_t{147}}) {
+      SCOPED_TRACE("times " + std::to_string(static_cast<int>(kind)) + ", buckets " + std::to_string(buckets));
+      c.mask.causal = kind != Times::no_order;
+      c.timestamps.clear();
+      add_biases(c, false, true, kind, buckets);
+      run_and_expect_close(c);
+      if (::testing::Test::HasFatalFailure()) return;
+    }
+  }
+}
+
+// The table of a comparison a look-up, at the ends of every bucket and segment.
+TEST(HopperHstuAttentionBias, a_segment_knows_the_bucket_of_each_of_its_distances) {
+  const TimeBuckets table = TimeBuckets::make();
+  std::vector<uint64_t> edges(table.begin, table.begin + TimeBuckets::kLast);
+  for (uint64_t power = 4; power <= uint64_t{1} << 31; power *= 2) {
+    for (const uint64_t quarters : {4, 5, 6, 7}) edges.push_back(power / 4 * quarters);
+  }
+  for (uint64_t edge : edges) {
+    for (uint64_t distance = edge < 300 ? 0 : edge - 300; distance < edge + 300 && distance < uint64_t{1} << 31; ++distance) {
+      const TimeBuckets::Segment &segment = table.segments[TimeBuckets::segment(static_cast<uint32_t>(distance))];
+      ASSERT_EQ(distance < segment.second_begins ? segment.first : segment.second, table.bucket(distance, TimeBuckets::kLast)) << distance;
+    }
+  }
+}
+
 // Under other orders of threads and other moments at which copies land; with other grids; alone.
 TEST_P(HopperHstuAttention, bits_do_not_depend_on_the_batch_or_on_the_order_of_threads) {
   HstuCase c = case_of(GetParam());
@@ -187,7 +272,8 @@ TEST(HopperHstuAttentionPlan, says_what_it_runs) {
     return std::string(text);
   };
   EXPECT_NE(description(true).find("wgmma"), std::string::npos) << description(true);
-  EXPECT_NE(description(true).find("pages of fp8 or int8"), std::string::npos) << description(true);
+  EXPECT_NE(description(true).find("rows or pages of bf16, and without biases pages of fp8 or int8"), std::string::npos)
+      << description(true);
   EXPECT_EQ(description(false).find("wgmma"), std::string::npos) << description(false);
   c.dqk = c.dv = 96;
   EXPECT_EQ(description(true).find("wgmma"), std::string::npos) << description(true);

@@ -33,6 +33,8 @@ struct HstuCase {
   // Kept by hand when they are to be wrong or poisoned.
   std::vector<int64_t> offsets;
   std::vector<float> q, k, v, row_scale;
+  std::vector<float> position_bias, time_bias;  // one for each head, one after the other; empty: none
+  std::vector<int64_t> timestamps;
   int64_t max_seq_len = 2048;
   // How it runs.
   uint64_t simt_seed = 0;
@@ -64,6 +66,10 @@ struct HstuCase {
     c.offsets = offsets;
     c.num_targets = targets;
     if (scale_rows) c.attn_scale.assign(row_scale.begin(), row_scale.end());
+    c.position_bias.assign(position_bias.begin(), position_bias.end());
+    c.time_bias.assign(time_bias.begin(), time_bias.end());
+    c.timestamps = timestamps;
+    c.bias_per_head = true;
     c.queries.assign(q.begin(), q.end());
     c.keys.assign(k.begin(), k.end());
     c.values.assign(v.begin(), v.end());
@@ -81,6 +87,7 @@ struct HstuCase {
     slice(part.k, heads * dqk);
     slice(part.v, heads * dv);
     slice(part.row_scale, 1);
+    if (!timestamps.empty()) part.timestamps = std::vector<int64_t>(timestamps.begin() + first, timestamps.begin() + last);
     part.lengths = {last - first};
     if (!targets.empty()) part.targets = {targets[b]};
     part.offsets = {0, last - first};
@@ -126,6 +133,8 @@ inline HstuOutcome run(const HstuCase &c) {
   const DeviceArray offsets = DeviceArray::integers(c.offset_dtype, c.offsets);
   const DeviceArray targets = DeviceArray::integers(JD_I32, c.targets);
   const DeviceArray row_scale = DeviceArray::floats(JD_F32, c.row_scale);
+  const DeviceArray position = DeviceArray::floats(JD_F32, c.position_bias), time = DeviceArray::floats(JD_F32, c.time_bias);
+  const DeviceArray timestamps = DeviceArray::integers(JD_I64, c.timestamps);
 
   jdb_hstu_attention_args args{};
   args.queries = q.tensor();
@@ -134,6 +143,12 @@ inline HstuOutcome run(const HstuCase &c) {
   args.offsets = offsets.tensor({static_cast<int64_t>(c.offsets.size())});
   if (!c.targets.empty()) args.num_targets = targets.tensor({static_cast<int64_t>(c.targets.size())});
   if (c.scale_rows) args.attn_scale = row_scale.tensor({c.rows()});
+  const auto each_head = [&](const std::vector<float> &all) { return static_cast<int64_t>(all.size()) / c.heads; };
+  if (!c.position_bias.empty()) args.position_bias = position.tensor({c.heads, each_head(c.position_bias)});
+  if (!c.time_bias.empty()) {
+    args.time_bias = time.tensor({c.heads, each_head(c.time_bias)});
+    args.timestamps = timestamps.tensor({c.rows()});
+  }
   args.out = out.tensor();
   args.batch = static_cast<int64_t>(c.offsets.size()) - 1;
 
@@ -168,7 +183,8 @@ inline void expect_close(const HstuCase &c, const HstuOutcome &outcome, int64_t 
   const reference::HstuAttentionResult expected = c.expected();
   int64_t longest = 1;
   for (const int64_t n : c.lengths) longest = std::max(longest, n);
-  const double score = std::fabs(c.alpha) * static_cast<double>(c.dqk);  // values are in (-1, 1)
+  // Values, and biases, are in (-1, 1).
+  const double score = std::fabs(c.alpha) * static_cast<double>(c.dqk) + (c.position_bias.empty() ? 0 : 1) + (c.time_bias.empty() ? 0 : 1);
   for (int64_t i = first * c.heads * c.dv; i < last * c.heads * c.dv; ++i) {
     const auto at = static_cast<size_t>(i);
     const double norm =
