@@ -154,9 +154,11 @@ class HashTable final : public Plan {
   void write(const jdb_hash_table_args &a, Findings &findings) {
     const int64_t n = a.keys.shape[0];
     const hashing::Geometry geometry(a.table_keys.shape[0] * hashing::kBucketSlots);
-    const int64_t tasks = std::min(most_tasks(), geometry.partitions);
+    const int64_t operations = n * (row_bytes_ + 256);
+    // Each task looks at all keys: what one thread does anyway is one.
+    const int64_t tasks = operations < ThreadPool::kWorthSharing ? 1 : std::min(most_tasks(), geometry.partitions);
     Found *found = memory.part<Found>(found_at_);
-    device.pool.run(tasks, n * (row_bytes_ + 256), [&](int64_t index, int) {
+    device.pool.run(tasks, operations, [&](int64_t index, int) {
       const int64_t first = geometry.partitions * index / tasks, last = geometry.partitions * (index + 1) / tasks;
       found[index] = op_ == JDB_OP_HASH_INSERT ? insert(a, geometry, first, last) : erase(a, geometry, first, last);
     });
