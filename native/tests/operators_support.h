@@ -290,7 +290,7 @@ class Rig {
     int64_t count = 1;
     for (const int64_t n : shape) count *= n;
     const size_t rank = shape.size();
-    std::vector<int64_t> index(rank, 0);
+    int64_t index[JD_MAX_RANK] = {};
     int64_t at = 0;
     for (int64_t i = 0; i < count; ++i) {
       function(i, at);
