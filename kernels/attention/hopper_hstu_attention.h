@@ -42,37 +42,35 @@ struct HopperHstuTiles {
   static constexpr int32_t kTileRows = Core::kRows;
   static constexpr int32_t kTileKeys = Core::kKeys;
 
-  JD_DEVICE static void sum_costs(const HstuAttentionParams<uint16_t> &p, HopperSchedule &schedule) {
-    schedule.sum(p.batch, p.heads, [&](int64_t b) {
-      const HstuSequence sequence = read_hstu_sequence(p, b);
-      if (sequence.fault.fault != JDB_FAULT_NONE && prim::block_idx().x == 0 && p.first_query == 0) report_fault(p.sink, sequence.fault);
-      return costs(p, sequence);
-    });
+  // All threads.
+  JD_DEVICE static void make_schedule(const HstuAttentionParams<uint16_t> &p, HopperSchedule &schedule) {
+    if (p.pages.seq_lens != nullptr) check_pages(p);
+    schedule.make(
+        p.batch, p.heads, true, [&](int64_t b) { return costs(p, read_hstu_sequence(p, b)); },
+        [&](int64_t b) {
+          const Fault fault = read_hstu_sequence(p, b).fault;
+          if (fault.fault != JDB_FAULT_NONE && p.first_query == 0) report_fault(p.sink, fault);
+        });
   }
 
-  // The producers' items: copy_tiles(item) copies the keys and values of its tiles. `thread` of `threads` that call.
+  // The producers' items: copy_tiles(item) copies the keys and values of its tiles.
   template <class Producer, class CopyTiles>
-  JD_DEVICE static void produce(const Params &p, const HopperSchedule &schedule, Producer &producer, int thread, int threads,
-                                const CopyTiles &copy_tiles) {
-    schedule.for_each_item(
-        p.problem.batch, p.problem.heads, [&](int64_t b) { return costs(p.problem, read_hstu_sequence(p.problem, b)); },
-        [&](int64_t b, int32_t head, int32_t tile) {
-          const HstuItem &item = producer.begin_item([&](HstuItem &made) {
-            const HstuSequence sequence = read_hstu_sequence(p.problem, b);
-            const int32_t pieces = p.problem.pieces(sequence.rows.length);
-            made = make_hstu_item<Core::kRows, Core::kKeys>(p.problem, b, sequence, tile / pieces, head, tile % pieces);
-          });
-          const bool paged = p.problem.pages.seq_lens != nullptr;
-          if (paged && tile == 0 && head == 0 && p.problem.begins(b)) check_hstu_pages(p.problem, b, item, thread, threads);
-          const bool empty = item.piece >= 0 && item.tiles == 0;  // nor does the second kernel look at it
-          producer.sync();
-          if (empty) return;
-          producer.copy_queries([&](char *target, prim::Mbarrier *barrier) {
-            p.queries.copy(target, item.first_query + item.first_row, head, barrier);
-          });
-          copy_tiles(item);
-        });
-    producer.begin_item([](HstuItem &made) { made.tiles = -1; });
+  JD_DEVICE static void produce(const Params &p, HopperSchedule &schedule, Producer &producer, const CopyTiles &copy_tiles) {
+    for (;;) {
+      producer.lead([&] {
+        schedule.advance(p.problem.batch, p.problem.heads, [&](int64_t b) { return costs(p.problem, read_hstu_sequence(p.problem, b)); });
+      });
+      const HstuItem &item = producer.begin_item([&](HstuItem &made) { read_item(p.problem, schedule.work(), made); });
+      if (item.tiles < 0) break;
+      // A half may have no row; nor does the second kernel look at a piece without keys.
+      const bool empty = item.first_row >= item.last_row || (item.piece >= 0 && item.tiles == 0);
+      producer.sync();
+      if (empty) continue;
+      producer.copy_queries([&](char *target, prim::Mbarrier *barrier) {
+        p.queries.copy(target, item.first_query + item.first_row, item.head, barrier);
+      });
+      copy_tiles(item);
+    }
     producer.end();
   }
 
@@ -111,18 +109,44 @@ struct HopperHstuTiles {
   }
 
  private:
-  // What the mask leaves a tile of rows, about: earlier keys, or all, within the window, without the targets. One "tile" of the schedule is
-  // a tile of rows or, of them in turn, its pieces: of equal costs, a count-th of the tile's, in units of that.
+  // Of no tiles, -1, if there is no work.
+  JD_DEVICE static void read_item(const HstuAttentionParams<uint16_t> &p, const HopperWork &work, HstuItem &made) {
+    if (work.sequence < 0) {
+      made.tiles = -1;
+      return;
+    }
+    const int32_t begin = work.tile * Core::kRows + work.before(Core::kRows);
+    made = make_hstu_item<Core::kKeys>(p, work.sequence, read_hstu_sequence(p, work.sequence), begin, work.count(Core::kRows), work.head,
+                                       work.piece);
+  }
+
+  // Here, where threads and registers are many: a sequence's pages by a block, or of more sequences than blocks by a warp.
+  JD_DEVICE static void check_pages(const HstuAttentionParams<uint16_t> &p) {
+    const bool by_block = p.batch <= prim::grid_dim().x;
+    const int64_t parts = by_block ? 1 : kThreads / 32, part = by_block ? 0 : prim::warp_id();
+    for (int64_t b = prim::block_idx().x * parts + part; b < p.batch; b += prim::grid_dim().x * parts) {
+      const HstuSequence sequence = read_hstu_sequence(p, b);
+      if (sequence.queries.length == 0 || !p.begins(b)) continue;
+      check_hstu_pages(p, b, sequence.rows.length, by_block ? static_cast<int>(prim::thread_idx().x) : prim::lane_id(), by_block ? kThreads : 32);
+    }
+  }
+
+  // What the mask leaves a tile of rows, about, in tiles of 128 keys: earlier ones, or all, without the targets. Of those within a window all
+  // pieces are taken for alike: which ones they fall into is not asked.
   JD_DEVICE static TileCosts costs(const HstuAttentionParams<uint16_t> &p, const HstuSequence &sequence) {
     const auto tiles = [](int64_t rows) { return static_cast<int32_t>((rows + Core::kRows - 1) / Core::kRows); };
     const int32_t n = sequence.rows.length;
+    const int32_t pieces = p.pieces(n), row_tiles = tiles(sequence.queries.length);
     int32_t most = tiles(n - sequence.targets) + (sequence.targets > 0 ? 1 : 0);
-    if (p.mask.max_attn_len > 0) {
-      const int32_t near = tiles((p.mask.causal != 0 ? 1 : 2) * int64_t{p.mask.max_attn_len}) + 1;
-      most = near < most ? near : most;
-    }
-    const int32_t pieces = p.pieces(n);
-    return TileCosts{tiles(sequence.queries.length) * pieces, (p.mask.causal != 0 ? tiles(sequence.first_row) : most) * pieces, most * pieces};
+    const int32_t near = tiles((p.mask.causal != 0 ? 1 : 2) * int64_t{p.mask.max_attn_len}) + 1;
+    const bool windowed = p.mask.max_attn_len > 0 && near < most;
+    if (windowed) most = near;
+    const int32_t first = p.mask.causal != 0 ? tiles(sequence.first_row) : most;
+    if (pieces == 1) return TileCosts{row_tiles, 1, first, most, most > 0 ? most : 1};
+    constexpr int32_t kPiece = HstuPieces::kKeys / Core::kRows;
+    if (!windowed) return TileCosts{row_tiles, pieces, first, most < pieces * kPiece ? most : pieces * kPiece, kPiece};
+    const int32_t each = (most + pieces - 1) / pieces;
+    return TileCosts{row_tiles, pieces, each * pieces, each * pieces, each};
   }
 
   // What the mask leaves this warpgroup of a tile of keys. One that ends the sequence holds rows of others: masked.
@@ -151,7 +175,7 @@ struct HopperHstuAttentionKernel : HopperHstuTiles<Core> {
   JD_DEVICE static void run(const Params &p, char *shared_memory) {
     Shared &shared = *reinterpret_cast<Shared *>(shared_memory);
     shared.pipeline.init();
-    Tiles::sum_costs(p.problem, shared.schedule);
+    Tiles::make_schedule(p.problem, shared.schedule);
     const int warp = prim::shfl(prim::warp_id(), 0);
     if (warp < 4) {
       prim::give_up_registers<Core::kProducerRegisters>();
@@ -213,7 +237,7 @@ struct HopperHstuAttentionKernel : HopperHstuTiles<Core> {
     prim::prefetch_tensor_map(p.keys.map);
     prim::prefetch_tensor_map(p.values.map);
     HopperProducer<Core, HstuItem> producer(shared.pipeline);
-    Tiles::produce(p, shared.schedule, producer, prim::lane_id(), 32, [&](const HstuItem &item) {
+    Tiles::produce(p, shared.schedule, producer, [&](const HstuItem &item) {
       if constexpr (!Core::kBiased) copy_tiles(p, producer, item);
     });
   }

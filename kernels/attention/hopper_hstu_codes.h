@@ -35,7 +35,7 @@ struct HopperHstuCodesKernel : HopperHstuTiles<Core> {
     Shared &shared = *reinterpret_cast<Shared *>(shared_memory);
     if (prim::thread_idx().x == 0) shared.more.codes.init();
     shared.init();
-    Tiles::sum_costs(p.problem, shared.more.schedule);
+    Tiles::make_schedule(p.problem, shared.more.schedule);
     const int warp = prim::shfl(prim::warp_id(), 0);
     if (warp < 4) {
       prim::give_up_registers<Core::kProducerRegisters>();
@@ -155,7 +155,7 @@ struct HopperHstuCodesKernel : HopperHstuTiles<Core> {
     prim::prefetch_tensor_map(p.values.map);
     HopperWideningProducer<Core, HstuItem, More> producer(shared, warp);
     const int thread = static_cast<int>(prim::thread_idx().x);
-    Tiles::produce(p, shared.more.schedule, producer, thread, prim::kWarpgroupThreads, [&](const HstuItem &item) {
+    Tiles::produce(p, shared.more.schedule, producer, [&](const HstuItem &item) {
       PagedCodes codes(p, item, thread);
       producer.widen(codes, item.tiles);
     });

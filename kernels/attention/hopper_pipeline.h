@@ -104,6 +104,12 @@ class HopperProducer {
   // All lanes have done what they did before.
   JD_DEVICE static void sync() { prim::sync_warp(); }
 
+  // One lane, the one that makes items.
+  template <class F>
+  JD_DEVICE void lead(const F &f) const {
+    if (leads_) f();
+  }
+
   // Begins an item: make(item) fills it, by one lane. All lanes may read it then.
   template <class Make>
   JD_DEVICE const Item &begin_item(const Make &make) {

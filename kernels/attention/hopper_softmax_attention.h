@@ -49,11 +49,13 @@ struct HopperSoftmaxAttentionKernel {
     Shared &shared = *reinterpret_cast<Shared *>(shared_memory);
     const SoftmaxAttentionSequences &sequences = p.problem.sequences;
     shared.pipeline.init();
-    shared.schedule.sum(sequences.batch, sequences.kv_heads, [&](int64_t b) {
-      const SoftmaxSequence s = read_softmax_sequence(sequences, b);
-      if (s.fault.fault != JDB_FAULT_NONE && prim::block_idx().x == 0) report_fault(sequences.fault_sink, s.fault);
-      return costs(sequences, s);
-    });
+    shared.schedule.make(
+        sequences.batch, sequences.kv_heads, Core::kRows / 2 % sequences.group == 0,  // a half is whole queries
+        [&](int64_t b) { return costs(sequences, read_softmax_sequence(sequences, b)); },
+        [&](int64_t b) {
+          const Fault fault = read_softmax_sequence(sequences, b).fault;
+          if (fault.fault != JDB_FAULT_NONE) report_fault(sequences.fault_sink, fault);
+        });
     const int warp = prim::shfl(prim::warp_id(), 0);
     if (warp < 4) {
       prim::give_up_registers<Core::kProducerRegisters>();
@@ -72,30 +74,37 @@ struct HopperSoftmaxAttentionKernel {
   static constexpr int64_t kBlockOutputs = int64_t{Core::kRows} * Core::kD;
   static constexpr int64_t kBlockStates = int64_t{kConsumerThreads} * Core::Accumulators::kRows;
 
-  // What the mask leaves a tile of rows, about: all keys, those before, or a window. One "tile" of the schedule is a tile of rows, or with
-  // `split` a piece of it: of equal costs then.
+  // What the mask leaves a tile of rows, about: all keys, those before, or a window. In units of 128 keys or, where it grows with the rows, of
+  // as many as a tile has queries; of those within a window all pieces are taken for alike.
   JD_DEVICE static TileCosts costs(const SoftmaxAttentionSequences &p, const SoftmaxSequence &s) {
-    const auto tiles = [](int64_t rows) { return static_cast<int32_t>((rows + 127) / 128); };
-    const int32_t row_tiles_here = static_cast<int32_t>(row_tiles<Core::kRows>(p, s));
-    if (p.split != 0) {
-      const SoftmaxPieces pieces = pieces_of(p, s);
-      return TileCosts{row_tiles_here * pieces.count, pieces.length / 128, pieces.length / 128};
+    const bool causal = p.right >= 0, windowed = causal && p.left >= 0;
+    const int32_t unit = causal && !windowed ? Core::kRows / p.group : 128;
+    const auto units = [&](int64_t keys) { return static_cast<int32_t>((keys + unit - 1) / unit); };
+    const int32_t rows = static_cast<int32_t>(row_tiles<Core::kRows>(p, s));
+    int32_t most = units(s.keys.length);
+    int64_t first = most;
+    if (windowed) {
+      const int32_t near = units(int64_t{p.left} + p.right) + 1;
+      first = most = near < most ? near : most;
+    } else if (causal) {
+      first = (int64_t{s.keys.length} - s.queries.length + p.right) / unit;
+      first = first < 0 ? 0 : first < most ? first : most;
     }
-    int32_t most = tiles(s.keys.length);
-    if (p.left >= 0 && p.right >= 0) {
-      const int32_t near = tiles(int64_t{p.left} + p.right) + 1;
-      most = near < most ? near : most;
-    }
-    if (p.right < 0 || p.group > 1) return TileCosts{row_tiles_here, most, most};
-    const int64_t first = int64_t{s.keys.length} - s.queries.length + p.right;
-    return TileCosts{row_tiles_here, first < 0 ? 0 : first / 128 < most ? static_cast<int32_t>(first / 128) : most, most};
+    const SoftmaxPieces pieces = pieces_of(p, s);
+    if (p.split == 0 || pieces.count == 1) return TileCosts{rows, 1, static_cast<int32_t>(first), most, most > 0 ? most : 1};
+    if (!windowed) return TileCosts{rows, pieces.count, static_cast<int32_t>(first), most, pieces.length / unit};
+    const int32_t each = (most + pieces.count - 1) / pieces.count;
+    return TileCosts{rows, pieces.count, each * pieces.count, each * pieces.count, each};
   }
 
-  // The item of a schedule's tile: its numbers begin with the last rows (read_softmax_item).
-  JD_DEVICE static SoftmaxItem read_item(const SoftmaxAttentionSequences &p, int64_t b, int32_t head, int32_t tile) {
-    const int32_t tiles = static_cast<int32_t>(row_tiles<Core::kRows>(p, read_softmax_sequence(p, b)));
-    const int32_t piece = tile / tiles, rows = tiles - 1 - (tile - piece * tiles);
-    return read_softmax_item<Core::kRows>(p, b, static_cast<uint32_t>((piece * tiles + rows) * p.kv_heads + head));
+  // Up to piece -1, if there is no work.
+  JD_DEVICE static void read_work(const SoftmaxAttentionSequences &p, const HopperWork &work, SoftmaxItem &made) {
+    if (work.sequence < 0) {
+      made.last_piece = -1;
+      return;
+    }
+    made = make_softmax_item(p, work.sequence, read_softmax_sequence(p, work.sequence), work.tile * Core::kRows + work.before(Core::kRows),
+                             work.count(Core::kRows), work.head, work.piece);
   }
 
   // With the tiles of keys to visit in a piece. (Of the copy only what is asked for is made.)
@@ -111,25 +120,29 @@ struct HopperSoftmaxAttentionKernel {
     prim::prefetch_tensor_map(p.keys.map);
     prim::prefetch_tensor_map(p.values.map);
     HopperProducer<Core, SoftmaxItem> producer(shared.pipeline);
-    shared.schedule.for_each_item(
-        sequences.batch, sequences.kv_heads,
-        [&](int64_t b) { return costs(sequences, read_softmax_sequence(sequences, b)); },
-        [&](int64_t b, int32_t head, int32_t tile) {
-          const SoftmaxItem &item = producer.begin_item([&](SoftmaxItem &made) { made = read_item(sequences, b, head, tile); });
-          producer.copy_queries([&](char *target, prim::Mbarrier *barrier) {
-            prim::tensor_copy(target, p.queries, 0, head * sequences.group,
-                              static_cast<int32_t>(item.queries.begin) + item.first_row / sequences.group, 0, barrier);
-          });
-          for (int32_t piece = item.first_piece; piece < item.last_piece; ++piece) {
-            const SoftmaxItem visit = visiting(item, piece);
-            for (int32_t i = 0; i < visit.tiles; ++i) {
-              const int32_t key = visit.tile(i) * Core::kKeys;
-              producer.template copy_tile<false>(p.keys, item.keys.begin + key, head, 0);
-              producer.template copy_tile<true>(p.values, item.keys.begin + key, head, item.keys.length - key);
-            }
-          }
-        });
-    producer.begin_item([](SoftmaxItem &made) { made.last_piece = -1; });
+    for (;;) {
+      producer.lead([&] {
+        shared.schedule.advance(sequences.batch, sequences.kv_heads,
+                                [&](int64_t b) { return costs(sequences, read_softmax_sequence(sequences, b)); });
+      });
+      const SoftmaxItem &item = producer.begin_item([&](SoftmaxItem &made) { read_work(sequences, shared.schedule.work(), made); });
+      if (item.last_piece < 0) break;
+      const bool empty = item.first_row >= item.last_row;  // a half may be
+      producer.sync();
+      if (empty) continue;
+      producer.copy_queries([&](char *target, prim::Mbarrier *barrier) {
+        prim::tensor_copy(target, p.queries, 0, item.kv_head * sequences.group,
+                          static_cast<int32_t>(item.queries.begin) + item.first_row / sequences.group, 0, barrier);
+      });
+      for (int32_t piece = item.first_piece; piece < item.last_piece; ++piece) {
+        const SoftmaxItem visit = visiting(item, piece);
+        for (int32_t i = 0; i < visit.tiles; ++i) {
+          const int32_t key = visit.tile(i) * Core::kKeys;
+          producer.template copy_tile<false>(p.keys, item.keys.begin + key, item.kv_head, 0);
+          producer.template copy_tile<true>(p.values, item.keys.begin + key, item.kv_head, item.keys.length - key);
+        }
+      }
+    }
     producer.end();
   }
 

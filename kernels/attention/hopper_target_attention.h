@@ -38,8 +38,11 @@ struct HopperTargetAttentionKernel {
   static constexpr int32_t kTileRows = Core::kRows;
   static constexpr int32_t kTileKeys = Core::kKeys;
 
+  struct Item : TargetAttentionItem {
+    int32_t rows;  // packed, from first_row on
+  };
   struct Shared {
-    HopperShared<Core, TargetAttentionItem> pipeline;
+    HopperShared<Core, Item> pipeline;
     HopperSchedule schedule;
   };
   static constexpr size_t shared_bytes() { return sizeof(Shared); }
@@ -53,9 +56,13 @@ struct HopperTargetAttentionKernel {
     Shared &shared = *reinterpret_cast<Shared *>(shared_memory);
     const TargetAttentionUsers &users = p.problem.users;
     shared.pipeline.init();
-    shared.schedule.sum(users.batch, 1, [&](int64_t b) {
-      return costs(read_user(users, b), count_items<Core::kRows>(users, b), users.split);
-    });
+    shared.schedule.make(
+        users.batch, users.kv_heads, Core::kRows / 2 % users.group == 0,  // a half is whole candidates
+        [&](int64_t b) { return costs(users, read_user(users, b)); },
+        [&](int64_t b) {
+          const Fault fault = read_user(users, b).fault;
+          if (fault.fault != JDB_FAULT_NONE) report_fault(users.sink, fault);
+        });
     const int warp = prim::shfl(prim::warp_id(), 0);
     if (warp < 4) {
       prim::give_up_registers<Core::kProducerRegisters>();
@@ -74,11 +81,24 @@ struct HopperTargetAttentionKernel {
     float sum[Core::Accumulators::kRows];
   };
 
-  // All items of a user cost the same: the tiles of keys of a piece, or of the whole history.
-  JD_DEVICE static TileCosts costs(const TargetAttentionUser &user, uint32_t items, int32_t split) {
-    const int32_t n = user.history.length, piece = piece_length(n);
-    const int32_t tiles = ((split != 0 && piece < n ? piece : n) + Core::kKeys - 1) / Core::kKeys;
-    return TileCosts{static_cast<int32_t>(items), tiles, tiles};
+  // In tiles of keys, of which all tiles of rows meet all.
+  JD_DEVICE static TileCosts costs(const TargetAttentionUsers &p, const TargetAttentionUser &user) {
+    const auto tiles = [](int32_t keys) { return (keys + Core::kKeys - 1) / Core::kKeys; };
+    const int32_t n = user.history.length, all = tiles(n), pieces = p.split != 0 ? num_pieces(n) : 1;
+    const int32_t rows = static_cast<int32_t>(packed_tiles<Core::kRows>(user.candidates, p.group));
+    return TileCosts{rows, pieces, all, all, pieces > 1 ? tiles(piece_length(n)) : all > 0 ? all : 1};
+  }
+
+  // Of no pieces, -1, if there is no work.
+  JD_DEVICE static void read_work(const TargetAttentionUsers &p, const HopperWork &work, Item &made) {
+    if (work.sequence < 0) {
+      made.pieces = -1;
+      return;
+    }
+    const TargetAttentionUser user = read_user(p, work.sequence);
+    const int32_t first_row = work.tile * Core::kRows + work.before(Core::kRows), count = work.count(Core::kRows);
+    const int32_t left = user.candidates.length * p.group - first_row;
+    made = Item{make_item(p, user, first_row, work.head, work.piece), left < count ? left : count};
   }
 
   // Keys of a piece.
@@ -92,35 +112,34 @@ struct HopperTargetAttentionKernel {
     prim::prefetch_tensor_map(p.candidates);
     prim::prefetch_tensor_map(p.keys.map);
     prim::prefetch_tensor_map(p.values.map);
-    HopperProducer<Core, TargetAttentionItem> producer(shared.pipeline);
-    shared.schedule.for_each_item(
-        users.batch, 1,
-        [&](int64_t b) {
-          const TargetAttentionUser user = read_user(users, b);
-          return costs(user, num_items<Core::kRows>(users, user), users.split);
-        },
-        [&](int64_t b, int32_t, int32_t index) {
-          const TargetAttentionItem &item = producer.begin_item(
-              [&](TargetAttentionItem &made) { made = read_item<Core::kRows>(users, b, static_cast<uint32_t>(index)); });
-          producer.copy_queries([&](char *target, prim::Mbarrier *barrier) {
-            prim::tensor_copy(target, p.candidates, 0, item.kv_head * users.group,
-                              static_cast<int32_t>(item.user.candidates.begin) + item.first_row / users.group, 0, barrier);
-          });
-          for (int32_t piece = item.first_piece; piece < item.last_piece; ++piece) {
-            const int64_t token = item.user.history.begin + piece * piece_length(item.user.history.length);
-            const int32_t keys = piece_keys(item.user, piece);
-            for (int32_t key = 0; key < keys; key += Core::kKeys) {
-              producer.template copy_tile<false>(p.keys, token + key, item.kv_head, 0);
-              producer.template copy_tile<true>(p.values, token + key, item.kv_head, keys - key);
-            }
-          }
-        });
-    producer.begin_item([](TargetAttentionItem &made) { made.pieces = -1; });
+    HopperProducer<Core, Item> producer(shared.pipeline);
+    for (;;) {
+      producer.lead([&] {
+        shared.schedule.advance(users.batch, users.kv_heads, [&](int64_t b) { return costs(users, read_user(users, b)); });
+      });
+      const Item &item = producer.begin_item([&](Item &made) { read_work(users, shared.schedule.work(), made); });
+      if (item.pieces < 0) break;
+      const bool empty = item.rows <= 0;  // a half may be
+      producer.sync();
+      if (empty) continue;
+      producer.copy_queries([&](char *target, prim::Mbarrier *barrier) {
+        prim::tensor_copy(target, p.candidates, 0, item.kv_head * users.group,
+                          static_cast<int32_t>(item.user.candidates.begin) + item.first_row / users.group, 0, barrier);
+      });
+      for (int32_t piece = item.first_piece; piece < item.last_piece; ++piece) {
+        const int64_t token = item.user.history.begin + piece * piece_length(item.user.history.length);
+        const int32_t keys = piece_keys(item.user, piece);
+        for (int32_t key = 0; key < keys; key += Core::kKeys) {
+          producer.template copy_tile<false>(p.keys, token + key, item.kv_head, 0);
+          producer.template copy_tile<true>(p.values, token + key, item.kv_head, keys - key);
+        }
+      }
+    }
     producer.end();
   }
 
-  JD_DEVICE static void consume(const TargetAttentionParams<uint16_t> &p, HopperShared<Core, TargetAttentionItem> &shared) {
-    HopperConsumer<Core, TargetAttentionItem> consumer(shared);
+  JD_DEVICE static void consume(const TargetAttentionParams<uint16_t> &p, HopperShared<Core, Item> &shared) {
+    HopperConsumer<Core, Item> consumer(shared);
     // A softmax's scale is positive; of a negative one the scores change sign. Scale 0 weighs all keys alike; a hidden score of -inf must
     // stay -inf, so the smallest normal number stands for 0.
     const bool silu = p.users.is_silu(), negates = !silu && p.scale < 0.0f;
@@ -128,11 +147,22 @@ struct HopperTargetAttentionKernel {
     const ParkedRows parked{p.users.partial_outputs + prim::block_idx().x * kBlockOutputs,
                             p.users.partial_states + prim::block_idx().x * kBlockStates};
     for (;;) {
-      const TargetAttentionItem &work = consumer.next_item();
+      const Item &work = consumer.next_item();
       if (prim::shfl(work.pieces, 0) < 0) return;
       const int group = prim::shfl(Place().group, 0);
-      const int32_t first_piece = prim::shfl(work.first_piece, 0), last_piece = prim::shfl(work.last_piece, 0);
-      for (int32_t piece = first_piece; piece < last_piece; ++piece) {
+      if (prim::shfl(work.rows, 0) <= group * 64) {  // none of the rows are this warpgroup's
+        for (int32_t piece = work.first_piece; piece < work.last_piece; ++piece) {
+          for (int32_t left = piece_keys(work.user, piece); left > 0; left -= Core::kKeys) {
+            consumer.skip();
+            consumer.skip();
+          }
+        }
+        consumer.release_queries();
+        continue;
+      }
+      int32_t piece = prim::shfl(work.first_piece, 0);
+#pragma unroll 1
+      do {
         const int32_t keys = prim::shfl(piece_keys(work.user, piece), 0);
         Accumulators acc;
 #pragma unroll
@@ -176,15 +206,15 @@ struct HopperTargetAttentionKernel {
 
         const Place place;
         finish_states(place, scale, acc);
-        if (piece > first_piece) merge_parked<kConsumerThreads>(parked, place, acc);
-        if (piece + 1 < last_piece) {
+        if (piece > work.first_piece) merge_parked<kConsumerThreads>(parked, place, acc);
+        if (piece + 1 < work.last_piece) {
           park<kConsumerThreads>(parked, place, acc);
         } else if (work.pieces > 1 && p.users.split != 0) {
           store_partial(p.users, work, place, piece, acc);
         } else {
           store_out(p.users, work, place, acc);
         }
-      }
+      } while (++piece < prim::shfl(work.last_piece, 0));
       consumer.release_queries();
     }
   }

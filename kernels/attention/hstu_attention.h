@@ -68,7 +68,7 @@ struct HstuAttentionKernel {
           prim::sync_threads();
           if constexpr (kOptions) {
             if (index == 0 && is_paged(p) && p.begins(b)) {
-              check_hstu_pages(p, b, item, static_cast<int>(prim::thread_idx().x), kThreads);
+              check_hstu_pages(p, b, item.sequence.length, static_cast<int>(prim::thread_idx().x), kThreads);
             }
           }
           run_item(p, shared, item);

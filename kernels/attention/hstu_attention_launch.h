@@ -81,9 +81,9 @@ struct HstuAttentionPlan : KernelPlan {
         on_hopper(resources.hopper && attention::has_hopper_kernel<attention::HopperHstuAttentionKernels>(shape)),
         most_pieces(attention::HstuPieces::of(description.max_seq_len)) {
     if (most_pieces == 1) return;
-    const int64_t split_rows = std::min(attention::bounded_product(most_rows(), desc.num_heads), split_limit() * attention::kLargeTile);
+    const int64_t split_rows = std::min(attention::bounded_product(most_rows(desc.max_batch), desc.num_heads), split_limit() * attention::kLargeTile);
     scratch_floats = std::min(split_rows * most_pieces * desc.head_dim_v, kScratchBudget / int64_t{sizeof(float)});
-    if (!splits(desc.max_batch, most_rows(), most_pieces))
+    if (!splits(desc.max_batch, most_rows(desc.max_batch), most_pieces))
       scratch_floats = std::max(scratch_floats, kParkingBlocksAMultiprocessor * multiprocessors * kTileFloats);
   }
 
@@ -127,7 +127,7 @@ struct HstuAttentionPlan : KernelPlan {
     const int64_t rows = args.queries.shape[0];
     const int32_t pieces = attention::HstuPieces::of(std::min(keys, desc.max_seq_len));
     if (pieces == 1) return HstuAttentionSchedule{1, rows, false};
-    if (!splits(args.batch, std::min(rows, most_rows()), pieces)) return HstuAttentionSchedule{1, rows, true};
+    if (!splits(args.batch, std::min(rows, most_rows(desc.max_batch)), pieces)) return HstuAttentionSchedule{1, rows, true};
     return HstuAttentionSchedule{pieces, std::max<int64_t>(std::min(window, room(pieces)), 1), false};
   }
 
@@ -139,7 +139,7 @@ struct HstuAttentionPlan : KernelPlan {
   // In rows.
   int64_t room(int32_t pieces) const { return scratch_floats / (int64_t{desc.num_heads} * pieces * desc.head_dim_v); }
   // That sequences can have together; a tensor may have more.
-  int64_t most_rows() const { return attention::bounded_product(desc.max_batch, desc.max_seq_len); }
+  int64_t most_rows(int64_t batch) const { return attention::bounded_product(batch, desc.max_seq_len); }
 
   // Blocks in a grid, one of which parks so many floats.
   int64_t most_blocks(const HstuAttentionSchedule &s, int64_t tile_floats, int64_t a_multiprocessor) const {
@@ -290,7 +290,7 @@ jd_status launch_hopper_hstu_of(Exec &exec, const HstuAttentionPlan &plan, const
     launched = true;
     const int64_t items = plan.items(args.batch, window.rows(), kLargeTile, window.schedule.pieces);
     const int64_t most = plan.most_blocks(window.schedule, int64_t{Kernel::kTileRows} * Kernel::kColumns, 1);
-    status = exec.template launch<Kernel>(grid_for(items, most), params);
+    status = exec.template launch<Kernel>(hopper_grid(items, most), params);
   });
   return status;
 }

@@ -173,14 +173,14 @@ struct HstuItem {
   }
 };
 
-// Tiles of rows are numbered from the first asked for on; `piece` counts where there are several.
-template <int kRows, int kKeys, class T>
-JD_DEVICE HstuItem make_hstu_item(const HstuAttentionParams<T> &p, int64_t b, const HstuSequence &sequence, int32_t tile, int32_t head,
-                                  int32_t piece) {
+// Of `rows` rows or as many as there are from row `begin` on, the first asked for being 0; `piece` counts where there are several.
+template <int kKeys, class T>
+JD_DEVICE HstuItem make_hstu_item(const HstuAttentionParams<T> &p, int64_t b, const HstuSequence &sequence, int32_t begin, int32_t rows,
+                                  int32_t head, int32_t piece) {
   const int32_t n = sequence.rows.length, end_row = sequence.first_row + sequence.queries.length;
   const HstuMask mask = p.mask_of(n, sequence.targets);
-  const int32_t first_row = sequence.first_row + tile * kRows;
-  const int32_t last_row = end_row - first_row < kRows ? end_row : first_row + kRows;
+  const int32_t first_row = sequence.first_row + begin;
+  const int32_t last_row = end_row - first_row < rows ? end_row : first_row + rows;
   const int32_t pieces = p.pieces(n);
   const int32_t first_tile = piece * (HstuPieces::kKeys / kKeys);  // of the piece
   const int32_t end_tile = pieces == 1 ? INT32_MAX : first_tile + HstuPieces::kKeys / kKeys;
@@ -205,8 +205,8 @@ JD_DEVICE HstuItem read_hstu_item(const HstuAttentionParams<T> &p, int64_t b, ui
   const HstuSequence sequence = read_hstu_sequence(p, b);
   const uint32_t heads = static_cast<uint32_t>(p.heads), tiles = packed_tiles<kRows>(sequence.queries, 1);
   const uint32_t tile = tiles - 1 - item / heads % tiles, piece = item / heads / tiles;
-  return make_hstu_item<kRows, kKeys>(p, b, sequence, static_cast<int32_t>(tile), static_cast<int32_t>(item % heads),
-                                      static_cast<int32_t>(piece));
+  return make_hstu_item<kKeys>(p, b, sequence, static_cast<int32_t>(tile) * kRows, kRows, static_cast<int32_t>(item % heads),
+                               static_cast<int32_t>(piece));
 }
 
 }  // namespace jindou::attention

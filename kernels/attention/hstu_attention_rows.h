@@ -23,13 +23,14 @@ JD_DEVICE void hide_masked(typename Core::Scores &scores, const HstuItem &item, 
   }
 }
 
-// Reports the refused pages of a sequence: threads 0..threads-1, each some of them.
+// Reports the refused pages of a sequence of so many rows: threads 0..threads-1, each some of them.
 template <class T>
-JD_DEVICE void check_hstu_pages(const HstuAttentionParams<T> &p, int64_t b, const HstuItem &item, int thread, int threads) {
+JD_DEVICE void check_hstu_pages(const HstuAttentionParams<T> &p, int64_t b, int32_t length, int thread, int threads) {
   const paged::PageTable &table = p.pages.table;
-  const int32_t pages = item.sequence.length == 0 ? 0 : table.index(item.sequence.length - 1) + 1;
+  const int32_t *page_of = table.row(b);
+  const int32_t pages = length == 0 ? 0 : table.index(length - 1) + 1;
   for (int32_t i = thread; i < pages; i += threads) {
-    const int32_t page = item.pages[i];
+    const int32_t page = page_of[i];
     if (!table.valid(page)) report_fault(p.sink, Fault{JDB_FAULT_PAGE, -1, b * table.max_pages + i, page, table.num_pages});
   }
 }

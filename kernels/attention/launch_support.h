@@ -139,6 +139,9 @@ inline prim::Grid grid_for(int64_t items, int64_t most) {
   return prim::Grid{static_cast<uint32_t>(std::max<int64_t>(1, std::min(items, most))), 1, 1};
 }
 
+// ... whose items the blocks may deal by halves (hopper_schedule.h).
+inline prim::Grid hopper_grid(int64_t items, int64_t most) { return grid_for(2 * items, most); }
+
 // Kernels of 16-bit rows with up to 128 columns have tiles of 128 rows, the faster, and of 64, for when the others would
 // not give each multiprocessor two blocks; those with more columns, and of f32, have one tile each (mma_core.h,
 // fma_core.h). The bits of the results are the same.

@@ -269,7 +269,7 @@ jd_status launch_softmax_attention_hopper(Exec &exec, const SoftmaxAttentionPlan
     launched = true;
     const int64_t items =
         max_tiles(sequences.query_rows, sequences.group, sequences.batch, Kernel::kTileRows) * sequences.kv_heads * schedule.pieces;
-    status = exec.template launch<Kernel>(grid_for(items, plan.multiprocessors), params);
+    status = exec.template launch<Kernel>(hopper_grid(items, plan.multiprocessors), params);
   });
   return status;
 }

@@ -147,18 +147,15 @@ JD_DEVICE inline int32_t query_of(const SoftmaxAttentionSequences &p, int32_t pa
   return p.group == 1 ? packed : packed / p.group;
 }
 
-template <int kRows>
-JD_DEVICE SoftmaxItem read_softmax_item(const SoftmaxAttentionSequences &p, int64_t b, uint32_t item) {
-  const SoftmaxSequence s = read_softmax_sequence(p, b);
+// `count` packed rows from first_row on, or as many as there are; `piece` counts with `split`.
+JD_DEVICE inline SoftmaxItem make_softmax_item(const SoftmaxAttentionSequences &p, int64_t b, const SoftmaxSequence &s, int32_t first_row,
+                                               int32_t count, int32_t kv_head, int32_t piece) {
   const SoftmaxMask mask(s.queries.length, s.keys.length, p.left, p.right, p.sink, p.prefix, p.num_global);
   const SoftmaxPieces pieces = pieces_of(p, s);
-  // Heads of a tile follow each other, so that blocks that run together read the same rows of memory.
-  const uint32_t tiles = row_tiles<kRows>(p, s), tile = tiles - 1 - item / p.kv_heads % tiles;
-  const int64_t rows = int64_t{s.queries.length} * p.group, last = (int64_t{tile} + 1) * kRows;
-  const int32_t first_row = static_cast<int32_t>(tile * kRows);
+  const int64_t rows = int64_t{s.queries.length} * p.group, last = int64_t{first_row} + count;
   const int32_t last_row = static_cast<int32_t>(last < rows ? last : rows);
   const SoftmaxMask::Keys seen = mask.tile_keys(query_of(p, first_row), query_of(p, last_row - 1) + 1);
-  const int32_t first_piece = p.split ? static_cast<int32_t>(item / p.kv_heads / tiles) : 0;
+  const int32_t first_piece = p.split ? piece : 0;
   return SoftmaxItem{b,
                      s.queries,
                      s.keys,
@@ -167,13 +164,22 @@ JD_DEVICE SoftmaxItem read_softmax_item(const SoftmaxAttentionSequences &p, int6
                      pieces,
                      first_row,
                      last_row,
-                     static_cast<int32_t>(item % p.kv_heads),
+                     kv_head,
                      first_piece,
                      p.split ? first_piece + 1 : pieces.count,
                      0,
                      0,
                      0,
                      0};
+}
+
+template <int kRows>
+JD_DEVICE SoftmaxItem read_softmax_item(const SoftmaxAttentionSequences &p, int64_t b, uint32_t item) {
+  const SoftmaxSequence s = read_softmax_sequence(p, b);
+  // Heads of a tile follow each other, so that blocks that run together read the same rows of memory.
+  const uint32_t tiles = row_tiles<kRows>(p, s), tile = tiles - 1 - item / p.kv_heads % tiles;
+  return make_softmax_item(p, b, s, static_cast<int32_t>(tile * kRows), kRows, static_cast<int32_t>(item % p.kv_heads),
+                           static_cast<int32_t>(item / p.kv_heads / tiles));
 }
 
 // A packed query row.

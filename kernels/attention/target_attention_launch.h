@@ -230,7 +230,7 @@ jd_status launch_target_attention_hopper(Exec &exec, const TargetAttentionPlan &
     params.problem = target_attention_params<typename Kernel::Element>(plan, args, users);
     launched = true;
     const int64_t items = max_tiles(users.candidate_rows, users.group, users.batch, Kernel::kTileRows) * users.kv_heads * schedule.pieces;
-    status = exec.template launch<Kernel>(grid_for(items, plan.multiprocessors), params);
+    status = exec.template launch<Kernel>(hopper_grid(items, plan.multiprocessors), params);
   });
   return status;
 }

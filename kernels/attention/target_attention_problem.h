@@ -113,18 +113,20 @@ JD_DEVICE uint32_t count_items(const TargetAttentionUsers &p, int64_t b) {
   return num_items<kRows>(p, user);
 }
 
+// `piece` counts with `split`.
+JD_DEVICE inline TargetAttentionItem make_item(const TargetAttentionUsers &p, const TargetAttentionUser &user, int32_t first_row,
+                                               int32_t kv_head, int32_t piece) {
+  const int32_t pieces = num_pieces(user.history.length);
+  return TargetAttentionItem{user, first_row, kv_head, p.split ? piece : 0, p.split ? piece + 1 : pieces, pieces};
+}
+
 // Tiles of one head and piece follow each other, so that blocks running together share the history in L2.
 template <int kRows>
 JD_DEVICE TargetAttentionItem read_item(const TargetAttentionUsers &p, int64_t b, uint32_t item) {
-  TargetAttentionItem work;
-  work.user = read_user(p, b);
-  const uint32_t tiles = packed_tiles<kRows>(work.user.candidates, p.group);
-  work.first_row = static_cast<int32_t>(item % tiles) * kRows;
-  work.kv_head = static_cast<int32_t>(item / tiles % p.kv_heads);
-  work.pieces = num_pieces(work.user.history.length);
-  work.first_piece = p.split ? static_cast<int32_t>(item / tiles / p.kv_heads) : 0;
-  work.last_piece = p.split ? work.first_piece + 1 : work.pieces;
-  return work;
+  const TargetAttentionUser user = read_user(p, b);
+  const uint32_t tiles = packed_tiles<kRows>(user.candidates, p.group);
+  return make_item(p, user, static_cast<int32_t>(item % tiles) * kRows, static_cast<int32_t>(item / tiles % p.kv_heads),
+                   static_cast<int32_t>(item / tiles / p.kv_heads));
 }
 
 // A packed query row.

@@ -350,12 +350,12 @@ TEST(WideIndex, lists_of_work_have_32_bits) {
 TEST(WideIndex, schedules_of_the_largest_batches) {
   // 2^31 rows in sequences of the greatest length, all heads: costs add up in 64 bits, and times two times the number of blocks.
   const int32_t tiles = kLength / 128;
-  const attention::TileCosts costs{tiles, 0, tiles};
+  const attention::TileCosts costs{tiles, 1, 0, tiles, tiles};
   Wide expected = 0;
-  for (int32_t t = 0; t < tiles; ++t) expected += costs.of(t);
+  for (int32_t t = 0; t < tiles; ++t) expected += costs.of(t, 0);
   EXPECT_TRUE(equal(costs.total(), expected));
   EXPECT_LT(expected * kHeads * (kFar / kLength) * 2 * 256, Wide{1} << 64);
-  const attention::TileCosts long_rows{kSoftmaxLength / 128 * kHeads, kSoftmaxLength / 128, kSoftmaxLength / 128};
+  const attention::TileCosts long_rows{kSoftmaxLength / 128 * kHeads, 1, kSoftmaxLength / 128, kSoftmaxLength / 128, kSoftmaxLength / 128};
   EXPECT_TRUE(equal(long_rows.total(), static_cast<Wide>(long_rows.tiles) * (1 + long_rows.most)));
 }
 

@@ -1,6 +1,7 @@
 // The hstu_attention kernels of sm_90a in the emulator: against the float64 reference, their properties, their schedule.
 #include <algorithm>
-#include <set>
+#include <map>
+#include <tuple>
 
 #include "attention/tests/hstu_attention_case.h"
 
@@ -154,6 +155,32 @@ TEST_P(HopperHstuAttention, bits_do_not_depend_on_the_batch_or_on_the_order_of_t
   expect_same_bits(together.out, alone);
 }
 
+// Items that blocks would have none of otherwise are dealt by halves of 64 rows.
+TEST_P(HopperHstuAttention, halves_of_tiles_give_the_same_bits) {
+  HstuCase c = case_of(GetParam());
+  c.lengths = {150, 1, 64, 65};
+  c.targets = {20, 1, 0, 5};
+  c.draw();
+  c.multiprocessors = 1;
+  const HstuOutcome whole = run_and_expect_close(c);
+  c.multiprocessors = 32;
+  expect_same_bits(whole.out, run(c).out);
+}
+
+// Nine tiles of equal costs, two pieces of keys: in turn, all by one block, or the last tile by halves; or a piece a block.
+TEST(HopperHstuAttentionPieces, give_the_same_bits_whoever_sums_them) {
+  HstuCase c = case_of(64);
+  c.lengths = {1030};
+  c.mask.causal = false;
+  c.draw();
+  c.multiprocessors = 1;
+  const HstuOutcome whole = run_and_expect_close(c);
+  for (const int32_t multiprocessors : {4, 32}) {
+    c.multiprocessors = multiprocessors;
+    expect_same_bits(whole.out, run(c).out);
+  }
+}
+
 // Tiles are copied whole, with what follows a sequence: none of it may show, NaNs included.
 TEST_P(HopperHstuAttention, shows_no_row_of_another_sequence) {
   HstuCase c = case_of(GetParam());
@@ -284,13 +311,18 @@ TEST(HopperHstuAttentionPlan, says_what_it_runs) {
 }
 
 // -- the schedule ------------------------------------------------------------------------------------------------------------
+using attention::HopperWork;
+using attention::TileCosts;
+
 // Every block of a grid, run alone by one emulated block of the same threads, lists its items.
 struct ScheduleKernel {
   struct Params {
-    const attention::TileCosts *costs;  // [batch]
+    const TileCosts *costs;  // [batch]
     int64_t batch;
     int32_t heads;
-    std::vector<std::vector<int64_t>> *items;  // of each block: (sequence * heads + head) * 1024 + tile
+    bool halves;
+    std::vector<std::vector<HopperWork>> *items;  // of each block
+    std::vector<int> *checked;                    // [batch]
   };
   static constexpr int kThreads = 384;
   static constexpr int kMinBlocks = 1;
@@ -298,49 +330,138 @@ struct ScheduleKernel {
   static void run(const Params &p, char *shared) {
     auto &schedule = *reinterpret_cast<attention::HopperSchedule *>(shared);
     const auto costs = [&](int64_t b) { return p.costs[b]; };
-    schedule.sum(p.batch, p.heads, costs);
+    schedule.make(p.batch, p.heads, p.halves, costs, [&](int64_t b) { ++(*p.checked)[static_cast<size_t>(b)]; });
     if (prim::thread_idx().x != 0) return;
-    schedule.for_each_item(p.batch, p.heads, costs, [&](int64_t b, int32_t head, int32_t tile) {
-      (*p.items)[prim::block_idx().x].push_back((b * p.heads + head) * 1024 + tile);
-    });
+    for (;;) {
+      schedule.advance(p.batch, p.heads, costs);
+      if (schedule.work().sequence < 0) return;
+      (*p.items)[prim::block_idx().x].push_back(schedule.work());
+    }
   }
 };
 
-TEST(HopperSchedule, gives_every_item_to_one_block_and_each_block_its_share) {
-  for (const int32_t batch : {1, 5, 128, 129, 400}) {
-    for (const int32_t heads : {1, 3}) {
-      for (const uint32_t blocks : {1u, 2u, 7u, 132u}) {
-        std::vector<attention::TileCosts> costs;
-        uint64_t total = 0, dearest = 0;
-        std::set<int64_t> expected;
-        for (int32_t b = 0; b < batch; ++b) {
-          const attention::TileCosts c{b * 7 % 23, b % 5, 1 + b * 3 % 17};
-          costs.push_back(c);
-          uint64_t sum = 0;
-          for (int32_t t = 0; t < c.tiles; ++t) {
-            ASSERT_EQ(c.before(t), sum);
-            sum += c.of(t);
-            dearest = std::max<uint64_t>(dearest, c.of(t));
-            for (int32_t h = 0; h < heads; ++h) expected.insert((int64_t{b} * heads + h) * 1024 + t);
-          }
-          ASSERT_EQ(c.total(), sum);
-          total += sum * static_cast<uint64_t>(heads);
+std::vector<std::vector<HopperWork>> blocks_of(const std::vector<TileCosts> &costs, int32_t heads, uint32_t blocks, bool halves) {
+  std::vector<std::vector<HopperWork>> items(blocks);
+  std::vector<int> checked(costs.size());
+  simt::launch<ScheduleKernel>({blocks, 1, 1}, {costs.data(), static_cast<int64_t>(costs.size()), heads, halves, &items, &checked});
+  EXPECT_EQ(checked, std::vector<int>(costs.size(), 1));
+  return items;
+}
+
+// A half costs half.
+double load_of(const std::vector<TileCosts> &costs, const std::vector<HopperWork> &items) {
+  double load = 0;
+  for (const HopperWork &item : items) {
+    const double cost = costs[static_cast<size_t>(item.sequence)].of(item.tile, item.piece);
+    load += item.half < 0 ? cost : cost / 2;
+  }
+  return load;
+}
+
+TEST(HopperCosts, count_items_as_one_by_one) {
+  for (const TileCosts &c : {TileCosts{1, 1, 0, 1, 1}, {0, 1, 3, 3, 3}, {5, 1, 0, 0, 1}, {9, 1, 4, 7, 7}, {3, 1, 9, 4, 4}, {1, 3, 0, 1, 8},
+                             {33, 5, 0, 33, 8}, {33, 5, 0, 20, 8}, {2, 17, 128, 130, 8}, {7, 4, 12, 12, 3}, {20, 6, 3, 24, 4}, {6, 3, 2, 9, 5}}) {
+    uint64_t sum = 0;
+    std::map<uint32_t, uint32_t> counts;
+    for (int32_t t = 0; t < c.tiles; ++t) {
+      EXPECT_EQ(c.before(t), sum);
+      std::map<uint32_t, std::vector<int32_t>> pieces;
+      for (int32_t p = 0; p < c.pieces; ++p) {
+        EXPECT_EQ(c.before(t, p), sum);
+        sum += c.of(t, p);
+        ++counts[c.of(t, p)];
+        pieces[c.of(t, p)].push_back(p);
+      }
+      for (uint32_t cost = 1; cost <= 40; ++cost) {
+        const TileCosts::Equals equals = c.equals(t, cost);
+        ASSERT_EQ(static_cast<size_t>(equals.count), pieces[cost].size()) << "tile " << t << ", cost " << cost;
+        if (equals.count > 0) {
+          EXPECT_EQ(equals.first_piece, pieces[cost].front());
+          EXPECT_EQ(equals.first_piece + equals.count - 1, pieces[cost].back());
         }
-        std::vector<std::vector<int64_t>> items(blocks);
-        simt::launch<ScheduleKernel>({blocks, 1, 1}, {costs.data(), batch, heads, &items});
-        std::multiset<int64_t> got;
-        for (const auto &of_block : items) {
-          uint64_t load = 0;
-          for (const int64_t item : of_block) {
-            got.insert(item);
-            load += costs[static_cast<size_t>(item / 1024 / heads)].of(static_cast<int32_t>(item % 1024));
-          }
-          EXPECT_LE(load, total / blocks + 1 + dearest);
-        }
-        ASSERT_TRUE(std::equal(got.begin(), got.end(), expected.begin(), expected.end()))
-            << "batch " << batch << " heads " << heads << " blocks " << blocks;
       }
     }
+    EXPECT_EQ(c.total(), sum);
+    EXPECT_EQ(c.dearest(), c.tiles == 0 ? 0 : counts.rbegin()->first);
+    uint32_t reaching = 0;
+    for (uint32_t cost = 200; cost > 0; --cost) {
+      reaching += counts[cost];
+      ASSERT_EQ(c.reaching(cost), reaching) << "cost " << cost;
+    }
+  }
+}
+
+TEST(HopperSchedule, gives_every_item_to_one_block_and_each_block_its_share) {
+  for (const int32_t batch : {1, 5, 31, 32, 33, 128, 129, 400}) {
+    for (const int32_t heads : {1, 3}) {
+      for (const uint32_t blocks : {1u, 2u, 7u, 132u}) {
+        const bool halves = heads == 1;
+        std::vector<TileCosts> costs;
+        double total = 0, dearest = 0;
+        for (int32_t b = 0; b < batch; ++b) {
+          const int32_t pieces = 1 + b % 3, most = 1 + b * 3 % 17;
+          const TileCosts c{b * 7 % 23, pieces, b % 5, most, (most + pieces - 1) / pieces};
+          costs.push_back(c);
+          for (int32_t t = 0; t < c.tiles; ++t) {
+            for (int32_t p = 0; p < c.pieces; ++p) {
+              total += c.of(t, p) * heads;
+              dearest = std::max<double>(dearest, c.of(t, p));
+            }
+          }
+        }
+        SCOPED_TRACE("batch " + std::to_string(batch) + " heads " + std::to_string(heads) + " blocks " + std::to_string(blocks));
+        std::map<std::tuple<int64_t, int32_t, int32_t, int32_t>, std::vector<int32_t>> given;  // whole items and halves
+        for (const std::vector<HopperWork> &items : blocks_of(costs, heads, blocks, halves)) {
+          for (const HopperWork &item : items)
+            given[{item.sequence, item.head, item.tile, item.piece}].push_back(item.half);
+          EXPECT_LE(load_of(costs, items), total / blocks + 1 + dearest);
+        }
+        size_t count = 0;
+        for (int32_t b = 0; b < batch; ++b) count += static_cast<size_t>(costs[static_cast<size_t>(b)].items()) * static_cast<size_t>(heads);
+        ASSERT_EQ(given.size(), count);
+        for (auto &[item, halves_given] : given) {
+          const auto [sequence, head, tile, piece] = item;
+          const TileCosts &c = costs[static_cast<size_t>(sequence)];
+          ASSERT_TRUE(head >= 0 && head < heads && tile >= 0 && tile < c.tiles && piece >= 0 && piece < c.pieces);
+          std::sort(halves_given.begin(), halves_given.end());
+          ASSERT_TRUE(halves_given == std::vector<int32_t>{-1} || (halves && halves_given == std::vector<int32_t>{0, 1}));
+        }
+      }
+    }
+  }
+}
+
+// The busiest of the 132 blocks of an H100 or H200 against their mean, for a few users with four heads. In tiles of 128 keys.
+TEST(HopperSchedule, is_even_for_few_users) {
+  struct Shape {
+    const char *what;
+    TileCosts costs;
+    size_t users;
+    double most;  // times the mean
+  };
+  for (const Shape &s : {
+           // hstu_attention, causal: a tile's pieces in turn by a block, or, of fewer tiles, one each.
+           Shape{"8,192 events and 512 targets", {68, 1, 0, 65, 65}, 1, 1.03},
+           {"the same, 8 users", {68, 1, 0, 65, 65}, 8, 1.02},
+           {"16,384 events and 2,048 targets", {144, 1, 0, 129, 129}, 1, 1.01},
+           {"4,096 events and 512 targets", {36, 5, 0, 33, 8}, 1, 1.15},
+           {"4,096 events", {32, 4, 0, 32, 8}, 1, 1.05},
+           {"256 rows behind 3,840", {2, 4, 30, 32, 8}, 1, 1.04 * 132 / 64},  // 32 pieces, by halves
+           {"256 rows behind 16,128", {2, 16, 126, 128, 8}, 1, 1.04},
+           {"the same, 2 users", {2, 16, 126, 128, 8}, 2, 1.04},
+           // target_attention, 512 candidates, 10,000 events: 160 pieces a user.
+           {"512 candidates", {4, 10, 79, 79, 8}, 1, 1.26},
+           {"the same, 2 users", {4, 10, 79, 79, 8}, 2, 1.05},
+           {"the same, 4 users", {4, 10, 79, 79, 8}, 4, 1.05},
+       }) {
+    const std::vector<TileCosts> costs(s.users, s.costs);
+    double most = 0, total = 0;
+    for (const std::vector<HopperWork> &items : blocks_of(costs, 4, 132, true)) {
+      const double load = load_of(costs, items);
+      total += load;
+      most = std::max(most, load);
+    }
+    EXPECT_LE(most * 132 / total, s.most) << s.what;
   }
 }
 

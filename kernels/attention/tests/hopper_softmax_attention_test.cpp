@@ -119,6 +119,24 @@ TEST_P(HopperSoftmaxAttention, bits_do_not_depend_on_the_order_of_threads_or_the
   }
 }
 
+// Items that blocks would have none of otherwise are dealt by halves of 64 rows: whole queries, so not where 128 heads share a key.
+TEST_P(HopperSoftmaxAttention, halves_of_tiles_give_the_same_bits) {
+  for (const int64_t group : {1, 8, 64, 128}) {
+    SoftmaxCase c = case_of(GetParam());
+    c.queries = {group == 1 ? 150 : 19, 3};
+    if (group > 8) c.queries = {3, 1};
+    c.keys = {160, 30};
+    c.heads = group;
+    c.kv_heads = 1;
+    c.mask = group == 8 ? SoftmaxMaskParams{} : causal();
+    c.draw();
+    c.multiprocessors = 1;
+    const SoftmaxOutcome whole = run_and_expect_close(c);
+    c.multiprocessors = 16;
+    expect_same_bits(whole, run(c));
+  }
+}
+
 // A sequence whose every row is NaN, between two others: tiles are copied with what follows a sequence's rows.
 TEST_P(HopperSoftmaxAttention, shows_no_row_of_another_sequence) {
   SoftmaxCase c = case_of(GetParam());

@@ -105,6 +105,24 @@ TEST_P(HopperTargetAttention, bits_do_not_depend_on_the_batch_or_on_the_order_of
   expect_same_bits(together.out, alone);
 }
 
+// Items that blocks would have none of otherwise are dealt by halves of 64 rows: whole candidates, so not where 128 heads share a key.
+TEST_P(HopperTargetAttention, halves_of_tiles_give_the_same_bits) {
+  for (const int64_t group : {1, 8, 64, 128}) {
+    TargetCase c = case_of(GetParam());
+    c.candidates = {group == 1 ? 150 : 19, 3};
+    if (group > 8) c.candidates = {3, 1};
+    c.history = {140, 30};
+    c.heads = group;
+    c.kv_heads = 1;
+    c.self_key = true;
+    c.draw();
+    c.multiprocessors = 1;
+    const TargetOutcome whole = run_and_expect_close(c);
+    c.multiprocessors = 16;
+    expect_same_bits(whole.out, run(c).out);
+  }
+}
+
 // A user whose every row is NaN, between two others: tiles are copied with what follows a user's rows.
 TEST_P(HopperTargetAttention, shows_no_row_of_another_user) {
   TargetCase c = case_of(GetParam());
