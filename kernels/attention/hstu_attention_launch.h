@@ -83,7 +83,8 @@ struct HstuAttentionPlan : KernelPlan {
     if (most_pieces == 1) return;
     const int64_t split_rows = std::min(attention::bounded_product(most_rows(desc.max_batch), desc.num_heads), split_limit() * attention::kLargeTile);
     scratch_floats = std::min(split_rows * most_pieces * desc.head_dim_v, kScratchBudget / int64_t{sizeof(float)});
-    if (!splits(desc.max_batch, most_rows(desc.max_batch), most_pieces))
+    const bool one_parks = on_hopper && items(1, desc.max_seq_len, attention::kLargeTile) > split_limit_of_one(false);
+    if (one_parks || !splits(desc.max_batch, most_rows(desc.max_batch), most_pieces, split_limit()))
       scratch_floats = std::max(scratch_floats, kParkingBlocksAMultiprocessor * multiprocessors * kTileFloats);
   }
 
@@ -127,14 +128,18 @@ struct HstuAttentionPlan : KernelPlan {
     const int64_t rows = args.queries.shape[0];
     const int32_t pieces = attention::HstuPieces::of(std::min(keys, desc.max_seq_len));
     if (pieces == 1) return HstuAttentionSchedule{1, rows, false};
-    if (!splits(args.batch, std::min(rows, most_rows(desc.max_batch)), pieces)) return HstuAttentionSchedule{1, rows, true};
+    const bool is_codes = is_paged && args.key_pages.dtype != desc.dtype, is_biased = args.position_bias.dtype != 0 || args.time_bias.dtype != 0;
+    const bool dealt = on_hopper && !(is_codes && is_biased);
+    const bool grows = desc.causal != 0 && args.q_offsets.dtype == 0 && args.num_targets.dtype == 0;
+    const int64_t limit = dealt && args.batch == 1 ? split_limit_of_one(grows) : split_limit();
+    if (!splits(args.batch, std::min(rows, most_rows(desc.max_batch)), pieces, limit)) return HstuAttentionSchedule{1, rows, true};
     return HstuAttentionSchedule{pieces, std::max<int64_t>(std::min(window, room(pieces)), 1), false};
   }
 
   // A run is split that would leave multiprocessors idle otherwise, if there is room for the sums of enough rows. One that is not, of all that
   // a plan allows, is that of most rows and pieces, if any.
-  bool splits(int64_t batch, int64_t rows, int32_t pieces) const {
-    return items(batch, rows, attention::kLargeTile) <= split_limit() && room(pieces) >= std::min(rows, kLeastWindow);
+  bool splits(int64_t batch, int64_t rows, int32_t pieces, int64_t limit) const {
+    return items(batch, rows, attention::kLargeTile) <= limit && room(pieces) >= std::min(rows, kLeastWindow);
   }
   // In rows.
   int64_t room(int32_t pieces) const { return scratch_floats / (int64_t{desc.num_heads} * pieces * desc.head_dim_v); }
@@ -149,6 +154,9 @@ struct HstuAttentionPlan : KernelPlan {
 
   // Tiles of 128 rows, all heads counted: two blocks a multiprocessor are busy without a split.
   int64_t split_limit() const { return int64_t{2} * multiprocessors; }
+  // Of one sequence on Hopper, where items are dealt by their costs, fewer: sums, and a piece more a tile, cost more than idle multiprocessors.
+  // grows: the last tile meets all keys, the mean one half. (Of several sequences one may be much longer than the others.)
+  int64_t split_limit_of_one(bool grows) const { return int64_t{multiprocessors} * (grows ? 5 : 3) / 4; }
 
   // Rows of the tiles of a run.
   int32_t tile_rows(int64_t batch, int64_t rows, bool with_options, int32_t pieces = 1) const {

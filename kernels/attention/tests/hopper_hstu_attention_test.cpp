@@ -310,6 +310,44 @@ TEST(HopperHstuAttentionPlan, says_what_it_runs) {
   EXPECT_NE(description(true).find("wgmma"), std::string::npos) << description(true);
 }
 
+// One sequence is split where that pays: less when its targets, or all its rows, meet about as many keys.
+TEST(HopperHstuAttentionPlan, splits_one_sequence_by_what_its_rows_meet) {
+  testing::PlanMemory memory;
+  jd_error error{};
+  error.struct_size = sizeof error;
+  jd_hstu_attention_desc desc = testing::desc_of(case_of(128));
+  desc.num_heads = 4;
+  desc.max_batch = 2;
+  desc.max_seq_len = 8192;
+  PlanResources resources = memory.resources(132);
+  resources.hopper = true;
+  KernelPlan *made = nullptr;
+  ASSERT_EQ(HstuAttentionPlan::create(resources, desc, &made, &error), JD_OK);
+  const std::unique_ptr<KernelPlan> owner(made);
+  const auto &plan = static_cast<const HstuAttentionPlan &>(*made);
+  jdb_hstu_attention_args args{};
+  const auto parks = [&](int64_t batch, int64_t queries, int64_t keys) {
+    args.batch = batch;
+    args.queries.shape[0] = queries;
+    args.keys.shape[0] = keys;
+    return plan.schedule(args).parks;
+  };
+  EXPECT_FALSE(parks(1, 5248, 5248));  // 164 tiles
+  EXPECT_TRUE(parks(1, 5377, 5377));
+  EXPECT_FALSE(parks(2, 5377, 5377));
+  args.num_targets.dtype = JD_I32;
+  EXPECT_FALSE(parks(1, 3072, 3072));  // 96
+  EXPECT_TRUE(parks(1, 3200, 3200));
+  args.num_targets.dtype = 0;
+  args.q_offsets.dtype = JD_I32;
+  EXPECT_TRUE(parks(1, 3200, 8192));
+  EXPECT_FALSE(parks(1, 3072, 8192));
+  args.time_bias.dtype = JD_F32;
+  EXPECT_TRUE(parks(1, 3200, 8192));
+  parks(1, 8192, 8192);
+  EXPECT_GE(plan.most_blocks(plan.schedule(args), 128 * 256, 1), 132);
+}
+
 // -- the schedule ------------------------------------------------------------------------------------------------------------
 using attention::HopperWork;
 using attention::TileCosts;
