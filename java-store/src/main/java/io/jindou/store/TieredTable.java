@@ -478,8 +478,10 @@ public final class TieredTable implements AutoCloseable {
     private Missing missing(long[] keys, MemorySegment outcomes) {
         int count = 0, reserved = 0;
         int[] positions = new int[64];
+        int[] each = new int[keys.length];
+        MemorySegment.copy(outcomes, ValueLayout.JAVA_INT, 0, each, 0, each.length);
         for (int i = 0; i < keys.length; i++) {
-            if (outcomes.getAtIndex(ValueLayout.JAVA_INT, i) == MISSING) {
+            if (each[i] == MISSING) {
                 if (keys[i] == -1) {
                     reserved++;
                 } else {
