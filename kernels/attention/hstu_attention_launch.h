@@ -81,10 +81,11 @@ struct HstuAttentionPlan : KernelPlan {
         on_hopper(resources.hopper && attention::has_hopper_kernel<attention::HopperHstuAttentionKernels>(shape)),
         most_pieces(attention::HstuPieces::of(description.max_seq_len)) {
     if (most_pieces == 1) return;
-    const int64_t split_rows = std::min(attention::bounded_product(most_rows(desc.max_batch), desc.num_heads), split_limit() * attention::kLargeTile);
+    const int64_t all_rows = most_rows(desc.max_batch);
+    const int64_t split_rows = std::min(attention::bounded_product(all_rows, desc.num_heads), split_limit() * attention::kLargeTile);
     scratch_floats = std::min(split_rows * most_pieces * desc.head_dim_v, kScratchBudget / int64_t{sizeof(float)});
     const bool one_parks = on_hopper && items(1, desc.max_seq_len, attention::kLargeTile) > split_limit_of_one(false);
-    if (one_parks || !splits(desc.max_batch, most_rows(desc.max_batch), most_pieces, split_limit()))
+    if (one_parks || !splits(desc.max_batch, all_rows, most_pieces, split_limit()))
       scratch_floats = std::max(scratch_floats, kParkingBlocksAMultiprocessor * multiprocessors * kTileFloats);
   }
 
@@ -130,9 +131,9 @@ struct HstuAttentionPlan : KernelPlan {
     if (pieces == 1) return HstuAttentionSchedule{1, rows, false};
     const bool is_codes = is_paged && args.key_pages.dtype != desc.dtype, is_biased = args.position_bias.dtype != 0 || args.time_bias.dtype != 0;
     const bool dealt = on_hopper && !(is_codes && is_biased);
-    const bool grows = desc.causal != 0 && args.q_offsets.dtype == 0 && args.num_targets.dtype == 0;
+    const bool grows = desc.causal != 0 && desc.max_attn_len == 0 && args.q_offsets.dtype == 0 && args.num_targets.dtype == 0;
     const int64_t limit = dealt && args.batch == 1 ? split_limit_of_one(grows) : split_limit();
-    if (!splits(args.batch, std::min(rows, most_rows(desc.max_batch)), pieces, limit)) return HstuAttentionSchedule{1, rows, true};
+    if (!splits(args.batch, std::min(rows, most_rows(args.batch)), pieces, limit)) return HstuAttentionSchedule{1, rows, true};
     return HstuAttentionSchedule{pieces, std::max<int64_t>(std::min(window, room(pieces)), 1), false};
   }
 
@@ -143,7 +144,7 @@ struct HstuAttentionPlan : KernelPlan {
   }
   // In rows.
   int64_t room(int32_t pieces) const { return scratch_floats / (int64_t{desc.num_heads} * pieces * desc.head_dim_v); }
-  // That sequences can have together; a tensor may have more.
+  // That so many sequences can have together; a tensor may have more.
   int64_t most_rows(int64_t batch) const { return attention::bounded_product(batch, desc.max_seq_len); }
 
   // Blocks in a grid, one of which parks so many floats.
