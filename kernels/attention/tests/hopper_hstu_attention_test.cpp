@@ -348,6 +348,33 @@ TEST(HopperHstuAttentionPlan, splits_one_sequence_by_what_its_rows_meet) {
   EXPECT_GE(plan.most_blocks(plan.schedule(args), 128 * 256, 1), 132);
 }
 
+// What a tensor holds behind the sequences is no reason to park, nor do rows within a window meet more keys the later they are.
+TEST(HopperHstuAttentionPlan, splits_by_rows_that_sequences_can_have) {
+  const auto parks = [](int64_t max_seq_len, int32_t max_attn_len, int64_t queries) {
+    testing::PlanMemory memory;
+    jd_error error{};
+    error.struct_size = sizeof error;
+    jd_hstu_attention_desc desc = testing::desc_of(case_of(128));
+    desc.num_heads = 4;
+    desc.max_batch = 2;
+    desc.max_seq_len = max_seq_len;
+    desc.max_attn_len = max_attn_len;
+    PlanResources resources = memory.resources(132);
+    resources.hopper = true;
+    KernelPlan *made = nullptr;
+    EXPECT_EQ(HstuAttentionPlan::create(resources, desc, &made, &error), JD_OK);
+    const std::unique_ptr<KernelPlan> owner(made);
+    jdb_hstu_attention_args args{};
+    args.batch = 1;
+    args.queries.shape[0] = args.keys.shape[0] = queries;
+    return static_cast<const HstuAttentionPlan &>(*made).schedule(args).parks;
+  };
+  EXPECT_FALSE(parks(5248, 0, 10000));
+  EXPECT_TRUE(parks(5377, 0, 10000));
+  EXPECT_FALSE(parks(8192, 2000, 3072));
+  EXPECT_TRUE(parks(8192, 2000, 3200));
+}
+
 // -- the schedule ------------------------------------------------------------------------------------------------------------
 using attention::HopperWork;
 using attention::TileCosts;
