@@ -92,7 +92,8 @@ struct TargetAttentionPlan : KernelPlan {
     const int32_t most_pieces = pieces(std::min(history, desc.max_history));
     const int64_t large = tile_heads(candidates, batch, attention::kLargeTile);
     TargetAttentionSchedule s;
-    s.split = most_pieces > 1 && large <= split_limit;
+    s.split = most_pieces > 1 && large <= split_limit &&
+              attention::bounded_product(candidates, desc.num_heads) * most_pieces <= split_rows();
     const int64_t pieces_an_item = s.split ? most_pieces : 1;
     s.pieces = pieces_an_item;
     s.tile_rows = attention::tile_rows_for(desc.dtype, columns, large * pieces_an_item, multiprocessors);
@@ -103,6 +104,15 @@ struct TargetAttentionPlan : KernelPlan {
   }
 
   bool is_silu() const { return desc.activation == JD_ACTIVATION_SILU; }
+
+  // Rows (candidate, head) of the largest run that is split, times pieces. A tensor may have more rows than the plan's users together: those
+  // of users that are refused. Such a run parks.
+  int64_t split_rows() const {
+    if (pieces(desc.max_history) == 1) return 0;
+    const int64_t rows = attention::bounded_product(attention::bounded_product(desc.max_batch, desc.max_candidates),
+                                                    desc.num_heads);
+    return std::min(rows, split_limit * attention::kLargeTile) * pieces(desc.max_history);
+  }
 
   const jd_target_attention_desc desc;
   const attention::HeadShape shape;
@@ -130,19 +140,7 @@ struct TargetAttentionPlan : KernelPlan {
 
   int64_t parking_blocks() const { return kParkingBlocksAMultiprocessor * multiprocessors; }
 
-  // Rows (candidate, head) of the largest run that is split, times pieces.
-  int64_t split_rows() const {
-    if (pieces(desc.max_history) == 1) return 0;
-    const int64_t rows = attention::bounded_product(attention::bounded_product(desc.max_batch, desc.max_candidates),
-                                                    desc.num_heads);
-    return std::min(rows, split_limit * attention::kLargeTile) * pieces(desc.max_history);
-  }
-
-  bool may_park() const {
-    const int64_t candidates = attention::bounded_product(desc.max_batch, desc.max_candidates);
-    return pieces(desc.max_history) > 1 &&
-           tile_heads(candidates, desc.max_batch, attention::kLargeTile) > split_limit;
-  }
+  bool may_park() const { return pieces(desc.max_history) > 1; }
 
   size_t output_bytes() const {
     const int64_t parked = may_park() ? parking_blocks() * attention::kLargeTile : 0;

@@ -79,13 +79,22 @@ struct BeamAttentionPlan : KernelPlan {
   BeamAttentionSchedule schedule(int64_t batch, int64_t beams) const {
     const int64_t large = tile_heads(beams, batch, attention::kLargeTile);
     BeamAttentionSchedule s;
-    s.split = most_pieces > 1 && large <= split_limit;
+    s.split = most_pieces > 1 && large <= split_limit &&
+              attention::bounded_product(beams, desc.num_heads) * most_pieces <= split_rows();
     const int64_t pieces_an_item = s.split ? most_pieces : 1;
     s.tile_rows = attention::tile_rows_for(desc.dtype, columns, large * pieces_an_item, multiprocessors);
     s.items = tile_heads(beams, batch, s.tile_rows) * pieces_an_item;
     const bool parks = most_pieces > 1 && !s.split;
     s.most_blocks = parks ? parking_blocks() : attention::kBlocksAMultiprocessor * multiprocessors;
     return s;
+  }
+
+  // Rows (beam, head) of the largest run that is split, times pieces. A tensor may have more rows than the plan's requests together: those of
+  // requests that are refused. Such a run parks.
+  int64_t split_rows() const {
+    if (most_pieces == 1) return 0;
+    const int64_t rows = attention::bounded_product(attention::bounded_product(desc.max_batch, desc.max_beams), desc.num_heads);
+    return std::min(rows, split_limit * attention::kLargeTile) * most_pieces;
   }
 
   const jd_beam_attention_desc desc;
@@ -110,13 +119,10 @@ struct BeamAttentionPlan : KernelPlan {
 
   jd_status allocate(jd_error *error) {
     if (most_pieces == 1) return JD_OK;
-    const int64_t beams = attention::bounded_product(desc.max_batch, desc.max_beams);
-    const int64_t split = std::min(attention::bounded_product(beams, desc.num_heads), split_limit * attention::kLargeTile) * most_pieces;
-    const bool may_park = tile_heads(beams, desc.max_batch, attention::kLargeTile) > split_limit;
-    int64_t states = split, outputs = split * desc.head_dim_v;
+    int64_t states = split_rows(), outputs = states * desc.head_dim_v;
     decode::BeamKernels::visit([&](auto tag) {
       using Kernel = typename decltype(tag)::type;
-      if (may_park && Kernel::kColumns == columns) {
+      if (Kernel::kColumns == columns) {
         states = std::max(states, parking_blocks() * Kernel::kBlockStates);
         outputs = std::max(outputs, parking_blocks() * Kernel::kBlockOutputs);
       }

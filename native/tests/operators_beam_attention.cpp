@@ -683,6 +683,40 @@ TEST_P(BeamAttention, offsets_that_only_the_device_sees) {
   refused({}, {0, 40, 70, 80}, "argument 'prefix_offsets': expected the last offset to be 90, got 80");
 }
 
+// A refused request has rows too, so that tensors may have more of them than a plan's requests can have together: whatever keeps partial results of
+// the others' pieces must not go by them. (On the cpu the host refuses such offsets.)
+TEST_P(BeamAttention, many_rows_of_refused_requests) {
+  if (GetParam() == "cpu") return;
+  Rig rig(GetParam(), 2);
+  for (const bool paged : {false, true}) {
+    // Few enough to be split over pieces if there were room, and too many.
+    for (const int64_t refused : {100, 1000}) {
+      for (const size_t good : {0, 1}) {
+        Shape shape;
+        shape.heads = shape.kv_heads = shape.levels = 1;
+        shape.beams = {refused, refused};
+        shape.prefix = {3, 3};
+        shape.beams[good] = 4;
+        shape.prefix[good] = 1030;
+        const int32_t dtype = paged ? JD_BF16 : JD_F32;
+        const Problem p = make(16, dtype, shape);
+        Variant s;
+        s.dtype = dtype;
+        s.paged = paged;
+        s.bounds = JD_BOUNDS_ZERO;
+        s.lse = false;
+        s.max_beams = 4;
+        const std::vector<uint32_t> all = bits_of(rig, p, s), one = bits_of(rig, alone(p, good), s);
+        EXPECT_TRUE(std::equal(one.begin(), one.end(), all.begin() + p.c.beam_offsets[good] * 32)) << refused << ", " << good;
+        int64_t skipped = 0;
+        Error error;
+        jd_stream_take_skipped(rig.stream, &skipped, &error);
+        EXPECT_EQ(skipped, 1);
+      }
+    }
+  }
+}
+
 JD_INSTANTIATE_ON_DEVICES(BeamAttention);
 
 }  // namespace

@@ -414,6 +414,32 @@ TEST_P(DinAttention, a_plan_says_what_it_does) {
   EXPECT_NE(std::string(text).find("8360 multiply-adds"), std::string::npos) << text;
 }
 
+// A refused user has rows too, so that tensors may have more of them than a plan's users can have together: whatever keeps partial results of
+// the others' pieces must not go by them. (On the cpu the host refuses such offsets.)
+TEST_P(DinAttention, many_rows_of_refused_users) {
+  if (GetParam() == "cpu") return;
+  Rig rig(GetParam(), 2);
+  for (const int64_t refused : {6, 1000}) {
+    for (const size_t good : {0, 1}) {
+      std::vector<int64_t> candidates = {refused, refused}, history = {3, 3};
+      candidates[good] = 2;
+      history[good] = 1030;
+      const DinAttentionCase c = make(12, JD_F32, {}, JD_DIN_SIGMOID, candidates, history);
+      Variant s;
+      s.bounds = JD_BOUNDS_ZERO;
+      s.max_candidates = 2;
+      const Result together = run(rig, c, s);
+      EXPECT_EQ(together.message, "");
+      const std::vector<uint32_t> all = rig.bits(together.out), alone = rig.bits(run(rig, part(c, good, 0, 2), s).out);
+      EXPECT_TRUE(std::equal(alone.begin(), alone.end(), all.begin() + c.candidate_offsets[good] * c.dv)) << refused << ", " << good;
+      int64_t skipped = 0;
+      Error error;
+      jd_stream_take_skipped(rig.stream, &skipped, &error);
+      EXPECT_EQ(skipped, 1);
+    }
+  }
+}
+
 JD_INSTANTIATE_ON_DEVICES(DinAttention);
 
 }  // namespace

@@ -724,6 +724,33 @@ TEST_P(HistorySearch, bad_offsets_follow_the_bounds_mode) {
   }
 }
 
+// A refused user has rows too, so that tensors may have more of them than a plan's users can have together: whatever keeps the lists of
+// the others' pieces must not go by them. (On the cpu the host refuses such offsets.)
+TEST_P(HistorySearch, many_rows_of_refused_users) {
+  if (GetParam() == "cpu") return;
+  Rig rig(GetParam(), 2);
+  for (const size_t good : {0, 1}) {
+    std::vector<int64_t> candidates = {1000, 1000}, history = {3, 3};
+    candidates[good] = 4;
+    history[good] = 600;
+    const HistorySearchCase c = dots(39, 8, 5, candidates, history);
+    HistorySearchCase alone = c;
+    alone.candidate_offsets = {0, 4};
+    alone.history_offsets = {0, 600};
+    alone.queries.assign(c.queries.begin() + c.candidate_offsets[good] * 8, c.queries.begin() + c.candidate_offsets[good + 1] * 8);
+    alone.keys.assign(c.keys.begin() + c.history_offsets[good] * 8, c.keys.begin() + c.history_offsets[good + 1] * 8);
+    Variant v;
+    v.bounds = JD_BOUNDS_ZERO;
+    v.max_candidates = 4;
+    const std::vector<uint32_t> all = all_bits(rig, c, v);
+    EXPECT_EQ(rows_of(all, 1004, 5, c.candidate_offsets[good], c.candidate_offsets[good + 1]), rows_of(all_bits(rig, alone, v), 4, 5, 0, 4)) << good;
+    int64_t skipped = 0;
+    Error error;
+    jd_stream_take_skipped(rig.stream, &skipped, &error);
+    EXPECT_EQ(skipped, 1);
+  }
+}
+
 JD_INSTANTIATE_ON_DEVICES(HistorySearch);
 
 }  // namespace

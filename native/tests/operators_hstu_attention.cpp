@@ -10,7 +10,8 @@ using reference::HstuAttentionCase;
 struct Variant {
   int32_t dtype = JD_F32, out_dtype = 0, offset_dtype = JD_I64;
   int64_t padding = 0;
-  int64_t max_batch = 0;  // 0: what the case has
+  int64_t max_batch = 0, max_seq_len = 0;  // 0: what the case has
+  int32_t bounds = JD_BOUNDS_STRICT;
 };
 
 // dim_v: 0 = dim.
@@ -53,6 +54,8 @@ class HstuAttention : public ::testing::TestWithParam<std::string> {
     desc.max_seq_len = 1;
     for (int64_t b = 0; b < batch; ++b) desc.max_seq_len = std::max(desc.max_seq_len, c.offsets[b + 1] - c.offsets[b]);
     if (s.max_batch) desc.max_batch = s.max_batch;
+    if (s.max_seq_len) desc.max_seq_len = s.max_seq_len;
+    desc.bounds = s.bounds;
     return desc;
   }
 
@@ -613,6 +616,39 @@ TEST_P(HstuAttention, last_rows_of_long_sequences_have_the_same_bits) {
         }
       }
     }
+  }
+}
+
+// A refused sequence has rows too, so that tensors may have more of them than a plan's sequences can have together: whatever keeps partial results of
+// the others' pieces must not go by them. (On the cpu the host refuses such offsets.)
+TEST_P(HstuAttention, many_rows_of_refused_sequences) {
+  if (GetParam() == "cpu") return;
+  Rig rig(GetParam(), 2);
+  for (const size_t good : {0, 1}) {
+    Random random(20);
+    std::vector<int64_t> lengths = {3000, 3000}, asked = {3000, 3000};
+    lengths[good] = 1030;
+    asked[good] = 4;
+    const HstuAttentionCase c = last_rows(make(random, JD_F32, 32, 1, lengths), asked);
+    Variant s;
+    s.bounds = JD_BOUNDS_ZERO;
+    s.max_seq_len = 1030;
+    const std::vector<uint32_t> all = rig.bits(run(rig, c, s));
+    const auto part = [&](const std::vector<double> &x, const std::vector<int64_t> &offsets) {
+      return std::vector<double>(x.begin() + offsets[good] * 32, x.begin() + offsets[good + 1] * 32);
+    };
+    HstuAttentionCase alone = c;
+    alone.queries = part(c.queries, c.q_offsets);
+    alone.keys = part(c.keys, c.offsets);
+    alone.values = part(c.values, c.offsets);
+    alone.offsets = {0, 1030};
+    alone.q_offsets = {0, 4};
+    const std::vector<uint32_t> one = rig.bits(run(rig, alone, s));
+    EXPECT_TRUE(std::equal(one.begin(), one.end(), all.begin() + c.q_offsets[good] * 32)) << good;
+    int64_t skipped = 0;
+    Error error;
+    jd_stream_take_skipped(rig.stream, &skipped, &error);
+    EXPECT_EQ(skipped, 1);
   }
 }
 

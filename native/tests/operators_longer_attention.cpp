@@ -766,6 +766,33 @@ TEST_P(LongerAttention, rows_and_globals_have_to_fit_together) {
   refused(5, 5, 9, true, "'q_offsets': expected at most 0 queries behind the globals");
 }
 
+// A refused user has rows too, so that tensors may have more of them than a plan's users can have together: whatever keeps partial results of
+// the others' pieces must not go by them. (On the cpu the host refuses such offsets.)
+TEST_P(LongerAttention, many_rows_of_refused_users) {
+  if (GetParam() == "cpu") return;
+  Rig rig(GetParam(), 2);
+  // Few enough to be split over pieces if there were room, and too many.
+  for (const int64_t refused : {100, 1000}) {
+    for (const size_t good : {0, 1}) {
+      Shape shape;
+      shape.heads = shape.kv_heads = 1;
+      shape.users = {{1, refused, refused}, {1, refused, refused}};
+      shape.users[good] = {1, 2, 1030};
+      const Problem p = make(17, JD_BF16, shape);
+      Variant s;
+      s.dtype = JD_BF16;
+      s.bounds = JD_BOUNDS_ZERO;
+      s.max_recent = 2;
+      const std::vector<Row> all = rows_of(rig, p, s);
+      expect_rows(rig, p, {good}, {everything(p, good)}, false, s, all, std::to_string(refused) + " refused");
+      int64_t skipped = 0;
+      Error error;
+      jd_stream_take_skipped(rig.stream, &skipped, &error);
+      EXPECT_EQ(skipped, 1);
+    }
+  }
+}
+
 JD_INSTANTIATE_ON_DEVICES(LongerAttention);
 
 }  // namespace

@@ -798,6 +798,32 @@ TEST_P(SoftmaxAttention, refused_offsets) {
   }
 }
 
+// A refused sequence has rows too, so that tensors may have more of them than a plan's sequences can have together: whatever keeps partial results of
+// the others' pieces must not go by them. (On the cpu the host refuses such offsets.)
+TEST_P(SoftmaxAttention, many_rows_of_refused_sequences) {
+  if (GetParam() == "cpu") return;
+  Rig rig(GetParam(), 2);
+  for (const int64_t refused : {100, 1000}) {
+    for (const size_t good : {0, 1}) {
+      std::vector<int64_t> queries = {refused, refused}, keys = {3, 3};
+      queries[good] = 4;
+      keys[good] = 530;
+      const SoftmaxAttentionCase c = make(29, JD_F32, 32, 1, 1, queries, keys);
+      Variant s;
+      s.bounds = JD_BOUNDS_ZERO;
+      s.max_queries = 4;
+      const Outputs together = run(rig, c, s);
+      EXPECT_EQ(together.message, "");
+      const int64_t first = c.q_offsets[good];
+      EXPECT_EQ(rows(rig.bits(together.out), first, first + 4, 32), rig.bits(run(rig, select(c, {good}), s).out)) << refused << ", " << good;
+      int64_t skipped = 0;
+      Error error;
+      jd_stream_take_skipped(rig.stream, &skipped, &error);
+      EXPECT_EQ(skipped, 1);
+    }
+  }
+}
+
 JD_INSTANTIATE_ON_DEVICES(SoftmaxAttention);
 
 }  // namespace

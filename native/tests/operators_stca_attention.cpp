@@ -406,6 +406,34 @@ TEST_P(StcaAttention, refused_offsets) {
   }
 }
 
+// A refused user has rows too, so that tensors may have more of them than a plan's users can have together: whatever keeps partial results of
+// the others' pieces must not go by them. (On the cpu the host refuses such offsets.)
+TEST_P(StcaAttention, many_rows_of_refused_users) {
+  if (GetParam() == "cpu") return;
+  Rig rig(GetParam(), 2);
+  for (const auto &[path, dim] : {std::pair<int32_t, int64_t>{JD_STCA_MATERIALISED, 32}, {JD_STCA_REORDERED, 32}, {JD_STCA_REORDERED, 288}}) {
+    for (const size_t good : {0, 1}) {
+      std::vector<int64_t> candidates = {100, 100}, history = {3, 3};
+      candidates[good] = 2;
+      history[good] = dim > 256 ? 130 : 1030;
+      const StcaAttentionCase c = make(12, JD_F32, dim, 1, 32, candidates, history);
+      Variant s;
+      s.path = path;
+      s.bounds = JD_BOUNDS_ZERO;
+      s.max_candidates = 2;
+      s.max_totals = 1100;
+      const Result together = run(rig, c, s);
+      EXPECT_EQ(together.message, "");
+      const std::vector<uint32_t> all = rig.bits(together.out), alone = rig.bits(run(rig, part(c, good, 0, 2), s).out);
+      EXPECT_TRUE(std::equal(alone.begin(), alone.end(), all.begin() + c.candidate_offsets[good] * 32)) << text_of(s) << ", " << good;
+      int64_t skipped = 0;
+      Error error;
+      jd_stream_take_skipped(rig.stream, &skipped, &error);
+      EXPECT_EQ(skipped, 1);
+    }
+  }
+}
+
 JD_INSTANTIATE_ON_DEVICES(StcaAttention);
 
 }  // namespace

@@ -10,6 +10,8 @@ using reference::TargetAttentionCase;
 struct Variant {
   int32_t dtype = JD_F32, out_dtype = 0, offset_dtype = JD_I64;
   int64_t padding = 0;  // elements between heads and between rows
+  int32_t bounds = JD_BOUNDS_STRICT;
+  int64_t max_candidates = 0;  // 0: what the case has
 };
 
 // dim_v: 0 = dim.
@@ -77,11 +79,13 @@ class TargetAttention : public ::testing::TestWithParam<std::string> {
       desc.scaling_seqlen = static_cast<float>(c.scaling_seqlen);
     }
     desc.max_batch = std::max<int64_t>(batch, 1);
+    desc.bounds = s.bounds;
     desc.max_candidates = desc.max_history = 1;
     for (int64_t b = 0; b < batch; ++b) {
       desc.max_candidates = std::max(desc.max_candidates, c.candidate_offsets[b + 1] - c.candidate_offsets[b]);
       desc.max_history = std::max(desc.max_history, c.history_offsets[b + 1] - c.history_offsets[b]);
     }
+    if (s.max_candidates) desc.max_candidates = s.max_candidates;
     return desc;
   }
 
@@ -500,6 +504,35 @@ TEST_P(TargetAttention, splitting_the_candidates_over_runs_changes_no_bit) {
     const std::vector<uint32_t> second = rig.bits(run(rig, tail, {}));
     joined.insert(joined.end(), second.begin(), second.end());
     EXPECT_EQ(joined, whole) << "cut at " << cut;
+  }
+}
+
+// A refused user has rows too, so that tensors may have more of them than a plan's users can have together: whatever keeps partial results of
+// the others' pieces must not go by them. (On the cpu the host refuses such offsets.)
+TEST_P(TargetAttention, many_rows_of_refused_users) {
+  if (GetParam() == "cpu") return;
+  Rig rig(GetParam(), 2);
+  for (const int32_t dtype : {JD_F32, JD_BF16}) {
+    // Few enough to be split over pieces if there were room, and too many.
+    for (const int64_t refused : {100, 1000}) {
+      for (const size_t good : {0, 1}) {
+        Random random(19);
+        Variant s;
+        s.dtype = dtype;
+        s.bounds = JD_BOUNDS_ZERO;
+        s.max_candidates = 4;
+        std::vector<int64_t> candidates = {refused, refused}, history = {3, 3};
+        candidates[good] = 4;
+        history[good] = 1030;
+        const TargetAttentionCase c = make(random, dtype, 32, 1, 1, candidates, history, false);
+        const std::vector<uint32_t> all = rig.bits(run(rig, c, s)), alone = rig.bits(run(rig, user(c, good), s));
+        EXPECT_TRUE(std::equal(alone.begin(), alone.end(), all.begin() + c.candidate_offsets[good] * 32)) << refused << ", " << good;
+        int64_t skipped = 0;
+        Error error;
+        jd_stream_take_skipped(rig.stream, &skipped, &error);
+        EXPECT_EQ(skipped, 1);
+      }
+    }
   }
 }
 

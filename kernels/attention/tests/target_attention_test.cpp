@@ -376,7 +376,7 @@ TEST(TargetAttentionSchedule, grids_hold_every_item_and_scratch_stays_bounded) {
     c.dqk = 32 * (1 + random() % 8);
     c.dv = 32 * (1 + random() % 8);
     c.dtype = random() % 2 ? JD_BF16 : JD_F32;
-    c.max_candidates = 4096;
+    c.max_candidates = random() % 2 ? 4096 : 1000;
     c.max_history = 131072;
     const size_t batch = 1 + random() % 40;
     for (size_t b = 0; b < batch; ++b) {
@@ -395,6 +395,14 @@ TEST(TargetAttentionSchedule, grids_hold_every_item_and_scratch_stays_bounded) {
     EXPECT_GE(s.items, items);
     const size_t states = size_t{8} * 132 * 4 * 1024 + (size_t{132} << 12) * 32;
     EXPECT_LE(plan.scratch_bytes(), static_cast<size_t>(TargetAttentionPlan::kScratchBudget) + states);
+    // Whatever rows a tensor has: a split run has room, another may park.
+    const int64_t many = static_cast<int64_t>(random() % (int64_t{1} << (random() % 40)));
+    const TargetAttentionSchedule t = plan.schedule(static_cast<int64_t>(batch), many, c.history_rows());
+    if (t.split) {
+      EXPECT_LE(t.pieces * many * c.heads * c.dv * 4, static_cast<int64_t>(plan.scratch_bytes()));
+    } else if (attention::max_pieces(c.history_rows()) > 1) {
+      EXPECT_LE(t.most_blocks * attention::kLargeTile * plan.columns * 4, static_cast<int64_t>(plan.scratch_bytes()));
+    }
   }
 }
 
