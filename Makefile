@@ -71,7 +71,7 @@ test: test-native test-sanitized test-java
 
 test-native: setup-test
 	@cmake -S . -B $(BUILD)/native -G Ninja -DCMAKE_BUILD_TYPE=Release -DBUILD_TESTING=ON -DJINDOU_CUDA=AUTO \
-	  -DJINDOU_CUDA_ARCHITECTURES="80;89-real;90a-real;100-real;120-real" --log-level=NOTICE
+	  -DJINDOU_CUDA_ARCHITECTURES=TESTED --log-level=NOTICE
 	@cmake --build $(BUILD)/native -j $(JOBS)
 	@ctest --test-dir $(BUILD)/native -j $(JOBS) --output-on-failure --timeout 600
 

@@ -129,13 +129,16 @@ struct HstuAttentionPlan : KernelPlan {
     const int64_t rows = args.queries.shape[0];
     const int32_t pieces = attention::HstuPieces::of(std::min(keys, desc.max_seq_len));
     if (pieces == 1) return HstuAttentionSchedule{1, rows, false};
-    const bool is_codes = is_paged && args.key_pages.dtype != desc.dtype, is_biased = args.position_bias.dtype != 0 || args.time_bias.dtype != 0;
-    const bool dealt = on_hopper && !(is_codes && is_biased);
     const bool grows = desc.causal != 0 && desc.max_attn_len == 0 && args.q_offsets.dtype == 0 && args.num_targets.dtype == 0;
-    const int64_t limit = dealt && args.batch == 1 ? split_limit_of_one(grows) : split_limit();
+    const int64_t limit = may_run_on_hopper(args) && args.batch == 1 ? split_limit_of_one(grows) : split_limit();
     if (!splits(args.batch, std::min(rows, most_rows(args.batch)), pieces, limit)) return HstuAttentionSchedule{1, rows, true};
     return HstuAttentionSchedule{pieces, std::max<int64_t>(std::min(window, room(pieces)), 1), false};
   }
+
+  static bool has_biases(const jdb_hstu_attention_args &args) { return args.position_bias.dtype != 0 || args.time_bias.dtype != 0; }
+  bool has_codes(const jdb_hstu_attention_args &args) const { return args.key_pages.dtype != 0 && args.key_pages.dtype != desc.dtype; }
+  // If the copy engine can address its tensors.
+  bool may_run_on_hopper(const jdb_hstu_attention_args &args) const { return on_hopper && !(has_codes(args) && has_biases(args)); }
 
   // A run is split that would leave multiprocessors idle otherwise, if there is room for the sums of enough rows. One that is not, of all that
   // a plan allows, is that of most rows and pieces, if any.
@@ -329,13 +332,12 @@ jd_status launch_hstu_attention_codes(Exec &exec, const HstuAttentionPlan &plan,
 template <class Exec>
 jd_status launch_hstu_attention_window(Exec &exec, const HstuAttentionPlan &plan, const jdb_hstu_attention_args &args,
                                        const attention::HstuWindow &window) {
-  const bool is_paged = args.key_pages.dtype != 0, is_biased = args.position_bias.dtype != 0 || args.time_bias.dtype != 0;
-  const bool is_codes = is_paged && args.key_pages.dtype != plan.desc.dtype;
-  if (plan.on_hopper && !(is_codes && is_biased)) {
+  const bool is_paged = args.key_pages.dtype != 0, is_biased = plan.has_biases(args);
+  if (plan.may_run_on_hopper(args)) {
     bool launched = false;
-    const jd_status status = is_codes    ? launch_hstu_attention_codes(exec, plan, args, window, launched)
-                             : is_biased ? launch_hstu_attention_biased(exec, plan, args, window, launched)
-                                         : launch_hstu_attention_hopper(exec, plan, args, window, launched);
+    const jd_status status = plan.has_codes(args) ? launch_hstu_attention_codes(exec, plan, args, window, launched)
+                             : is_biased          ? launch_hstu_attention_biased(exec, plan, args, window, launched)
+                                                  : launch_hstu_attention_hopper(exec, plan, args, window, launched);
     if (launched) return status;
   }
   if (is_paged || is_biased) return launch_hstu_attention_options(exec, plan, args, window);

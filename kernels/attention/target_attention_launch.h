@@ -140,7 +140,7 @@ struct TargetAttentionPlan : KernelPlan {
 
   int64_t parking_blocks() const { return kParkingBlocksAMultiprocessor * multiprocessors; }
 
-  bool may_park() const { return pieces(desc.max_history) > 1; }
+  bool may_park() const { return pieces(desc.max_history) > 1; }  // see split_rows
 
   size_t output_bytes() const {
     const int64_t parked = may_park() ? parking_blocks() * attention::kLargeTile : 0;

@@ -83,7 +83,7 @@ struct DecodeAttention {
   void unpack(const PagedRows &rows, int dim, int64_t first, int count, float *to, const float **pointers) const {
     for (int j = 0; j < count; ++j) {
       const int64_t at = first + j, page = rows.pages[at >> rows.shift], within = at & (rows.page_size - 1);
-      const char *row = rows.data + page * rows.page_bytes + within * rows.row_bytes;
+      const char *row = row_of(rows, at);
       if (rows.dtype == JD_F32) {
         pointers[j] = reinterpret_cast<const float *>(row);
         continue;

@@ -208,6 +208,6 @@ public class LongerAttentionBenchmark {
 
     @Benchmark
     public float limitBf16Dot(Shape shape) {
-        return Machine.hasBf16Dot() ? Machine.bf16Dot(shape.flops(), shape.threads) : Machine.fma(shape.flops(), shape.threads);
+        return Machine.bf16Dot(shape.flops(), shape.threads);
     }
 }

@@ -52,7 +52,7 @@ final class Machine {
         }
     }
 
-    static boolean hasBf16Dot() {
+    private static boolean hasBf16Dot() {
         try {
             return (int) HAS_BF16_DOT.invokeExact() != 0;
         } catch (Throwable failed) {
@@ -60,8 +60,11 @@ final class Machine {
         }
     }
 
-    /** Does that many operations as bf16 dot products in registers. */
+    /** Does that many operations as bf16 dot products in registers; as f32 multiply-adds where the processor has none. */
     static float bf16Dot(double flops, int threads) {
+        if (!hasBf16Dot()) {
+            return fma(flops, threads);
+        }
         try {
             return (float) BF16_DOT.invokeExact(flops, threads);
         } catch (Throwable failed) {
