@@ -75,17 +75,27 @@ JD_HASH_FUNCTION int64_t make_room(const int64_t *keys, const Geometry &geometry
   return -1;
 }
 
-// The slot with the least score among a key's sixteen, the first bucket's first.
-JD_HASH_FUNCTION int64_t least_score(const int64_t *scores, const Places &places) {
-  const bool swapped = places.bucket[1] < places.bucket[0];  // of equal scores the lower slot's counts: lower bucket first
-  int64_t best = places.bucket[swapped ? 1 : 0] * kBucketSlots, least = scores[best];
-  for (int i = 1; i < 2 * kBucketSlots; ++i) {
-    const int64_t slot = places.bucket[(i >= kBucketSlots) != swapped ? 1 : 0] * kBucketSlots + i % kBucketSlots;
+// The slot of a bucket with the least score, of equal ones the first.
+JD_HASH_FUNCTION int64_t least_score(const int64_t *scores, int64_t bucket) {
+  int64_t best = bucket * kBucketSlots, least = scores[best];
+  for (int64_t slot = best + 1; slot < (bucket + 1) * kBucketSlots; ++slot) {
     const int64_t score = scores[slot];
     best = score < least ? slot : best;
     least = score < least ? score : least;
   }
   return best;
+}
+
+// The slot whose key makes room for a new one: the one with the least score, of equal ones that of the first bucket. Under LRU, whose scores are
+// hardly ever equal, the second bucket's goes where it was not used for half as long again as the first's. Else half of all keys
+// would lie in their second bucket, where a lookup finds them last, and as many of those asked for: with 3/2 between a twentieth and an eighth,
+// at a hit rate lower by at most 0.0009 (Zipf 0.8 and 1.05, 1M keys, a tenth of them in the table).
+template <class Table>
+JD_HASH_FUNCTION int64_t slot_to_clear(const Table &t, const Places &places) {
+  const int64_t first = least_score(t.scores, places.bucket[0]), second = least_score(t.scores, places.bucket[1]);
+  const int64_t sooner = t.scores[first] - t.scores[second];
+  const int64_t allowed = t.eviction == JD_EVICT_LRU ? (t.tick - t.scores[first]) / 2 : 0;
+  return sooner > allowed ? second : first;
 }
 
 struct Inserted {
@@ -127,7 +137,7 @@ JD_HASH_FUNCTION Inserted insert(Table &t, int64_t key, const Places &places, in
     slot = make_room(t.keys, t.geometry, places, t.search, [&](int64_t from, int64_t to) { t.move(from, to); });
     if (slot < 0) return {-1, JD_HASH_REFUSED, kEmptyKey};
   } else if (slot < 0) {
-    slot = least_score(t.scores, places);
+    slot = slot_to_clear(t, places);
     if (t.scores[slot] > score) return {-1, JD_HASH_REFUSED, kEmptyKey};
     evicted = t.keys[slot];
   }

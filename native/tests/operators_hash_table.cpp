@@ -397,7 +397,8 @@ TEST_P(HashTable, a_key_is_admitted_on_its_nth_sight) {
   EXPECT_EQ(table.count(), 3);
 }
 
-// Of the keys that share one of a new key's buckets the one with the least score goes, and no other.
+// Of the keys that share one of a new key's buckets the one with the least score goes, and no other; by LRU that of the second bucket only where
+// it was not used for half as long again.
 TEST_P(HashTable, the_least_score_of_sixteen_makes_room) {
   Rig rig(GetParam());
   for (const int32_t eviction : {JD_EVICT_LRU, JD_EVICT_LFU, JD_EVICT_SCORE}) {
@@ -408,7 +409,7 @@ TEST_P(HashTable, the_least_score_of_sixteen_makes_room) {
     Table table(rig, s);
     const hashing::Geometry geometry(table.slots);
     Random random(static_cast<uint64_t>(eviction));
-    int replaced = 0, refused = 0;
+    int replaced = 0, refused = 0, in_first = 0, in_second = 0;
     for (int64_t tick = 1; tick < 400; ++tick) {
       const Keys key = {random.integer(0, 300) * 13};
       const Keys scores = {random.integer(0, 1000)};
@@ -416,14 +417,16 @@ TEST_P(HashTable, the_least_score_of_sixteen_makes_room) {
       const bool known = std::find(keys_before.begin(), keys_before.end(), key[0]) != keys_before.end();
       const Table::Result r = table.insert(key, table.rows_of(key), tick, scores);
       const hashing::Places places = geometry.places(key[0]);
-      int64_t least = INT64_MAX;
+      int64_t least_of[2] = {INT64_MAX, INT64_MAX};
       bool room = false;
-      for (const int64_t bucket : places.bucket) {
-        for (int64_t slot = bucket * 8; slot < bucket * 8 + 8; ++slot) {
+      for (int side = 0; side < 2; ++side) {
+        for (int64_t slot = places.bucket[side] * 8; slot < places.bucket[side] * 8 + 8; ++slot) {
           room |= keys_before[static_cast<size_t>(slot)] == -1;
-          least = std::min(least, scores_before[static_cast<size_t>(slot)]);
+          least_of[side] = std::min(least_of[side], scores_before[static_cast<size_t>(slot)]);
         }
       }
+      const bool second = eviction == JD_EVICT_LRU && !room ? 2 * (tick - least_of[1]) > 3 * (tick - least_of[0]) : least_of[1] < least_of[0];
+      const int64_t least = least_of[second ? 1 : 0];
       const int64_t new_score = eviction == JD_EVICT_LRU ? tick : eviction == JD_EVICT_LFU ? 1 : scores[0];
       if (known) {
         EXPECT_EQ(r.outcomes[0], JD_HASH_ASSIGNED);
@@ -437,6 +440,8 @@ TEST_P(HashTable, the_least_score_of_sixteen_makes_room) {
         ASSERT_EQ(r.outcomes[0], JD_HASH_REPLACED);
         EXPECT_EQ(keys_before[static_cast<size_t>(r.slots[0])], r.evicted[0]);
         EXPECT_EQ(scores_before[static_cast<size_t>(r.slots[0])], least);
+        EXPECT_EQ(r.slots[0] / 8, places.bucket[second ? 1 : 0]);
+        ++(second ? in_second : in_first);
         EXPECT_EQ(table.lookup(r.evicted, tick).outcomes[0], JD_HASH_MISSING);
         ++replaced;
       }
@@ -445,6 +450,10 @@ TEST_P(HashTable, the_least_score_of_sixteen_makes_room) {
       }
     }
     EXPECT_GT(replaced, 20);
+    EXPECT_GT(in_first, in_second);
+    if (eviction != JD_EVICT_LFU) {  // there most are of one score
+      EXPECT_GT(in_second, 3);
+    }
     if (eviction != JD_EVICT_LRU) {
       EXPECT_GT(refused, eviction == JD_EVICT_SCORE ? 20 : -1);
     }

@@ -11,8 +11,9 @@
  *
  * Every key has two buckets. It lies in the first unless that was full, so that a lookup reads little more than one cache line
  * before the row, at any load factor. Where both are full an insertion moves other keys to their other buckets (JD_EVICT_NONE),
- * or takes the place of the key with the least score among the sixteen (ties: the lower slot). Moving changes slots: those a
- * lookup gave are good until the next insertion.
+ * or takes the place of the key with the least score among the sixteen (ties: the first bucket, there the lower slot); under JD_EVICT_LRU that of
+ * the key with the least in the first bucket, unless the least in the second was not used for more than half as long again (2 age2 >
+ * 3 age1; age = args.tick - score). Moving changes slots: those a lookup gave are good until the next insertion.
  *
  * Keys of one call are inserted in their order: of equal keys the last one's row stays. Where each key lies, and which are evicted,
  * depends on the calls made so far alone, and is the same on every device. Lookups may run beside other lookups (where two of them

@@ -4,7 +4,7 @@ package io.jindou;
 public enum Eviction {
     /** None: keys are moved, and an insertion into a full table is refused. */
     NONE(0),
-    /** The one looked up or inserted longest ago. */
+    /** The one looked up or inserted longest ago; of the new key's second bucket only where that was half as long again as in the first. */
     LRU(1),
     /** The one looked up and inserted least often. */
     LFU(2),
