@@ -428,7 +428,6 @@ public final class TieredTable implements AutoCloseable {
         private final long[] keys;
         private final Tensor rows; // null: none are wanted
         private final long start = log.enter();
-        private Tensor asked;
         private boolean done;
 
         private Call(Workspace w, long[] keys, Tensor rows) {
@@ -438,7 +437,7 @@ public final class TieredTable implements AutoCloseable {
         }
 
         private void ask(Stream stream) {
-            asked = w.ask(stream, keys);
+            Tensor asked = w.ask(stream, keys);
             HashTableResults results = new HashTableResults(null, w.outcomes.first(keys.length), null);
             cache.table.lookup(stream, asked, rows, null, results);
             w.looked(stream);
@@ -595,9 +594,8 @@ public final class TieredTable implements AutoCloseable {
         if (call.rows != null && inHost) {
             complete(missing, fetched, w.rows.segment(), call.rows);
         } else if (call.rows != null) {
-            w.fetched.clear(w.copies);
-            w.fetched.insert(w.copies, w.forResult(certain), values);
-            w.fetched.lookup(w.copies, call.asked, call.rows);
+            w.fetched.insert(w.copies, w.numbers.first(padded), values);
+            w.fetched.lookup(w.copies, w.forResult(numbers(call.keys.length, missing, fetched)), call.rows);
         }
         synchronized (log) {
             log.takeOutUncertain(certain, count, call.start);
@@ -612,6 +610,16 @@ public final class TieredTable implements AutoCloseable {
             }
         }
         w.inserted(count, evicted);
+    }
+
+    /** Of each key of the call the number of the row that was fetched for it, or -1. */
+    private static long[] numbers(int keys, Missing missing, Fetched fetched) {
+        long[] numbers = new long[keys];
+        Arrays.fill(numbers, -1);
+        for (int i = 0; i < missing.keys.length; i++) {
+            numbers[missing.positions[i]] = fetched.rowOf[i];
+        }
+        return numbers;
     }
 
     private void complete(Missing missing, Fetched fetched, MemorySegment from, Tensor rows) {

@@ -1,5 +1,6 @@
 package io.jindou.store;
 
+import io.jindou.Bounds;
 import io.jindou.DType;
 import io.jindou.Device;
 import io.jindou.Event;
@@ -13,6 +14,7 @@ import java.lang.foreign.MemorySegment;
 import java.lang.foreign.ValueLayout;
 import java.util.ArrayList;
 import java.util.List;
+import java.util.stream.LongStream;
 
 /**
  * The memory of one call under way, kept for the next call: tensors for its keys and for the rows that were missing, host memory that they are
@@ -32,8 +34,15 @@ final class Workspace implements AutoCloseable {
     final Prefix evicted;
     final Prefix fetchedKeys;
     final Prefix fetchedRows;
-    /** The rows that this call fetched, by key: a second lookup in it completes the first. Null where the device's rows are written to directly. */
+    /**
+     * The rows that this call fetched, by their numbers: a second lookup in it completes the first. It has all numbers from the beginning and
+     * keeps them, so that no row is ever refused for want of a place. Null where the device's rows are written to directly.
+     */
     final HashTable fetched;
+    /** All numbers: 0, 1, 2... Null where {@link #fetched} is. */
+    final Prefix numbers;
+    /** For each key of the call the number of its row, or -1. Null where {@link #fetched} is. */
+    final Prefix numbersAsked;
     /** Host memory for fetched rows; on the cpu device it is that of {@link #fetchedRows}. */
     final Staging rows;
     /** For the cache in host memory; null without one. */
@@ -45,7 +54,7 @@ final class Workspace implements AutoCloseable {
 
     private final Staging askedKeys;
     private final Staging seenOutcomes;
-    private final Staging keysForResult;
+    private final Staging numbersForResult;
     private final Staging keysForCache;
     private final Staging seenEvicted;
     private final boolean inHost;
@@ -71,14 +80,13 @@ final class Workspace implements AutoCloseable {
                     inHost
                             ? Tensor.wrap(device, rows.segment, desc.dtype(), most, desc.dim())
                             : Tensor.create(device, desc.dtype(), most, desc.dim()));
-            fetched = inHost
-                    ? null
-                    : own(HashTable.create(
-                            device, HashTableDesc.of(desc.dtype(), desc.dim(), most).withMissing(MissingKeys.KEEP)));
+            numbers = inHost ? null : prefix(Tensor.of(copies, LongStream.range(0, most).toArray(), most));
+            numbersAsked = inHost ? null : prefix(Tensor.create(device, DType.I64, most));
+            fetched = inHost ? null : own(byNumber(device, desc));
             long part = (8L * most + ALIGNMENT - 1) / ALIGNMENT * ALIGNMENT;
             HostMemory memory = inHost ? null : own(HostMemory.create(device, 5 * part));
             askedKeys = inHost ? null : Staging.of(memory, 0, part);
-            keysForResult = inHost ? null : Staging.of(memory, part, part);
+            numbersForResult = inHost ? null : Staging.of(memory, part, part);
             keysForCache = inHost ? null : Staging.of(memory, 2 * part, part);
             seenOutcomes = inHost ? Staging.itself(outcomes.all) : Staging.of(memory, 3 * part, part);
             seenEvicted = inHost ? Staging.itself(evicted.all) : Staging.of(memory, 4 * part, part);
@@ -89,6 +97,25 @@ final class Workspace implements AutoCloseable {
         } catch (RuntimeException | Error e) {
             close();
             throw e;
+        }
+    }
+
+    /** A table that holds all numbers. One that is half full has room for two buckets a key, but for bad luck: then twice as large. */
+    private HashTable byNumber(Device device, TieredTableDesc desc) {
+        int most = desc.maxKeys();
+        for (long capacity = 2L * most; ; capacity *= 2) {
+            HashTableDesc shape = HashTableDesc.of(desc.dtype(), desc.dim(), capacity);
+            HashTable table = HashTable.create(device, shape.withMissing(MissingKeys.KEEP).withBounds(Bounds.ZERO));
+            try {
+                table.insert(copies, numbers.all, fetchedRows.all);
+                if (table.size(copies) == most) {
+                    return table;
+                }
+            } catch (RuntimeException | Error e) {
+                table.close();
+                throw e;
+            }
+            table.close();
         }
     }
 
@@ -108,9 +135,9 @@ final class Workspace implements AutoCloseable {
         return write(stream, keys.first(those.length), those, askedKeys);
     }
 
-    /** The keys of fetched rows, on the device, for the result of the call. */
+    /** For each key of the call the number of its row, or -1, on the device. */
     Tensor forResult(long[] those) {
-        return write(copies, fetchedKeys.first(those.length), those, keysForResult);
+        return write(copies, numbersAsked.first(those.length), those, numbersForResult);
     }
 
     /** The keys of fetched rows, on the device, for the cache. */
