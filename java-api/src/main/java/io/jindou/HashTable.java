@@ -21,14 +21,14 @@ import java.util.stream.IntStream;
  * out by insertions.
  *
  * <p>All methods may be called from any thread and with any streams of the device. Lookups run beside each other; an insertion,
- * erasure or {@link #clear} waits for the lookups enqueued before it and holds back those after it, on whatever streams.
+ * erasure or {@link #clear} waits for the lookups enqueued before it and holds back those after it, on whatever streams. That order is made
+ * call by call, so a {@linkplain Stream#isCapturing() capturing} stream is an {@link InvalidArgumentException} on every device, before
+ * anything is recorded; operators over {@link #rows()} may be captured.
  *
  * <p>Bucketed cuckoo hashing: Erlingsson, Manasse, McSherry 2006. Hash tables for recommendation: HierarchicalKV; Monolith, arXiv
  * 2209.07663.
  */
 public final class HashTable implements AutoCloseable {
-    private static final int BUCKET_SLOTS = 8;
-
     private final Device device;
     private final HashTableDesc desc;
     private final List<NativeObject> owned = new ArrayList<>();

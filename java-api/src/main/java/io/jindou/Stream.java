@@ -11,6 +11,7 @@ import java.lang.ref.Reference;
  */
 public final class Stream extends NativeObject {
     private final Device device;
+    private volatile boolean capturing;
 
     private Stream(Device device, long handle) {
         super(handle, JindouAbi::jd_stream_destroy);
@@ -119,6 +120,7 @@ public final class Stream extends NativeObject {
         Call call = Call.begin();
         try {
             call.check(JindouAbi.jd_stream_begin_capture(handle, call.error));
+            capturing = true;
         } finally {
             call.end();
             Reference.reachabilityFence(this);
@@ -136,9 +138,20 @@ public final class Stream extends NativeObject {
             call.check(JindouAbi.jd_stream_end_capture(handle, call.result, call.error));
             return new Graph(device, call.resultLong());
         } finally {
+            capturing = false; // whatever happened, the capture is over
             call.end();
             Reference.reachabilityFence(this);
         }
+    }
+
+    /**
+     * Whether work enqueued on this stream is recorded: from {@link #beginCapture()} to {@link #endCapture()}. Of a capture that others
+     * began on a {@linkplain #wrap wrapped} stream Jindou knows nothing.
+     *
+     * @return true while it is
+     */
+    public boolean isCapturing() {
+        return capturing;
     }
 
     @Override

@@ -29,27 +29,31 @@ final class StreamOrder implements AutoCloseable {
         this.asynchronous = !device.info().hostMemory();
     }
 
+    /**
+     * Enqueues what reads.
+     *
+     * @throws InvalidArgumentException when the stream is capturing; nothing is enqueued then
+     */
     void read(Stream stream, Runnable enqueue) {
+        expectNotCapturing(stream);
         lock.readLock().lock();
         try {
             if (asynchronous && lastWrite != null && lastWriter != stream) {
                 lastWrite.holdBack(stream);
             }
-            enqueue.run();
-            if (asynchronous) {
-                synchronized (reads) {
-                    if (!reads.containsKey(stream)) {
-                        reads.put(stream, readEvent());
-                    }
-                    reads.get(stream).record(stream);
-                }
-            }
+            run(stream, enqueue, false);
         } finally {
             lock.readLock().unlock();
         }
     }
 
+    /**
+     * Enqueues what writes.
+     *
+     * @throws InvalidArgumentException when the stream is capturing; nothing is enqueued then
+     */
     void write(Stream stream, Runnable enqueue) {
+        expectNotCapturing(stream);
         lock.writeLock().lock();
         try {
             if (asynchronous) {
@@ -62,17 +66,68 @@ final class StreamOrder implements AutoCloseable {
                     lastWrite.holdBack(stream);
                 }
             }
-            enqueue.run();
-            if (asynchronous) {
-                idle.addAll(reads.values()); // who waits for one has its point in the stream already, wherever it is recorded next
-                reads.clear();
-                lastWrite = lastWrite == null ? event() : lastWrite;
-                lastWrite.record(stream);
-                lastWriter = stream;
-            }
+            run(stream, enqueue, true);
         } finally {
             lock.writeLock().unlock();
         }
+    }
+
+    /** A graph would repeat the work later, beside whatever then reads and writes: on every device it is refused. */
+    private static void expectNotCapturing(Stream stream) {
+        if (stream != null && stream.isCapturing()) {
+            throw new InvalidArgumentException("argument 'stream': is capturing: expected one that runs what is enqueued, since a graph would "
+                    + "repeat the call out of the order of readers and writers");
+        }
+    }
+
+    /** Work that fails may have enqueued some of itself: later calls wait for that as well. */
+    private void run(Stream stream, Runnable enqueue, boolean writes) {
+        try {
+            enqueue.run();
+        } catch (RuntimeException | Error e) {
+            try {
+                record(stream, writes);
+            } catch (RuntimeException also) { // for example that the stream is closed, as the work said
+                e.addSuppressed(also);
+            }
+            throw e;
+        }
+        record(stream, writes);
+    }
+
+    private void record(Stream stream, boolean writes) {
+        if (asynchronous && writes) {
+            recordWrite(stream);
+        } else if (asynchronous) {
+            recordRead(stream);
+        }
+    }
+
+    private void recordRead(Stream stream) {
+        synchronized (reads) {
+            Event known = reads.get(stream);
+            Event event = known == null ? readEvent() : known;
+            boolean recorded = false;
+            try {
+                event.record(stream);
+                recorded = true;
+            } finally {
+                if (known == null && !recorded) {
+                    idle.add(event);
+                }
+            }
+            reads.put(stream, event);
+        }
+    }
+
+    private void recordWrite(Stream stream) {
+        if (lastWrite == null) {
+            lastWrite = event(); // until it is recorded nothing waits for it
+        }
+        lastWrite.record(stream);
+        lastWriter = stream;
+        idle.addAll(reads.values()); // who waits for one has its point in the stream already, wherever it is recorded next
+        reads.clear();
     }
 
     /** For a stream that has not read since the last write. */

@@ -18,6 +18,7 @@ import java.util.concurrent.Future;
 import java.util.concurrent.atomic.AtomicIntegerArray;
 import java.util.concurrent.atomic.AtomicReference;
 import org.junit.jupiter.api.Test;
+import org.junit.jupiter.api.function.Executable;
 import org.junit.jupiter.params.ParameterizedTest;
 import org.junit.jupiter.params.provider.MethodSource;
 
@@ -376,6 +377,45 @@ class HashTableTest {
             Tensor evicted = rig.keep(Tensor.create(rig.device, DType.I64, 1));
             table.insert(rig.stream, rig.longs(7), rig.floats(new float[DIM], 1, DIM), null, new HashTableResults(null, null, evicted));
             assertEquals(115, evicted.readLongs(rig.stream)[0]);
+        }
+    }
+
+    /** A graph would repeat a call out of the order of readers and writers; what works on the rows alone may be in one. */
+    @ParameterizedTest
+    @MethodSource("io.jindou.TestDevices#names")
+    void a_capturing_stream_is_refused_and_nothing_recorded(String name) throws Exception {
+        try (Rig rig = new Rig(name); Arena arena = Arena.ofConfined()) {
+            HashTable table = rig.keep(HashTable.create(rig.device, HashTableDesc.of(DType.F32, DIM, 10).withEviction(Eviction.LRU)));
+            Tensor key = rig.longs(7), row = rig.floats(new float[] {1, 2, 3, 4}, 1, DIM), out = rig.poisoned(DType.F32, 1, DIM);
+            Tensor slots = rig.keep(Tensor.create(rig.device, DType.I64, 1));
+            table.insert(rig.stream, key, row);
+            table.lookup(rig.stream, key, null, null, new HashTableResults(slots, null, null));
+            HashTableSnapshot before = table.snapshot(rig.stream, arena);
+            EmbeddingBag bag = rig.keep(EmbeddingBag.plan(rig.device, EmbeddingBagDesc.of(table.rows(), Pooling.SUM, 1, 1)));
+            JaggedTensor bags = new JaggedTensor(slots, rig.longs(0, 1));
+            Stream stream = rig.keep(Stream.create(rig.device));
+            Graph graph = rig.keep(Graph.capture(stream, () -> {
+                for (Executable call : List.<Executable>of(
+                        () -> table.lookup(stream, key, out),
+                        () -> table.insert(stream, key, out),
+                        () -> table.erase(stream, key),
+                        () -> table.clear(stream),
+                        () -> table.size(stream),
+                        () -> table.export(stream),
+                        () -> table.snapshot(stream, arena),
+                        () -> table.restore(stream, before))) {
+                    refused(InvalidArgumentException.class, call, "'stream'", "is capturing");
+                }
+                bag.run(stream, bags, out);
+            }));
+            graph.launch(stream);
+            assertArrayEquals(new float[] {1, 2, 3, 4}, out.readFloats(stream));
+            HashTableSnapshot after = table.snapshot(rig.stream, arena);
+            assertEquals(before.tick(), after.tick());
+            assertEquals(-1, before.keys().mismatch(after.keys()));
+            assertEquals(-1, before.scores().mismatch(after.scores()));
+            table.lookup(stream, key, out);
+            assertEquals(1, table.size(stream));
         }
     }
 

@@ -1,11 +1,16 @@
 package io.jindou;
 
+import static io.jindou.Rig.refused;
 import static org.junit.jupiter.api.Assertions.assertEquals;
+import static org.junit.jupiter.api.Assertions.assertThrows;
 import static org.junit.jupiter.api.Assertions.assertTrue;
 
 import java.util.ArrayList;
 import java.util.List;
+import org.junit.jupiter.api.Assertions;
 import org.junit.jupiter.api.Test;
+import org.junit.jupiter.params.ParameterizedTest;
+import org.junit.jupiter.params.provider.MethodSource;
 
 /** Events are used again, not made anew for each read or each stream. On simt, whose streams are ordered by events as the GPU's are. */
 class StreamOrderTest {
@@ -67,6 +72,69 @@ class StreamOrderTest {
             order.read(reader, () -> seen.copyFrom(reader, x));
             assertEquals(0, old.readFloats(reader)[0]);
             assertEquals(Float.intBitsToFloat(0x01010101), seen.readFloats(reader)[0]);
+        }
+    }
+
+    /** Work that was enqueued before an exception is ordered as any other. */
+    @Test
+    void work_that_fails_halfway_is_waited_for() {
+        try (Device device = Device.open("simt", DeviceOptions.DEFAULT.withLateStreams(true));
+                Stream reader = Stream.create(device);
+                Stream writer = Stream.create(device);
+                StreamOrder order = new StreamOrder(device);
+                Tensor x = Tensor.create(device, DType.F32, 4);
+                Tensor old = Tensor.create(device, DType.F32, 4);
+                Tensor seen = Tensor.create(device, DType.F32, 4)) {
+            IllegalStateException failure = new IllegalStateException("halfway");
+            assertEquals(failure, assertThrows(IllegalStateException.class, () -> order.write(writer, () -> {
+                x.fill(writer, 1);
+                throw failure;
+            })));
+            assertEquals(failure, assertThrows(IllegalStateException.class, () -> order.read(reader, () -> {
+                old.copyFrom(reader, x);
+                throw failure;
+            })));
+            order.write(writer, () -> x.fill(writer, 2));
+            writer.synchronize();
+            order.read(reader, () -> seen.copyFrom(reader, x));
+            assertEquals(Float.intBitsToFloat(0x01010101), old.readFloats(reader)[0]);
+            assertEquals(Float.intBitsToFloat(0x02020202), seen.readFloats(reader)[0]);
+        }
+    }
+
+    @Test
+    void a_closed_stream_leaves_no_events_and_the_order_as_it_was() {
+        try (Device device = Device.open("simt");
+                Stream stream = Stream.create(device);
+                Stream closed = Stream.create(device);
+                StreamOrder order = new StreamOrder(device);
+                Tensor x = Tensor.create(device, DType.F32, 4)) {
+            closed.close();
+            for (int i = 0; i < 10; i++) {
+                assertThrows(ClosedException.class, () -> order.read(closed, () -> x.fill(closed, 0)));
+                assertThrows(ClosedException.class, () -> order.write(closed, () -> x.fill(closed, 0)));
+                order.read(stream, () -> {});
+                order.write(stream, () -> {});
+            }
+            assertEquals(2, order.events());
+        }
+    }
+
+    /** On every device alike, whether or not it needs events. */
+    @ParameterizedTest
+    @MethodSource("io.jindou.TestDevices#names")
+    void a_capturing_stream_is_refused_before_anything_is_enqueued(String name) {
+        try (Device device = Device.open(name);
+                Stream stream = Stream.create(device);
+                Stream another = Stream.create(device);
+                StreamOrder order = new StreamOrder(device)) {
+            order.write(another, () -> {});
+            stream.beginCapture();
+            refused(InvalidArgumentException.class, () -> order.read(stream, Assertions::fail), "'stream'", "is capturing");
+            refused(InvalidArgumentException.class, () -> order.write(stream, Assertions::fail), "'stream'", "is capturing");
+            stream.endCapture().close();
+            order.read(stream, () -> {});
+            order.write(stream, () -> {});
         }
     }
 

@@ -3,6 +3,7 @@ package io.jindou;
 import static io.jindou.Rig.refused;
 import static org.junit.jupiter.api.Assertions.assertArrayEquals;
 import static org.junit.jupiter.api.Assertions.assertEquals;
+import static org.junit.jupiter.api.Assertions.assertFalse;
 import static org.junit.jupiter.api.Assertions.assertNotEquals;
 import static org.junit.jupiter.api.Assertions.assertThrows;
 import static org.junit.jupiter.api.Assertions.assertTrue;
@@ -102,12 +103,15 @@ class StreamTest {
         try (Rig rig = new Rig(name)) {
             Tensor x = rig.floats(new float[4], 1, 4);
             refused(InvalidArgumentException.class, rig.stream::endCapture, "'stream'", "not capturing");
+            assertFalse(rig.stream.isCapturing());
             rig.stream.beginCapture();
+            assertTrue(rig.stream.isCapturing());
             refused(InvalidArgumentException.class, rig.stream::beginCapture, "'stream'", "capturing already");
             refused(InvalidArgumentException.class, rig.stream::synchronize, "'stream'", "captur");
             refused(InvalidArgumentException.class, () -> x.readFloats(rig.stream), "'stream'", "captur");
             refused(InvalidArgumentException.class, () -> x.write(rig.stream, new float[4]), "'stream'", "captur");
             rig.stream.endCapture().close();
+            assertFalse(rig.stream.isCapturing());
             RuntimeException own = new RuntimeException("the user's");
             assertEquals(own, assertThrows(RuntimeException.class, () -> Graph.capture(rig.stream, () -> {
                 throw own;
