@@ -53,7 +53,7 @@ public final class HashTable implements AutoCloseable {
                 throw new InvalidArgumentException("argument 'capacity': expected 1.." + (1L << 40) + ", got " + desc.capacity());
             }
             state = new HashCall.State(
-                    own(Tensor.create(device, DType.I64, slots / BUCKET_SLOTS, BUCKET_SLOTS)),
+                    own(Tensor.create(device, DType.I64, slots / HashGeometry.BUCKET_SLOTS, HashGeometry.BUCKET_SLOTS)),
                     own(Tensor.create(device, desc.dtype(), slots, desc.dim())),
                     desc.eviction() == Eviction.NONE ? null : own(Tensor.create(device, DType.I64, slots)),
                     desc.admission() == 1 ? null : own(Tensor.create(device, DType.U8, slots)),
@@ -291,9 +291,13 @@ public final class HashTable implements AutoCloseable {
      * a place those with the higher scores stay, and a table that evicts nothing refuses the rest as {@link #insert} does. Its admission
      * starts anew, since sights are counted by size.
      *
+     * <p>The snapshot is looked through first, since it may come from a file: the sizes of its parts, and that every key lies where it may,
+     * once, as many of them as it says. Should the device fail on the way, the table is empty, or holds some of the keys with their rows.
+     *
      * @param stream orders it
      * @param snapshot of a table of one dtype, dim and eviction; where it counted no sights, admission starts anew
-     * @throws InvalidArgumentException when the snapshot is of another kind of table; nothing has changed
+     * @throws InvalidArgumentException when the snapshot is of another kind of table, or its parts contradict each other; the message names
+     *     the part, and nothing has changed
      */
     public void restore(Stream stream, HashTableSnapshot snapshot) {
         HashTableDesc from = Objects.requireNonNull(snapshot, "snapshot").desc();
@@ -301,10 +305,11 @@ public final class HashTable implements AutoCloseable {
             throw new InvalidArgumentException("argument 'snapshot': expected one of a table of rows of " + desc.dim() + " " + desc.dtype()
                     + " and eviction " + desc.eviction() + ", got " + from);
         }
-        if (JindouAbi.jd_hash_table_slots(from.capacity()) == slots) {
+        long fromSlots = snapshot.check();
+        if (fromSlots == slots) {
             order.write(stream, () -> copyBack(stream, snapshot));
         } else {
-            try (Mover mover = new Mover(JindouAbi.jd_hash_table_slots(from.capacity()))) {
+            try (Mover mover = new Mover(fromSlots)) {
                 order.write(stream, () -> {
                     empty(stream);
                     mover.insert(stream, snapshot);
@@ -314,17 +319,17 @@ public final class HashTable implements AutoCloseable {
         }
     }
 
+    /** Keys come last: until then there is none that could find another's row. */
     private void copyBack(Stream stream, HashTableSnapshot snapshot) {
-        state.keys().write(stream, snapshot.keys());
+        empty(stream);
         state.rows().write(stream, snapshot.rows());
         if (state.scores() != null) {
             state.scores().write(stream, snapshot.scores());
         }
         if (state.sights() != null && snapshot.sights().byteSize() > 0) {
             state.sights().write(stream, snapshot.sights());
-        } else if (state.sights() != null) {
-            state.sights().fill(stream, 0);
         }
+        state.keys().write(stream, snapshot.keys());
         state.size().write(stream, new long[] {snapshot.size()});
         tick.accumulateAndGet(snapshot.tick(), Math::max); // ticks of LRU rise from call to call
     }

@@ -1,0 +1,153 @@
+package io.jindou;
+
+import static io.jindou.Rig.refused;
+import static org.junit.jupiter.api.Assertions.assertArrayEquals;
+import static org.junit.jupiter.api.Assertions.assertEquals;
+
+import java.lang.foreign.Arena;
+import java.lang.foreign.MemorySegment;
+import java.lang.foreign.ValueLayout;
+import java.util.ArrayList;
+import java.util.List;
+import java.util.Random;
+import org.junit.jupiter.api.Test;
+import org.junit.jupiter.params.ParameterizedTest;
+import org.junit.jupiter.params.provider.MethodSource;
+
+/** A snapshot may come from a file: whatever is wrong with it is found before the table changes. */
+class HashTableSnapshotTest {
+    private static final int DIM = 4;
+    private static final HashTableDesc DESC =
+            HashTableDesc.of(DType.F32, DIM, 60).withEviction(Eviction.LRU).withAdmission(2).withBounds(Bounds.ZERO);
+    private static final int SLOTS = 64;
+
+    /** A snapshot with one thing wrong, and what the message must say. */
+    private record Bad(String says, HashTableSnapshot snapshot) {}
+
+    @ParameterizedTest
+    @MethodSource("io.jindou.TestDevices#names")
+    void a_bad_snapshot_changes_nothing(String name) throws Exception {
+        try (Rig rig = new Rig(name); Arena arena = Arena.ofConfined()) {
+            HashTable from = rig.keep(HashTable.create(rig.device, DESC));
+            use(rig, from, 1);
+            HashTableSnapshot good = from.snapshot(rig.stream, arena);
+            List<Bad> all = bad(good, arena);
+            for (int capacity : new int[] {60, 200}) {
+                HashTable table = rig.keep(HashTable.create(rig.device, ofCapacity(capacity)));
+                use(rig, table, 2);
+                List<byte[]> before = bytes(rig, table);
+                for (Bad each : all) {
+                    refused(InvalidArgumentException.class, () -> table.restore(rig.stream, each.snapshot()), "'snapshot." + each.says());
+                }
+                List<byte[]> after = bytes(rig, table);
+                for (int i = 0; i < before.size(); i++) {
+                    assertArrayEquals(before.get(i), after.get(i), "part " + i);
+                }
+                table.restore(rig.stream, good);
+                assertEquals(good.size(), table.size(rig.stream));
+            }
+        }
+    }
+
+    private static List<Bad> bad(HashTableSnapshot good, Arena arena) throws Exception {
+        MemorySegment keys = good.keys(), rows = good.rows(), scores = good.scores(), sights = good.sights();
+        long size = good.size(), tick = good.tick();
+        int used = 0;
+        while (keys.getAtIndex(ValueLayout.JAVA_LONG, used) == -1) {
+            used++;
+        }
+        long key = keys.getAtIndex(ValueLayout.JAVA_LONG, used);
+        HashGeometry geometry = new HashGeometry(SLOTS);
+        int bucket = used / 8;
+        int other = (int) geometry.bucket(key, geometry.bucket(key, false) == bucket);
+        long stranger = key + 1;
+        while (geometry.bucket(stranger, false) == bucket || geometry.bucket(stranger, true) == bucket) {
+            stranger++;
+        }
+        Arena closed = Arena.ofConfined();
+        MemorySegment gone = closed.allocate(keys.byteSize());
+        closed.close();
+        MemorySegment[] others = new MemorySegment[1];
+        Thread thread = new Thread(() -> others[0] = Arena.ofConfined().allocate(rows.byteSize()));
+        thread.start();
+        thread.join();
+
+        List<Bad> all = new ArrayList<>();
+        all.add(new Bad("keys': expected 512 bytes", new HashTableSnapshot(DESC, keys.asSlice(8), rows, scores, sights, size, tick)));
+        all.add(new Bad("keys'", new HashTableSnapshot(ofCapacity(200), keys, rows, scores, sights, size, tick)));
+        all.add(new Bad("rows': expected 1024 bytes", new HashTableSnapshot(DESC, keys, rows.asSlice(16), scores, sights, size, tick)));
+        all.add(new Bad("rows'", new HashTableSnapshot(DESC, keys, arena.allocate(1040), scores, sights, size, tick)));
+        all.add(new Bad("scores': expected 512", new HashTableSnapshot(DESC, keys, rows, MemorySegment.NULL, sights, size, tick)));
+        all.add(new Bad("sights': expected 64", new HashTableSnapshot(DESC, keys, rows, scores, MemorySegment.NULL, size, tick)));
+        all.add(new Bad("sights': expected 0", new HashTableSnapshot(DESC.withAdmission(1), keys, rows, scores, sights, size, tick)));
+        all.add(new Bad("desc'", new HashTableSnapshot(ofCapacity(0), keys, rows, scores, sights, size, tick)));
+        all.add(new Bad("keys': expected memory that is open", new HashTableSnapshot(DESC, gone, rows, scores, sights, size, tick)));
+        all.add(new Bad("rows': expected memory that is open", new HashTableSnapshot(DESC, keys, others[0], scores, sights, size, tick)));
+        all.add(new Bad("size': expected " + size, new HashTableSnapshot(DESC, keys, rows, scores, sights, size + 1, tick)));
+        all.add(new Bad("tick'", new HashTableSnapshot(DESC, keys, rows, scores, sights, size, -1)));
+        all.add(new Bad("scores': expected calls up to the last, 0", new HashTableSnapshot(DESC, keys, rows, scores, sights, size, 0)));
+        all.add(new Bad("size': expected " + (size - 1), with(good, arena, used, -1)));
+        all.add(new Bad("keys': expected each key in one of its two buckets, got " + stranger, with(good, arena, used, stranger)));
+        all.add(new Bad("keys': expected each key once, got " + key, with(good, arena, used ^ 1, key)));
+        all.add(new Bad("keys': expected each key once, got " + key, with(good, arena, other * 8, key)));
+        return all;
+    }
+
+    private static HashTableSnapshot with(HashTableSnapshot good, Arena arena, int slot, long key) {
+        MemorySegment keys = arena.allocate(good.keys().byteSize(), 8).copyFrom(good.keys());
+        keys.setAtIndex(ValueLayout.JAVA_LONG, slot, key);
+        return new HashTableSnapshot(DESC, keys, good.rows(), good.scores(), good.sights(), good.size(), good.tick());
+    }
+
+    private static HashTableDesc ofCapacity(long capacity) {
+        return new HashTableDesc(
+                DESC.dtype(), DIM, capacity, DESC.eviction(), DESC.admission(), DESC.missing(), DESC.bounds());
+    }
+
+    /** Forty keys, those that are admitted at once and those seen twice. */
+    private static void use(Rig rig, HashTable table, long seed) {
+        Random random = new Random(seed);
+        for (int step = 0; step < 4; step++) {
+            table.insert(rig.stream, rig.longs(random.longs(40, 0, 50).toArray()), rig.floats(Rig.random(random, 40, DIM), 40, DIM));
+        }
+    }
+
+    private static List<byte[]> bytes(Rig rig, HashTable table) {
+        try (Arena arena = Arena.ofConfined()) {
+            HashTableSnapshot snapshot = table.snapshot(rig.stream, arena);
+            List<byte[]> all = new ArrayList<>();
+            for (MemorySegment each : List.of(snapshot.keys(), snapshot.rows(), snapshot.scores(), snapshot.sights())) {
+                all.add(each.toArray(ValueLayout.JAVA_BYTE));
+            }
+            all.add(new byte[] {(byte) snapshot.size(), (byte) snapshot.tick()});
+            return all;
+        }
+    }
+
+    /** Keys of several partitions, most of them moved about: what the check takes for a key's buckets is where the table puts it. */
+    @Test
+    void a_large_full_table_passes() throws Exception {
+        try (Rig rig = new Rig("cpu"); Arena arena = Arena.ofConfined()) {
+            HashTableDesc desc = HashTableDesc.of(DType.F32, 1, 100_000);
+            HashTable table = rig.keep(HashTable.create(rig.device, desc));
+            long[] keys = new Random(5).longs(100_000).toArray();
+            float[] rows = Rig.random(new Random(6), keys.length, 1);
+            table.insert(rig.stream, rig.longs(keys), rig.floats(rows, keys.length, 1));
+            HashTableSnapshot snapshot = table.snapshot(rig.stream, arena);
+            HashGeometry geometry = new HashGeometry(table.slots());
+            long inSecond = 0;
+            for (int slot = 0; slot < table.slots(); slot++) {
+                long key = snapshot.keys().getAtIndex(ValueLayout.JAVA_LONG, slot);
+                inSecond += key != -1 && geometry.bucket(key, false) != slot / 8 ? 1 : 0;
+            }
+            assertEquals(0.3, (double) inSecond / keys.length, 0.2, "keys in their second bucket");
+            for (long capacity : new long[] {100_000, 150_000}) {
+                HashTable copy = rig.keep(HashTable.create(rig.device, HashTableDesc.of(DType.F32, 1, capacity)));
+                copy.restore(rig.stream, snapshot);
+                Tensor out = rig.poisoned(DType.F32, keys.length, 1);
+                copy.lookup(rig.stream, rig.longs(keys), out);
+                assertArrayEquals(rows, out.readFloats(rig.stream));
+            }
+        }
+    }
+}
