@@ -444,7 +444,7 @@ public final class TieredTable implements AutoCloseable {
         }
 
         private void answer() throws IOException {
-            Missing missing = missing(keys, w.outcomes(keys.length));
+            Missing missing = missing(w, keys);
             if (missing.keys.length > 0) {
                 fetch(this, missing);
             }
@@ -474,23 +474,22 @@ public final class TieredTable implements AutoCloseable {
     /** Keys that the device cache has not, and where in the call they stand. */
     private record Missing(long[] keys, int[] positions) {}
 
-    private Missing missing(long[] keys, MemorySegment outcomes) {
-        int count = 0, reserved = 0;
-        int[] positions = new int[64];
-        int[] each = new int[keys.length];
-        MemorySegment.copy(outcomes, ValueLayout.JAVA_INT, 0, each, 0, each.length);
-        for (int i = 0; i < keys.length; i++) {
-            if (each[i] == MISSING) {
-                if (keys[i] == -1) {
-                    reserved++;
-                } else {
-                    if (count == positions.length) {
-                        positions = Arrays.copyOf(positions, 2 * count);
-                    }
-                    positions[count++] = i;
-                }
+    private Missing missing(Workspace w, long[] keys) {
+        int[] each = w.outcomes(keys.length), positions = w.positions;
+        int count = 0;
+        for (int i = 0; i < keys.length; i++) { // which ones are missing nothing foretells: no branch
+            positions[count] = i;
+            count += each[i] == MISSING ? 1 : 0;
+        }
+        int reserved = 0;
+        for (int i = 0; i < count; i++) {
+            if (keys[positions[i]] == -1) {
+                reserved++;
+            } else {
+                positions[i - reserved] = positions[i];
             }
         }
+        count -= reserved;
         lookups.increment();
         keysSeen.add(keys.length - reserved);
         deviceHits.add(keys.length - reserved - count);
@@ -524,12 +523,11 @@ public final class TieredTable implements AutoCloseable {
 
     /** Rows that host memory has, to the front of w.rows; gives how many. */
     private int readHost(Workspace w, long[] missing, long[] keys, int[] rowOf) {
-        int n = missing.length, count = 0;
-        Tensor asked = w.hostKeys.first(n), outcomes = w.hostFound.first(n);
-        asked.write(hostCache.stream, missing);
-        hostCache.table.lookup(hostCache.stream, asked, w.hostRows.first(n), null, new HashTableResults(null, outcomes, null));
+        int n = missing.length, count = 0, padded = padded(n);
+        Tensor asked = w.askHost(filledUp(missing, n, padded)), rows = w.hostRows.first(padded);
+        hostCache.table.lookup(hostCache.stream, asked, rows, null, new HashTableResults(null, w.hostFound.first(padded), null));
         hostCache.stream.synchronize();
-        MemorySegment each = w.hostOutcomesOfHost;
+        MemorySegment each = w.outcomesOfHost;
         for (int i = 0; i < n; i++) {
             if (each.getAtIndex(ValueLayout.JAVA_INT, i) == MISSING) {
                 rowOf[i] = -1;
@@ -586,11 +584,9 @@ public final class TieredTable implements AutoCloseable {
     /** Fetched rows into the result and, unless they may be old by now, into the caches. On a device with memory of its own: enqueues that. */
     private void deliver(Call call, Missing missing, Fetched fetched) {
         Workspace w = call.w;
-        // Whole groups of keys, filled up with -1, so that tensors of few lengths are asked for.
-        int count = fetched.count, padded = Math.min(desc.maxKeys(), (count + GROUP - 1) / GROUP * GROUP);
+        int count = fetched.count, padded = padded(count);
         Tensor values = w.rows(padded), evicted = w.evicted.first(padded);
-        long[] certain = Arrays.copyOf(fetched.keys, padded);
-        Arrays.fill(certain, count, padded, -1);
+        long[] certain = filledUp(fetched.keys, count, padded);
         if (call.rows != null && inHost) {
             complete(missing, fetched, w.rows.segment(), call.rows);
         } else if (call.rows != null) {
@@ -620,6 +616,18 @@ public final class TieredTable implements AutoCloseable {
             numbers[missing.positions[i]] = fetched.rowOf[i];
         }
         return numbers;
+    }
+
+    /** Whole groups of keys, so that tensors of few lengths are asked for. */
+    private int padded(int count) {
+        return Math.min(desc.maxKeys(), (count + GROUP - 1) / GROUP * GROUP);
+    }
+
+    /** The first `count` keys, and -1 behind them. */
+    private static long[] filledUp(long[] keys, int count, int padded) {
+        long[] all = Arrays.copyOf(keys, padded);
+        Arrays.fill(all, count, padded, -1);
+        return all;
     }
 
     private void complete(Missing missing, Fetched fetched, MemorySegment from, Tensor rows) {

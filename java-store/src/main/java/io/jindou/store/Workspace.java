@@ -46,12 +46,17 @@ final class Workspace implements AutoCloseable {
     /** Host memory for fetched rows; on the cpu device it is that of {@link #fetchedRows}. */
     final Staging rows;
     /** For the cache in host memory; null without one. */
-    final Prefix hostKeys;
+    private final Prefix hostKeys;
 
     final Prefix hostFound;
     final Prefix hostRows;
-    final MemorySegment hostOutcomesOfHost;
+    final MemorySegment outcomesOfHost;
+    private final MemorySegment keysOfHost;
 
+    /** Of keys in a call: room for as many as there may be, for who goes through {@link #outcomes}. */
+    final int[] positions;
+
+    private final int[] outcomesInJava;
     private final Staging askedKeys;
     private final Staging seenOutcomes;
     private final Staging numbersForResult;
@@ -66,6 +71,8 @@ final class Workspace implements AutoCloseable {
     Workspace(Device device, boolean inHost, Device host, TieredTableDesc desc) {
         this.inHost = inHost;
         int most = desc.maxKeys();
+        positions = new int[most];
+        outcomesInJava = new int[most];
         long rowBytes = desc.rowBytes();
         try {
             copies = own(Stream.create(device));
@@ -85,15 +92,16 @@ final class Workspace implements AutoCloseable {
             fetched = inHost ? null : own(byNumber(device, desc));
             long part = (8L * most + ALIGNMENT - 1) / ALIGNMENT * ALIGNMENT;
             HostMemory memory = inHost ? null : own(HostMemory.create(device, 5 * part));
-            askedKeys = inHost ? null : Staging.of(memory, 0, part);
+            askedKeys = inHost ? Staging.itself(keys.all) : Staging.of(memory, 0, part);
             numbersForResult = inHost ? null : Staging.of(memory, part, part);
-            keysForCache = inHost ? null : Staging.of(memory, 2 * part, part);
+            keysForCache = inHost ? Staging.itself(fetchedKeys.all) : Staging.of(memory, 2 * part, part);
             seenOutcomes = inHost ? Staging.itself(outcomes.all) : Staging.of(memory, 3 * part, part);
             seenEvicted = inHost ? Staging.itself(evicted.all) : Staging.of(memory, 4 * part, part);
             hostKeys = host == null ? null : prefix(Tensor.create(host, DType.I64, most));
             hostFound = host == null ? null : prefix(Tensor.create(host, DType.I32, most));
             hostRows = host == null ? null : prefix(Tensor.wrap(host, rows.segment, desc.dtype(), most, desc.dim()));
-            hostOutcomesOfHost = host == null ? null : hostFound.all.hostMemory();
+            keysOfHost = host == null ? null : hostKeys.all.hostMemory();
+            outcomesOfHost = host == null ? null : hostFound.all.hostMemory();
         } catch (RuntimeException | Error e) {
             close();
             throw e;
@@ -146,13 +154,17 @@ final class Workspace implements AutoCloseable {
     }
 
     private Tensor write(Stream stream, Tensor target, long[] those, Staging through) {
-        if (inHost) {
-            target.write(stream, those);
-        } else {
-            MemorySegment.copy(those, 0, through.segment, ValueLayout.JAVA_LONG, 0, those.length);
+        MemorySegment.copy(those, 0, through.segment, ValueLayout.JAVA_LONG, 0, those.length);
+        if (!inHost) {
             target.writeFrom(stream, through.memory, through.offset);
         }
         return target;
+    }
+
+    /** The keys of the call that the cache in host memory is asked for. */
+    Tensor askHost(long[] those) {
+        MemorySegment.copy(those, 0, keysOfHost, ValueLayout.JAVA_LONG, 0, those.length);
+        return hostKeys.first(those.length);
     }
 
     /** The rows at the front of {@link #rows}, on the device. */
@@ -173,12 +185,13 @@ final class Workspace implements AutoCloseable {
     }
 
     /** Waits for the lookup of hits, and for nothing that was enqueued on its stream later; gives what became of the keys. */
-    MemorySegment outcomes(int count) {
+    int[] outcomes(int count) {
         if (!inHost) {
             outcomes.first(count).readInto(copies, seenOutcomes.memory, seenOutcomes.offset);
             copies.synchronize();
         }
-        return seenOutcomes.segment;
+        MemorySegment.copy(seenOutcomes.segment, ValueLayout.JAVA_INT, 0, outcomesInJava, 0, count);
+        return outcomesInJava;
     }
 
     /** The insertion into the cache is enqueued. */
