@@ -45,6 +45,7 @@ struct EmbeddingBag {
   const EmbeddingTask &t;
   EmbeddingFindings &findings;
   const int bytes;             // read of a row
+  const bool whole_lines;
   const int functions;         // rows an id
   const int64_t ahead, batch;  // ids
 
@@ -52,6 +53,7 @@ struct EmbeddingBag {
       : t(task),
         findings(f),
         bytes(kCodes ? static_cast<int>(task.layout.row_bytes) : task.dim * kBits / 8),
+        whole_lines((task.row_bytes | static_cast<int64_t>(reinterpret_cast<uintptr_t>(task.rows))) % 64 == 0),
         functions(task.num_functions > 1 ? task.num_functions : 1),
         ahead(ids_in(kAheadBytes, 64)),
         batch(ids_in(32768, kBatch)) {}
@@ -87,10 +89,10 @@ struct EmbeddingBag {
     return t.rows + (t.num_functions == 0 ? id : t.functions[function].row(id)) * t.row_bytes;
   }
 
-  // A row need not begin with a cache line: its last byte may lie in one more.
-  static inline __attribute__((always_inline)) void prefetch(const char *row, int bytes) {
+  // Where rows are not whole lines, they need not begin with one: the last byte may lie in one more.
+  inline __attribute__((always_inline)) void prefetch(const char *row, int bytes) const {
     for (int line = 0; line < bytes; line += 64) cpu::prefetch(row + line);
-    if (kCodes) cpu::prefetch(row + bytes - 1);
+    if (kCodes || !whole_lines) cpu::prefetch(row + bytes - 1);
   }
 
   void prefetch_all(const Rows &rows) const {
@@ -249,8 +251,8 @@ struct EmbeddingBag {
 
   // Adds rows from..to-1 to pooled[at..], N vectors wide (the last one `lanes` wide), or begins with them.
   template <bool kMax, int N>
-  static inline __attribute__((always_inline)) void pool(const Rows &rows, int from, int to, int at, int lanes, int prefetch_bytes,
-                                                         bool begin, float *pooled) {
+  inline __attribute__((always_inline)) void pool(const Rows &rows, int from, int to, int at, int lanes, int prefetch_bytes, bool begin,
+                                                  float *pooled) const {
     F sum[N];
 #pragma GCC unroll 8
     for (int n = 0; n < N; ++n) {
