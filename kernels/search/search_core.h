@@ -9,7 +9,7 @@
 // categories: 0 where all words are equal, else -infinity.
 //
 // Each gives: Tile (where chunks of a row lie), Rows and load(), Scores (kRows, kCount; at(r, i)), row(lane, r), event(lane, i),
-// score().
+// score(); those of products also clear() and add(), of which score() is made: rows may come in slices.
 #ifndef JINDOU_KERNELS_SEARCH_SEARCH_CORE_H
 #define JINDOU_KERNELS_SEARCH_SEARCH_CORE_H
 
@@ -82,11 +82,19 @@ struct SearchMmaCore {
 
   // `events`: a multiple of 8 rows into the tile.
   JD_DEVICE static void score(Scores &scores, const Rows &rows, const char *events, int32_t, int lane) {
+    clear(scores);
+    add(scores, rows, events, lane);
+  }
+
+  JD_DEVICE static void clear(Scores &scores) {
 #pragma unroll
     for (int n = 0; n < kGroup / 8; ++n) {
 #pragma unroll
       for (int i = 0; i < 4; ++i) scores.tiles[n][i] = 0.0f;
     }
+  }
+
+  JD_DEVICE static void add(Scores &scores, const Rows &rows, const char *events, int lane) {
 #pragma unroll(kInRegisters ? kDim / 16 : 4)
     for (int k = 0; k < kDim / 16; ++k) {
       uint32_t a[4];
@@ -130,11 +138,19 @@ struct SearchFmaCore {
   JD_DEVICE static int event(int lane, int i) { return (lane & 7) + i * 8; }
 
   JD_DEVICE static void score(Scores &scores, const Rows &rows, const char *events, int32_t, int lane) {
+    clear(scores);
+    add(scores, rows, events, lane);
+  }
+
+  JD_DEVICE static void clear(Scores &scores) {
 #pragma unroll
     for (int r = 0; r < Scores::kRows; ++r) {
 #pragma unroll
       for (int i = 0; i < Scores::kCount; ++i) scores.values[r][i] = 0.0f;
     }
+  }
+
+  JD_DEVICE static void add(Scores &scores, const Rows &rows, const char *events, int lane) {
 #pragma unroll 2
     for (int chunk = 0; chunk < Tile::kChunks; ++chunk) {
       float k[Scores::kCount][4];

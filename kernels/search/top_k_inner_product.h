@@ -8,7 +8,7 @@
 //   many queries: 64 (32 where rows are a KiB), 16 a warp, which has their lists to itself
 //   few queries:  16; the warps share them and each takes a quarter of a tile of items, so that all four work when there is little to
 //                 do for an item: tiles are 16 or 32 KiB, and two or three of them in flight in each block keep the memory busy
-// A second kernel merges a query's lists, a block each.
+// A second kernel merges a query's lists, a block each. Rows of more than 256 elements pass in slices (top_k_slices.h).
 //
 // Items come in one round or two (top_k.h). The lists of all rounds are exact, as is comparing scores alone: items of later rounds have larger
 // indices and lose ties.
@@ -18,44 +18,10 @@
 #ifndef JINDOU_KERNELS_SEARCH_TOP_K_INNER_PRODUCT_H
 #define JINDOU_KERNELS_SEARCH_TOP_K_INNER_PRODUCT_H
 
-#include "search/search_core.h"
+#include "search/top_k_block.h"
 #include "search/top_k_merge.h"
 
 namespace jindou::search {
-
-constexpr int kMostTopK = 1024;
-
-// One round of one window of queries.
-struct TopKProblem {
-  int64_t queries, first_query;     // of the window; its first among all
-  int64_t first_item, last_item;    // of the round
-  int64_t piece_items;
-  int32_t pieces;
-  int32_t slots;                    // lists a query: what earlier rounds have found, then one a piece
-  int32_t k, room;
-  int32_t carries;                  // 1: there was a round before
-  int32_t last;                     // 1: there is none after
-  const uint8_t *allowed;           // bit j: item j; or null
-  int64_t allowed_row;              // bytes; 0: one bitmap for all queries
-  uint64_t *lists;                  // [queries][slots][room]
-  int32_t *counts;                  // [queries][slots]
-  float *thresholds;                // [queries]: of what is carried
-  int64_t *indices;                 // of query 0 of all
-  int64_t index_row;                // stride
-  float *scores;                    // or null
-  int64_t score_row;
-
-  JD_DEVICE int64_t list_number(int64_t query, int32_t slot) const { return query * slots + slot; }
-};
-
-template <class T>
-struct TopKScanParams {
-  TopKProblem problem;
-  const T *queries, *items;      // of query 0 and item 0 of all
-  int64_t query_row, item_row;   // strides
-  int32_t dim;
-  int32_t is_f16;                // of 16-bit elements
-};
 
 // SearchMmaCore for both kinds of 16-bit elements: they lie in memory and in registers alike.
 template <int kDim, int kGroup = kGroupEvents>
@@ -68,6 +34,13 @@ struct TopKMmaCore : SearchMmaCore<prim::bf16, kDim, kGroup> {
       SearchMmaCore<prim::bf16, kDim, kGroup>::score(scores, rows, items, dim, lane);
     }
   }
+  JD_DEVICE static void add(SearchMmaScores<kGroup> &scores, const SearchMmaRows<kDim> &rows, const char *items, int32_t is_f16, int lane) {
+    if (is_f16) {
+      SearchMmaCore<prim::f16, kDim, kGroup>::add(scores, rows, items, lane);
+    } else {
+      SearchMmaCore<prim::bf16, kDim, kGroup>::add(scores, rows, items, lane);
+    }
+  }
 };
 
 template <int kDim, int kGroup = kGroupEvents>
@@ -76,6 +49,9 @@ struct TopKFmaCore : SearchFmaCore<kDim, kGroup> {
   JD_DEVICE static void score(typename Base::Scores &scores, const typename Base::Rows &rows, const char *items, int32_t dim, int32_t,
                               int lane) {
     Base::score(scores, rows, items, dim, lane);
+  }
+  JD_DEVICE static void add(typename Base::Scores &scores, const typename Base::Rows &rows, const char *items, int32_t, int lane) {
+    Base::add(scores, rows, items, lane);
   }
 };
 
@@ -104,64 +80,30 @@ struct TopKScanKernel {
   using Element = typename Core::Element;
   using Params = TopKScanParams<Element>;
   using Tile = typename Core::Tile;
-  static constexpr int kQueryWarps = Shape::kQueryWarps, kItemWarps = Shape::kItemWarps;
-  static constexpr int kQueries = kQueryWarps * kWarpCandidates;  // of a block
-  static constexpr int kThreads = kQueryWarps * kItemWarps * 32;
+  using Block = TopKBlock<Shape>;
+  using Share = typename Block::Share;
+  static constexpr int kItemWarps = Shape::kItemWarps;
+  static constexpr int kQueries = Block::kQueries, kThreads = Block::kThreads;
   static constexpr int kMinBlocks = Shape::kMinBlocks;
   static constexpr int kItems = Shape::kItems, kSlots = Shape::kSlots, kGroup = Shape::kGroup;
-  static_assert(kItems <= kTopKLeastRoom / 2 && kItems % (kGroup * kItemWarps) == 0, "");
+  static_assert(kItems % (kGroup * kItemWarps) == 0, "");
 
   struct Shared {
     alignas(128) char queries[kQueries * Tile::kRowBytes];
     alignas(128) char ring[kSlots][kItems * Tile::kRowBytes];
-    float thresholds[kQueries];
-    int32_t counts[kQueries];
-    uint32_t histograms[kThreads / 32][kDigits];
+    typename Block::Lists lists;
   };
   static constexpr size_t shared_bytes() { return sizeof(Shared); }
 
-  // The share of a block. Tiles of queries of one piece follow each other, so that blocks running together share it in L2.
-  struct Share {
-    int64_t first_query;  // of the window
-    int32_t queries;      // 1..kQueries
-    int32_t slot;         // of their lists
-    int64_t begin, end;   // items
-  };
-
   JD_DEVICE static void run(const Params &p, char *shared_memory) {
-    Shared &shared = *reinterpret_cast<Shared *>(shared_memory);
-    const TopKProblem &problem = p.problem;
-    const uint32_t tiles = static_cast<uint32_t>((problem.queries + kQueries - 1) / kQueries);
-    const uint32_t block = prim::block_idx().x;
-    Share share;
-    share.first_query = static_cast<int64_t>(block % tiles) * kQueries;
-    share.queries = problem.queries - share.first_query < kQueries ? static_cast<int32_t>(problem.queries - share.first_query) : kQueries;
-    const int32_t piece = static_cast<int32_t>(block / tiles);
-    share.slot = piece + 1;
-    share.begin = problem.first_item + piece * problem.piece_items;
-    share.end = problem.last_item - share.begin < problem.piece_items ? problem.last_item : share.begin + problem.piece_items;
-    scan(p, shared, share);
+    scan(p, *reinterpret_cast<Shared *>(shared_memory), Block::share_of_block(p.problem));
   }
 
  private:
-  // Of the warps that share lists.
-  JD_DEVICE static void sync_sharing() {
-    if (kItemWarps == 1) {
-      prim::sync_warp();
-    } else {
-      prim::sync_threads();
-    }
-  }
-
   JD_DEVICE static void scan(const Params &p, Shared &shared, const Share &share) {
     const int thread = static_cast<int>(prim::thread_idx().x), lane = thread & 31, warp = thread >> 5;
     const int first = warp / kItemWarps * kWarpCandidates;  // the warp's first query of the block
-    for (int i = thread; i < kQueries; i += kThreads) {
-      shared.counts[i] = 0;
-      float threshold = INFINITY;  // queries past the last find nothing
-      if (i < share.queries) threshold = p.problem.carries ? p.problem.thresholds[share.first_query + i] : -INFINITY;
-      shared.thresholds[i] = threshold;
-    }
+    Block::start(p.problem, shared.lists, share, thread);
 
     const Element *queries = p.queries + (p.problem.first_query + share.first_query) * p.query_row;
     Tile::template copy<kThreads>(shared.queries, kQueries, share.queries, p.dim, [&](int r) { return queries + r * p.query_row; },
@@ -192,14 +134,11 @@ struct TopKScanKernel {
       const int64_t begin = share.begin + static_cast<int64_t>(tile) * kItems;
       const int32_t count = share.end - begin < kItems ? static_cast<int32_t>(share.end - begin) : kItems;
       filter(p, shared, share, first, rows, shared.ring[tile % kSlots], static_cast<int32_t>(begin), count, warp % kItemWarps, lane);
-      sync_sharing();
-      if (tile + 1 < tiles) cut_lists(p, shared, share, first, warp, lane);
+      Block::sync_sharing();
+      if (tile + 1 < tiles) Block::cut_full(p.problem, shared.lists, share, first, warp, lane);
     }
     prim::cp_async_wait<0>();
-    for (int i = warp % kItemWarps * 32 + lane; i < kWarpCandidates; i += kItemWarps * 32) {
-      const int query = first + i;
-      if (query < share.queries) p.problem.counts[p.problem.list_number(share.first_query + query, share.slot)] = shared.counts[query];
-    }
+    Block::finish(p.problem, shared.lists, share, first, warp, lane);
   }
 
   // Appends what passes of a tile's items begin..begin+count-1: this warp's groups of them.
@@ -207,49 +146,14 @@ struct TopKScanKernel {
                                const char *tile, int32_t begin, int32_t count, int item_warp, int lane) {
     float thresholds[Core::Scores::kRows];
 #pragma unroll
-    for (int r = 0; r < Core::Scores::kRows; ++r) thresholds[r] = shared.thresholds[first + Core::row(lane, r)];
+    for (int r = 0; r < Core::Scores::kRows; ++r) thresholds[r] = shared.lists.thresholds[first + Core::row(lane, r)];
 #pragma unroll 1
     for (int group = item_warp * kGroup; group < count; group += kItemWarps * kGroup) {
       typename Core::Scores scores;
       Core::score(scores, rows, tile + group * Tile::kRowBytes, p.dim, p.is_f16, lane);
       if (count - group < kGroup) hide_past<Core>(scores, count - group, lane);
-#pragma unroll
-      for (int i = 0; i < Core::Scores::kCount; ++i) {
-#pragma unroll
-        for (int r = 0; r < Core::Scores::kRows; ++r) {
-          const float score = scores.at(r, i);
-          if (!(score > thresholds[r])) continue;  // nor does a NaN
-          append(p, shared, share, first + Core::row(lane, r), score, begin + group + Core::event(lane, i));
-        }
-      }
+      Block::template take<Core>(p.problem, shared.lists, share, first, scores, thresholds, begin + group, lane);
     }
-  }
-
-  JD_DEVICE static void append(const Params &p, Shared &shared, const Share &share, int query, float score, int32_t item) {
-    const TopKProblem &problem = p.problem;
-    const int64_t row = share.first_query + query;
-    if (problem.allowed != nullptr) {
-      const uint8_t byte = problem.allowed[(problem.first_query + row) * problem.allowed_row + item / 8];
-      if ((byte >> (item % 8) & 1) == 0) return;
-    }
-    const int32_t place = prim::atomic_add(&shared.counts[query], 1);
-    problem.lists[problem.list_number(row, share.slot) * problem.room + place] = item_entry(score, item);
-  }
-
-  // Lists that a tile of items could overfill. The warps that share lists take turns.
-  JD_DEVICE static void cut_lists(const Params &p, Shared &shared, const Share &share, int first, int warp, int lane) {
-    const bool mine = lane < kWarpCandidates && lane % kItemWarps == warp % kItemWarps;
-    const bool full = mine && shared.counts[first + lane] > p.problem.room - kItems;
-    for (uint32_t left = prim::ballot(full); left != 0; left &= left - 1) {
-      const int query = first + prim::ffs(left) - 1;
-      uint64_t *list = p.problem.lists + p.problem.list_number(share.first_query + query, share.slot) * p.problem.room;
-      const uint64_t least = keep_largest(list, shared.counts[query], p.problem.k, shared.histograms[warp], lane);
-      if (lane == 0) {
-        shared.counts[query] = p.problem.k;
-        shared.thresholds[query] = top_k_score(least);
-      }
-    }
-    prim::sync_warp();
   }
 };
 

@@ -9,6 +9,7 @@
 #include "plan.h"
 #include "search/top_k_inner_product.h"
 #include "search/top_k_rounds.h"
+#include "search/top_k_slices.h"
 
 namespace jindou {
 
@@ -48,8 +49,8 @@ struct TopKInnerProductPlan : KernelPlan {
 
   void describe(char *text, size_t capacity_bytes) const override {
     snprintf(text, capacity_bytes,
-             "top_k_inner_product, the %d best: %s, tiles of %d queries (16 for few), lists of up to %d in scratch", desc.k,
-             desc.dtype == JD_F32 ? "FMA" : "mma.sync m16n8k16", search::kTileCandidates, room);
+             "top_k_inner_product, the %d best: %s, tiles of %d queries (16 for few)%s, lists of up to %d in scratch", desc.k,
+             desc.dtype == JD_F32 ? "FMA" : "mma.sync m16n8k16", search::kTileCandidates, desc.dim > 256 ? ", rows in slices" : "", room);
   }
 
   int64_t wanted_blocks() const { return kBlocksAMultiprocessor * multiprocessors; }
@@ -78,22 +79,27 @@ namespace search {
 // f(kernel pointer) for the kernel of a description and a shape of block.
 template <class F>
 void select_top_k_kernel(const jd_top_k_inner_product_desc &desc, bool few_queries, const F &f) {
-  const auto by_dim = [&](auto at_64, auto at_128, auto at_256) {
+  const auto by_dim = [&](auto at_64, auto at_128, auto at_256, auto sliced) {
     const auto of = [&](auto shape) { f(static_cast<TopKScanKernel<decltype(shape)> *>(nullptr)); };
     if (desc.dim <= 64) return of(at_64);
     if (desc.dim <= 128) return of(at_128);
-    of(at_256);
+    if (desc.dim <= 256) return of(at_256);
+    f(static_cast<TopKSliceKernel<decltype(sliced)> *>(nullptr));
   };
   if (desc.dtype == JD_F32) {
     if (few_queries) {
-      return by_dim(FewQueries<TopKFmaCore<64, 16>, 16>{}, FewQueries<TopKFmaCore<128, 8>, 8>{}, FewQueries<TopKFmaCore<256, 8>, 8>{});
+      return by_dim(FewQueries<TopKFmaCore<64, 16>, 16>{}, FewQueries<TopKFmaCore<128, 8>, 8>{}, FewQueries<TopKFmaCore<256, 8>, 8>{},
+                    FewQueriesSliced<TopKFmaCore<32, 16>, 16>{});
     }
-    return by_dim(ManyQueries<TopKFmaCore<64>, 32>{}, ManyQueries<TopKFmaCore<128>, 32>{}, ManyQueries<TopKFmaCore<256>, 32>{});
+    return by_dim(ManyQueries<TopKFmaCore<64>, 32>{}, ManyQueries<TopKFmaCore<128>, 32>{}, ManyQueries<TopKFmaCore<256>, 32>{},
+                  ManyQueriesSliced<TopKFmaCore<32, 64>, 64>{});
   }
   if (few_queries) {
-    return by_dim(FewQueries<TopKMmaCore<64, 32>, 32>{}, FewQueries<TopKMmaCore<128, 16>, 16>{}, FewQueries<TopKMmaCore<256, 16>, 16>{});
+    return by_dim(FewQueries<TopKMmaCore<64, 32>, 32>{}, FewQueries<TopKMmaCore<128, 16>, 16>{}, FewQueries<TopKMmaCore<256, 16>, 16>{},
+                  FewQueriesSliced<TopKMmaCore<64, 16>, 16>{});
   }
-  by_dim(ManyQueries<TopKMmaCore<64>, 32>{}, ManyQueries<TopKMmaCore<128>, 32>{}, ManyQueries<TopKMmaCore<256>, 32>{});
+  by_dim(ManyQueries<TopKMmaCore<64>, 32>{}, ManyQueries<TopKMmaCore<128>, 32>{}, ManyQueries<TopKMmaCore<256>, 32>{},
+         ManyQueriesSliced<TopKMmaCore<64, 64>, 64>{});
 }
 
 }  // namespace search

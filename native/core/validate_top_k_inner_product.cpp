@@ -7,7 +7,7 @@
 namespace jindou::core {
 namespace {
 
-constexpr int64_t kMaxTopKDim = 256;
+constexpr int64_t kMaxTopKDim = 2048;
 constexpr int64_t kMaxTopK = 1024;
 constexpr int64_t kMaxTopKQueries = 1 << 20;
 constexpr int64_t kMaxItems = INT32_MAX;

@@ -39,7 +39,7 @@ class TopKInnerProduct final : public Plan {
     const int64_t list_bytes = int64_t{lanes_} * room_ * 8;  // of a tile
     tiles_of_task_ = std::clamp<int64_t>(std::min(kQueryBytesOfTask / (tile_floats_ * 4), kListBytesOfTask / list_bytes), 1, most_tiles);
     if (threads > 1) piece_tiles_ = std::min(kMostPieceBytes / list_bytes, 2 * threads * kTasksOfThread);
-    scratch_of_worker_ = static_cast<int64_t>(device.kernels.top_k_scratch) + tiles_of_task_ * tile_floats_;
+    scratch_of_worker_ = item_block_floats(desc_.dim) + tiles_of_task_ * tile_floats_;
     list_lanes_ = tiles_of_task_ * lanes_;
 
     Layout layout;

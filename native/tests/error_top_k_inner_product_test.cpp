@@ -74,8 +74,8 @@ TEST_F(TopKInnerProductErrors, good_calls_pass) {
 TEST_F(TopKInnerProductErrors, description) {
   refused_plan([](Desc &d) { d.struct_size = 8; }, {"struct_size"});
   refused_plan([](Desc &d) { d.dtype = JD_I8; }, {"argument 'dtype': expected f32, f16 or bf16, got i8"});
-  for (const int32_t dim : {0, -8, 12, 264}) {
-    refused_plan([=](Desc &d) { d.dim = dim; }, {"argument 'dim': expected a multiple of 8 up to 256"});
+  for (const int32_t dim : {0, -8, 12, 2056}) {
+    refused_plan([=](Desc &d) { d.dim = dim; }, {"argument 'dim': expected a multiple of 8 up to 2048"});
   }
   refused_plan([](Desc &d) { d.k = 0; }, {"argument 'k': expected 1..1024, got 0"});
   refused_plan([](Desc &d) { d.k = 1025; }, {"argument 'k'"});

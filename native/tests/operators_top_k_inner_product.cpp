@@ -200,6 +200,39 @@ TEST_P(TopKInnerProduct, matches_the_reference_for_every_dtype_and_dim) {
   }
 }
 
+// Rows that a GPU takes in slices of 32 or 64 elements, around the tiles of queries and items.
+TEST_P(TopKInnerProduct, long_rows_of_every_dtype) {
+  Rig rig(GetParam());
+  const std::vector<int64_t> dims =
+      rig.fast() ? std::vector<int64_t>{264, 288, 320, 384, 504, 512, 768, 1000, 1024, 1032, 1536, 2040, 2048} : std::vector<int64_t>{264, 776};
+  for (const int32_t dtype : kDtypes) {
+    for (const int64_t dim : dims) {
+      for (const int64_t m : {1, 16, 17, 67}) {
+        for (const int64_t n : {1, 63, 64, 65, 133}) {
+          if (!rig.fast() && (m + n + dim / 8) % 5 != 0 && n != 65) continue;
+          Variant v;
+          v.dtype = dtype;
+          v.padding = 8;
+          TopKCase c = whole_numbers(static_cast<uint64_t>(dim), dim, 5, m, n);
+          if (m == 17) allow(c, 61, 0.6, n == 65);
+          expect_exact(rig, c, v, std::string(jd_dtype_name(dtype)) + ", dim " + std::to_string(dim) + ", " + std::to_string(m) + " x " +
+                                      std::to_string(n));
+        }
+      }
+    }
+  }
+  // Two rounds of items, and lists that are cut.
+  for (const int32_t dtype : {JD_F32, JD_BF16}) {
+    Variant v;
+    v.dtype = dtype;
+    expect_exact(rig, whole_numbers(41, 264, 3, 2, rig.scaled(20011, 1100)), v, std::string(jd_dtype_name(dtype)) + ", many items");
+    TopKCase rising = whole_numbers(42, 264, 40, 18, rig.scaled(2000, 400));
+    for (int64_t q = 0; q < rising.num_queries; ++q) std::fill_n(rising.queries.begin() + q * 264, 264, 0.0), rising.queries[q * 264 + 263] = 1;
+    for (int64_t j = 0; j < rising.num_items; ++j) rising.items[j * 264 + 263] = static_cast<double>(j / 8);
+    expect_exact(rig, rising, v, std::string(jd_dtype_name(dtype)) + ", rising");
+  }
+}
+
 TEST_P(TopKInnerProduct, numbers_of_queries_around_every_tile) {
   Rig rig(GetParam());
   for (const int64_t m : {0, 1, 2, 3, 4, 5, 7, 8, 9, 12, 13, 15, 16, 17, 24, 25, 31, 33, 47, 48, 49, 63, 64, 65, 97, 130}) {
@@ -294,9 +327,10 @@ TEST_P(TopKInnerProduct, numbers_that_are_none_are_not_found) {
 
 TEST_P(TopKInnerProduct, numbers_with_fractions) {
   Rig rig(GetParam());
-  const int64_t dim = 64, n = rig.scaled(10007, 201), k = 40;
+  const int64_t k = 40;
   for (const int32_t dtype : kDtypes) {
-    for (const int64_t m : {5, 50}) {
+    for (const auto &[dim, m] : {std::pair<int64_t, int64_t>{64, 5}, {64, 50}, {776, 5}, {776, 18}}) {
+      const int64_t n = dim > 256 ? rig.scaled(1009, 90) : rig.scaled(10007, 201);
       const TopKCase c = fractions(14, dtype, dim, k, m, n);
       Variant v;
       v.dtype = dtype;
@@ -423,13 +457,15 @@ TEST_P(TopKInnerProduct, a_filter_changes_no_bit_of_what_it_leaves) {
 // Not on the other queries, nor on the declared maximum, nor on threads: so not on how work was cut.
 TEST_P(TopKInnerProduct, bits_depend_on_the_query_and_the_items_alone) {
   Rig rig(GetParam(), 2), one(GetParam(), 1), five(GetParam(), 5);
-  const int64_t n = rig.scaled(12301, 400), m = 51, k = 21;
+  const int64_t m = 51, k = 21;
   struct Search {
     int32_t dtype;
     int64_t dim;
     int filter;  // 0: none, 1: one for all queries, 2: each its own
   };
-  for (const Search s : {Search{JD_F32, 40, 0}, {JD_F32, 64, 1}, {JD_F32, 24, 2}, {JD_F16, 40, 1}, {JD_BF16, 64, 0}, {JD_BF16, 40, 2}}) {
+  for (const Search s : {Search{JD_F32, 40, 0}, {JD_F32, 64, 1}, {JD_F32, 24, 2}, {JD_F16, 40, 1}, {JD_BF16, 64, 0}, {JD_BF16, 40, 2},
+                       {JD_F32, 392, 0}, {JD_F16, 392, 2}, {JD_BF16, 776, 1}}) {
+    const int64_t n = s.dim > 256 ? rig.scaled(3001, 90) : rig.scaled(12301, 400);
     TopKCase c = fractions(25, s.dtype, s.dim, k, m, n);
     if (s.filter) allow(c, 26, 0.4, s.filter == 2);
     Variant v;
@@ -527,7 +563,7 @@ TEST_P(TopKInnerProduct, memory_is_bounded) {
       jd_top_k_inner_product_desc d{};
       d.struct_size = sizeof d;
       d.dtype = JD_F32;
-      d.dim = 256;
+      d.dim = 2048;
       d.k = k;
       d.max_queries = max_queries;
       Error error;

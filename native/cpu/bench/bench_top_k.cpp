@@ -71,7 +71,10 @@ void bench_top_k(int32_t threads) {
   run(threads, {JD_F16, 16, kMillion, 64, 100, 0});
   run(threads, {JD_F32, 16, kMillion, 64, 1024, 0});
   run(threads, {JD_F32, 16, kMillion, 64, 10, 0});
-  run(threads, {JD_F32, 16, kMillion / 4, 256, 100, 0});
+  for (const int64_t dim : {256, 384, 768, 1024}) {
+    run(threads, {JD_F32, 16, kMillion * 64 / dim, dim, 100, 0});
+    run(threads, {JD_BF16, 16, kMillion * 64 / dim, dim, 100, 0});
+  }
   run(threads, {JD_F32, 16, kMillion, 64, 100, 0.1});
   run(threads, {JD_F32, 16, kMillion, 64, 100, 0.9});
   run(threads, {JD_F32, 1, kMillion, 64, 100, 0.1});

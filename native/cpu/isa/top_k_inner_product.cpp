@@ -24,7 +24,7 @@ void top_k(const TopKTask &task) {
 namespace JINDOU_ISA_NAMESPACE {
 
 extern const TopKKernels kTopKKernels;
-const TopKKernels kTopKKernels = {SearchTile<Isa, false>::kBlockFloats, top_k};
+const TopKKernels kTopKKernels = {top_k};
 
 }  // namespace JINDOU_ISA_NAMESPACE
 }  // namespace jindou::cpu

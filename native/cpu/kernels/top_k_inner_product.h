@@ -89,7 +89,9 @@ struct TopKSearch {
         tiles((task.lanes + kLanes - 1) / kLanes),
         steps(Tile::steps(task.dim)) {}
 
-  float *tile_queries(int tile) const { return t.scratch + Tile::kBlockFloats + tile * search_tile_floats(t.dtype, t.dim, kLanes); }
+  float *tile_queries(int tile) const {
+    return t.scratch + item_block_floats(t.dim) + tile * search_tile_floats(t.dtype, t.dim, kLanes);
+  }
   float *thresholds(int tile) const { return tile_queries(tile) + int64_t{kLanes} * t.dim; }
 
   void run() const {

@@ -10,6 +10,9 @@ namespace jindou::cpu {
 // Items are taken in blocks of this many, counted from item 0: eight bytes of a bitmap.
 constexpr int64_t kItemBlock = 64;
 
+// Of the block of items at hand, widened to f32.
+inline int64_t item_block_floats(int32_t dim) { return kItemBlock * dim; }
+
 // Some queries ("lanes") against items first_item..last_item-1. What each finds is left in its list (kernels/top_k.h), of entries made
 // by item_entry.
 struct TopKTask {
@@ -21,13 +24,12 @@ struct TopKTask {
   const uint8_t *allowed;       // bit j: item j; of the task's first query, or of all; or null
   int64_t allowed_stride;       // bytes from query to query; 0: one bitmap for all
   int64_t first_item, last_item;  // first_item a multiple of kItemBlock
-  float *scratch;               // top_k_scratch floats, and search_tile_floats for each tile of search_lanes queries
+  float *scratch;               // item_block_floats, and search_tile_floats for each tile of search_lanes queries
   uint64_t *entries;            // [lanes][top_k_room(k)]
   int32_t *counts;              // [lanes] entries of each
 };
 
 struct TopKKernels {
-  size_t top_k_scratch;  // floats
   void (*top_k)(const TopKTask &);
 };
 

@@ -26,7 +26,7 @@ extern "C" {
 typedef struct jd_top_k_inner_product_desc {
   uint32_t struct_size;
   int32_t dtype;       /* of queries and items: JD_F32, JD_F16 or JD_BF16 */
-  int32_t dim;         /* d, a multiple of 8, to 256 */
+  int32_t dim;         /* d, a multiple of 8, to 2048 */
   int32_t k;           /* items a query, 1..1024 */
   int64_t max_queries; /* queries a run, 1..1048576 */
 } jd_top_k_inner_product_desc;

@@ -37,9 +37,12 @@ void add_top_k_inner_product(Probes &probes) {
     const Filter filter = by;
     probes.push_back({"top_k_inner_product", name,
                       [=](testing::Rig &rig, const Shape &s) { return top_k_inner_product(rig, s, filter, false); },
-                      [=](testing::Rig &rig, const Shape &s) { return top_k_inner_product(rig, s, filter, true); },
+                      // One kernel has all dims past 256: the plan is asked about each, and these are run.
+                      [=](testing::Rig &rig, const Shape &s) {
+                        return top_k_inner_product(rig, s, filter, s.dqk <= 256 || s.dqk % 128 == 0);
+                      },
                       {JD_F32, JD_F16, JD_BF16},
-                      multiples(8, 256)});
+                      multiples(8, 2048)});
   }
 }
 

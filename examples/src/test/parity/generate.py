@@ -1030,7 +1030,8 @@ def top_k_cases():
     rng = np.random.default_rng(44)
     for name, kind, m, n, dim, k, filtered in (("f32", "f32", 5, 300, 64, 20, None), ("bf16_many_queries", "bf16", 40, 200, 24, 9, None),
                                                ("f16_filtered", "f16", 3, 131, 72, 50, "shared"),
-                                               ("f32_filtered_each", "f32", 18, 150, 16, 30, "each")):
+                                               ("f32_filtered_each", "f32", 18, 150, 16, 30, "each"),
+                                               ("bf16_long_rows", "bf16", 18, 70, 392, 25, "shared")):
         q, x = (rng.integers(-3, 4, (rows, dim)).astype(np.float32) for rows in (m, n))
         inputs, allowed = {"queries": q, "items": x}, np.ones((m, n), bool)
         if filtered == "shared":

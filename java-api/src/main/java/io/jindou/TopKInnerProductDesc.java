@@ -6,7 +6,7 @@ import java.util.Objects;
  * What a {@link TopKInnerProduct} finds.
  *
  * @param dtype of queries and items: {@link DType#F32}, {@link DType#F16} or {@link DType#BF16}
- * @param dim elements of a row, a multiple of 8 up to 256
+ * @param dim elements of a row, a multiple of 8 up to 2048
  * @param k items a query, 1 to 1024
  * @param maxQueries queries a run, up to 1048576
  */

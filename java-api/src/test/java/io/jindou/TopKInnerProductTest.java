@@ -75,6 +75,29 @@ class TopKInnerProductTest {
         }
     }
 
+    /** Content embeddings: item j is j in one of many dimensions, so that the best are the last. */
+    @ParameterizedTest
+    @MethodSource("io.jindou.TestDevices#names")
+    void finds_them_among_long_rows(String name) throws Exception {
+        try (Rig rig = new Rig(name)) {
+            for (int dim : new int[] {384, 768, 1024}) {
+                float[] q = new float[2 * dim], x = new float[ITEMS * dim];
+                q[dim - 1] = 1;
+                q[dim] = -1;
+                for (int j = 0; j < ITEMS; j++) {
+                    x[j * dim] = x[j * dim + dim - 1] = j;
+                }
+                for (DType dtype : new DType[] {DType.F32, DType.F16, DType.BF16}) {
+                    Tensor queries = rig.floats(dtype, q, 2, dim), items = rig.floats(dtype, x, ITEMS, dim);
+                    TopKInnerProduct search = rig.keep(TopKInnerProduct.plan(rig.device, TopKInnerProductDesc.of(items, 3, 2)));
+                    Tensor indices = rig.poisoned(DType.I64, 2, 3);
+                    search.run(rig.stream, queries, items, indices);
+                    assertArrayEquals(new long[] {ITEMS - 1, ITEMS - 2, ITEMS - 3, 0, 1, 2}, indices.readLongs(rig.stream));
+                }
+            }
+        }
+    }
+
     @ParameterizedTest
     @MethodSource("io.jindou.TestDevices#names")
     void finds_allowed_items_alone(String name) throws Exception {
