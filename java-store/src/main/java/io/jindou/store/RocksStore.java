@@ -38,11 +38,12 @@ import org.rocksdb.WriteOptions;
 
 /**
  * Rows by key on disk. A key is 8 bytes, big-endian, a value the bytes of a row; RocksDB's log makes a batch all or nothing, its checksums
- * turn a damaged block or log into an error instead of wrong or lost rows.
+ * turn a damaged block into an error instead of wrong rows.
  *
  * <p>The directory holds one database a generation, {@code rows-1}, {@code rows-2}..., and the file {@link Current} with the name of
  * the one in use. A restore fills the next generation and replaces that file at once, so that a crash leaves the old or the new rows.
- * The file is written when the database it names is there, durably, and nothing that it names is ever deleted or made anew.
+ * The file is written when the database it names is there, durably, and nothing that it names is ever deleted or made anew. {@link Acknowledged}
+ * turns a damaged log or manifest into an error instead of lost rows.
  */
 final class RocksStore implements AutoCloseable {
     private static final int KEY_BYTES = Long.BYTES;
@@ -63,6 +64,7 @@ final class RocksStore implements AutoCloseable {
     private final WriteOptions writes = new WriteOptions();
     private DirectoryLock lock;
     private RocksDB rows;
+    private Acknowledged acknowledged;
     private Current current;
 
     RocksStore(Path directory, DType dtype, int dim, Durability durability, long blockCacheBytes, Disk disk) throws IOException {
@@ -71,9 +73,6 @@ final class RocksStore implements AutoCloseable {
         rowBytes = Math.toIntExact(dtype.size() * (long) dim);
         blocks = new HyperClockCache(blockCacheBytes, 0, -1, false); // 0: entries of any size; -1: shards as it sees fit
         options.setParanoidChecks(true)
-                // A process killed while it writes leaves a record cut short at the end of the log, of an update that was not
-                // acknowledged: that is passed over. Damage before the end is an error; the default would drop all that follows.
-                .setWalRecoveryMode(WALRecoveryMode.TolerateCorruptedTailRecords)
                 .setCompressionType(CompressionType.NO_COMPRESSION) // rows of floats do not compress
                 .setTableFormatConfig(new BlockBasedTableConfig()
                         .setBlockCache(blocks)
@@ -107,7 +106,7 @@ final class RocksStore implements AutoCloseable {
                 throw new IOException(directory + ": expected the file CURRENT beside " + each.getFileName());
             }
         }
-        rows = open(first, true);
+        rows = open(first, WALRecoveryMode.TolerateCorruptedTailRecords);
         try (RocksIterator any = rows.newIterator()) {
             any.seekToFirst();
             any.status();
@@ -115,6 +114,7 @@ final class RocksStore implements AutoCloseable {
                 throw new IOException(directory + ": expected the file CURRENT beside " + first.name() + ", which has rows");
             }
         }
+        acknowledged = acknowledged(first, rows);
         settle(first);
         current = first;
     }
@@ -130,12 +130,49 @@ final class RocksStore implements AutoCloseable {
         if (!Files.exists(path(current).resolve("CURRENT"))) {
             throw new IOException(directory + ": " + current.name() + ", the generation in use, is missing");
         }
-        rows = open(current, false);
+        Acknowledged.Mark mark = Acknowledged.read(path(current));
+        // A process killed while it writes leaves a record cut short at the end of the log, of an update that was not acknowledged: that is
+        // passed over. So is damage, with all that follows it; but that the mark tells. Without one, damage before the end is an error.
+        WALRecoveryMode recovery =
+                mark == null ? WALRecoveryMode.TolerateCorruptedTailRecords : WALRecoveryMode.PointInTimeRecovery;
+        if (isBroken(path(current), mark != null && mark.binds())) {
+            // Before anything is changed: what a log has lost is gone when the rest of it was recovered.
+            try (RocksDB look = RocksDB.openReadOnly(options.setWalRecoveryMode(recovery), path(current).toString())) {
+                Acknowledged.check(path(current), mark, look.getLatestSequenceNumber());
+            }
+        }
+        rows = open(current, recovery);
+        Acknowledged.check(path(current), mark, rows.getLatestSequenceNumber()); // a manifest that was cut
+        acknowledged = acknowledged(current, rows);
         disk.force(directory); // a rename that was not durable yet, before what it replaced is deleted
     }
 
-    private RocksDB open(Current which, boolean create) throws RocksDBException {
-        return RocksDB.open(options.setCreateIfMissing(create), path(which).toString());
+    private RocksDB open(Current which, WALRecoveryMode recovery) throws RocksDBException {
+        options.setCreateIfMissing(!which.equals(current)).setWalRecoveryMode(recovery);
+        return RocksDB.open(options, path(which).toString());
+    }
+
+    /** Whether a log is cut short or damaged. What RocksDB must not be shown is refused or, where nothing is promised, cut off. */
+    private static boolean isBroken(Path generation, boolean promised) throws IOException {
+        boolean broken = false;
+        for (Path each : children(generation, name -> name.endsWith(".log") || name.startsWith("MANIFEST"))) {
+            RecordFile file = RecordFile.read(each);
+            boolean isLog = each.toString().endsWith(".log");
+            if (file.end() == RecordFile.End.FOREIGN) {
+                if (promised || !isLog) {
+                    throw new IOException(each + ": damaged at byte " + file.bytes());
+                }
+                try (FileChannel channel = FileChannel.open(each, StandardOpenOption.WRITE)) {
+                    channel.truncate(file.bytes());
+                }
+            }
+            broken |= isLog && file.end() != RecordFile.End.WHOLE;
+        }
+        return broken;
+    }
+
+    private Acknowledged acknowledged(Current which, RocksDB of) throws IOException {
+        return Acknowledged.open(path(which), writes.sync(), of::getLatestSequenceNumber);
     }
 
     /** Makes a generation durable, and then the one in use. */
@@ -179,7 +216,7 @@ final class RocksStore implements AutoCloseable {
     void put(long[] keys, MemorySegment newRows) throws IOException {
         try (WriteBatch batch = new WriteBatch()) {
             fill(batch, keys, 0, keys.length, newRows);
-            rows.write(writes, batch);
+            write(batch);
         } catch (RocksDBException e) {
             throw failure("cannot write", e);
         }
@@ -190,10 +227,21 @@ final class RocksStore implements AutoCloseable {
             for (long key : keys) {
                 batch.delete(bytes(key));
             }
-            rows.write(writes, batch);
+            write(batch);
         } catch (RocksDBException e) {
             throw failure("cannot write", e);
         }
+    }
+
+    private void write(WriteBatch batch) throws IOException, RocksDBException {
+        long begun = acknowledged.begin();
+        try {
+            rows.write(writes, batch);
+        } catch (RocksDBException | RuntimeException | Error e) {
+            acknowledged.fail();
+            throw e;
+        }
+        acknowledged.end(begun, batch.count());
     }
 
     /** Keys and rows as they are now, over a scratch file that lives as long as the arena. */
@@ -250,22 +298,27 @@ final class RocksStore implements AutoCloseable {
         Current next = new Current(current.generation() + 1, current.dtype(), current.dim());
         disk.delete(path(next));
         RocksDB filled = null;
+        Acknowledged marked = null;
         try {
-            filled = open(next, true);
+            filled = open(next, WALRecoveryMode.TolerateCorruptedTailRecords);
             fill(filled, keys.data(), newRows);
+            marked = acknowledged(next, filled);
             settle(next);
         } catch (Current.Unsettled e) {
+            marked.close();
             filled.close(); // and stays: CURRENT names it
             throw e;
         } catch (RocksDBException e) {
-            drop(filled, next, e);
+            drop(filled, marked, next, e);
             throw failure("cannot restore", e);
         } catch (IOException | RuntimeException | Error e) {
-            drop(filled, next, e);
+            drop(filled, marked, next, e);
             throw e;
         }
+        acknowledged.close();
         rows.close();
         rows = filled;
+        acknowledged = marked;
         current = next;
         try {
             deleteLeftovers();
@@ -294,8 +347,11 @@ final class RocksStore implements AutoCloseable {
         }
     }
 
-    private void drop(RocksDB filled, Current of, Throwable why) {
+    private void drop(RocksDB filled, Acknowledged marked, Current of, Throwable why) {
         try {
+            if (marked != null) {
+                marked.close();
+            }
             if (filled != null) {
                 filled.close();
             }
@@ -332,10 +388,10 @@ final class RocksStore implements AutoCloseable {
     }
 
     private List<Path> generations() throws IOException {
-        return children(name -> name.startsWith("rows-"));
+        return children(directory, name -> name.startsWith("rows-"));
     }
 
-    private List<Path> children(Predicate<String> names) throws IOException {
+    private static List<Path> children(Path directory, Predicate<String> names) throws IOException {
         try (Stream<Path> all = Files.list(directory)) {
             return all.filter(each -> names.test(each.getFileName().toString())).toList();
         }
@@ -348,7 +404,7 @@ final class RocksStore implements AutoCloseable {
                 disk.delete(each);
             }
         }
-        for (Path each : children(name -> name.equals(Current.PART) || (name.startsWith(SCRATCH) && name.endsWith(".tmp")))) {
+        for (Path each : children(directory, name -> name.equals(Current.PART) || (name.startsWith(SCRATCH) && name.endsWith(".tmp")))) {
             disk.delete(each);
         }
     }
@@ -361,8 +417,22 @@ final class RocksStore implements AutoCloseable {
         return new IOException(directory + ": " + what + ": " + e.getMessage(), e);
     }
 
+    /** Out of the log into files whose blocks have checksums: nothing of a table that was closed hangs on its log's last bytes. */
+    private void flush() {
+        try (FlushOptions waiting = new FlushOptions().setWaitForFlush(true)) {
+            rows.flush(waiting);
+            acknowledged.settle();
+        } catch (RocksDBException | IOException e) {
+            // No room, or a disk that fails: the log has the rows as before.
+        }
+    }
+
     @Override
     public void close() {
+        if (acknowledged != null) {
+            flush();
+            acknowledged.close();
+        }
         if (rows != null) {
             rows.close();
         }
