@@ -1,7 +1,6 @@
 package io.jindou.store;
 
 import io.jindou.DType;
-import io.jindou.HostTensor;
 import io.jindou.InvalidArgumentException;
 import java.io.IOException;
 import java.lang.foreign.Arena;
@@ -115,6 +114,7 @@ final class RocksStore implements AutoCloseable {
             }
         }
         acknowledged = acknowledged(first, rows);
+        disk.force(path(first));
         settle(first);
         current = first;
     }
@@ -175,9 +175,8 @@ final class RocksStore implements AutoCloseable {
         return Acknowledged.open(path(which), writes.sync(), of::getLatestSequenceNumber);
     }
 
-    /** Makes a generation durable, and then the one in use. */
+    /** Makes a durable generation the one in use. */
     private void settle(Current to) throws IOException {
-        disk.force(path(to));
         disk.force(directory);
         to.write(directory, disk);
     }
@@ -287,39 +286,63 @@ final class RocksStore implements AutoCloseable {
     /** n keys and their rows. */
     record HostRows(long count, MemorySegment keys, MemorySegment rows) {}
 
-    /**
-     * Replaces everything by these rows, at once.
-     *
-     * @throws Current.Unsettled when they are the current ones for this process, but a loss of power may bring back the old: nothing more
-     *     may be written until the store is opened again
-     * @throws IOException otherwise: the old rows stay
-     */
-    void replace(HostTensor keys, MemorySegment newRows) throws IOException {
+    /** A generation that is open. */
+    record Generation(Current of, RocksDB rows, Acknowledged acknowledged) {
+        private void close() {
+            if (acknowledged != null) {
+                acknowledged.close();
+            }
+            rows.close();
+        }
+    }
+
+    /** Writes the next generation beside the one in use; durable when this returns, and used by nobody before {@link #use}. */
+    Generation fill(MemorySegment keys, MemorySegment newRows) throws IOException {
         Current next = new Current(current.generation() + 1, current.dtype(), current.dim());
         disk.delete(path(next));
-        RocksDB filled = null;
-        Acknowledged marked = null;
+        Generation filled = null;
         try {
-            filled = open(next, WALRecoveryMode.TolerateCorruptedTailRecords);
-            fill(filled, keys.data(), newRows);
-            marked = acknowledged(next, filled);
-            settle(next);
-        } catch (Current.Unsettled e) {
-            marked.close();
-            filled.close(); // and stays: CURRENT names it
-            throw e;
+            filled = new Generation(next, open(next, WALRecoveryMode.TolerateCorruptedTailRecords), null);
+            fill(filled.rows, keys, newRows);
+            filled = new Generation(next, filled.rows, acknowledged(next, filled.rows));
+            disk.force(path(next));
+            return filled;
         } catch (RocksDBException e) {
-            drop(filled, marked, next, e);
+            drop(next, filled, e);
             throw failure("cannot restore", e);
         } catch (IOException | RuntimeException | Error e) {
-            drop(filled, marked, next, e);
+            drop(next, filled, e);
             throw e;
         }
-        acknowledged.close();
-        rows.close();
-        rows = filled;
-        acknowledged = marked;
-        current = next;
+    }
+
+    /**
+     * Replaces everything by the next generation, at once. Beside nothing else.
+     *
+     * @return what is of no use any more, for {@link #discard}
+     * @throws Current.Unsettled when its rows are the current ones for this process, but a loss of power may bring back the old: nothing
+     *     more may be written until the store is opened again
+     * @throws IOException otherwise: the old rows stay
+     */
+    Generation use(Generation next) throws IOException {
+        try {
+            settle(next.of);
+        } catch (Current.Unsettled e) {
+            next.close(); // and stays: CURRENT names it
+            throw e;
+        } catch (IOException | RuntimeException | Error e) {
+            drop(next.of, next, e);
+            throw e;
+        }
+        Generation old = new Generation(current, rows, acknowledged);
+        rows = next.rows;
+        acknowledged = next.acknowledged;
+        current = next.of;
+        return old;
+    }
+
+    void discard(Generation old) {
+        old.close();
         try {
             deleteLeftovers();
         } catch (IOException | RuntimeException e) {
@@ -347,11 +370,8 @@ final class RocksStore implements AutoCloseable {
         }
     }
 
-    private void drop(RocksDB filled, Acknowledged marked, Current of, Throwable why) {
+    private void drop(Current of, Generation filled, Throwable why) {
         try {
-            if (marked != null) {
-                marked.close();
-            }
             if (filled != null) {
                 filled.close();
             }

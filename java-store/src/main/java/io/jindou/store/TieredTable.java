@@ -16,17 +16,17 @@ import java.io.UncheckedIOException;
 import java.lang.foreign.Arena;
 import java.lang.foreign.MemorySegment;
 import java.lang.foreign.ValueLayout;
+import java.lang.ref.Cleaner;
 import java.nio.file.Path;
 import java.util.Arrays;
+import java.util.Collection;
 import java.util.LinkedHashMap;
 import java.util.List;
 import java.util.Map;
 import java.util.Objects;
+import java.util.concurrent.ArrayBlockingQueue;
+import java.util.concurrent.BlockingQueue;
 import java.util.concurrent.CompletableFuture;
-import java.util.concurrent.ConcurrentLinkedQueue;
-import java.util.concurrent.ExecutorService;
-import java.util.concurrent.Executors;
-import java.util.concurrent.RejectedExecutionException;
 import java.util.concurrent.atomic.LongAdder;
 import java.util.concurrent.locks.Lock;
 import java.util.concurrent.locks.ReadWriteLock;
@@ -50,6 +50,8 @@ public final class TieredTable implements AutoCloseable {
     private static final String KEYS = "keys", ROWS = "rows";
     private static final int MISSING = KeyOutcome.MISSING.ordinal();
     private static final int GROUP = 64;
+    private static final int IDLE_WORKSPACES = Math.max(4, Runtime.getRuntime().availableProcessors());
+    private static final Cleaner CLEANER = Cleaner.create();
 
     private final Device device;
     /** Whether the device's rows are written to directly. An emulated device is not asked to, so that a GPU's way is tested without one. */
@@ -63,18 +65,21 @@ public final class TieredTable implements AutoCloseable {
     final UpdateLog log = new UpdateLog();
     /** Held by the update that brings the caches in line with the disk. */
     private final Object writing = new Object();
-    /** Read: calls; write: what replaces or ends the table. */
+    /** Read: lookups and updates; write: for the moment in which the table is replaced or ends. */
     private final ReadWriteLock life = new ReentrantReadWriteLock();
+    /** Taken before {@link #life}. Read: what copies or merges all rows and takes long; write: what replaces or ends the table, all the time. */
+    private final ReadWriteLock upkeep = new ReentrantReadWriteLock();
 
-    private final ConcurrentLinkedQueue<Workspace> workspaces = new ConcurrentLinkedQueue<>();
-    /** Platform threads: reading from disk and waiting for a device hold the carrier of a virtual one. */
-    private final ExecutorService fetchers =
-            Executors.newCachedThreadPool(Thread.ofPlatform().daemon().name("jindou-tiers-", 0).factory());
+    /** Of no call now; of a burst no more stay than can be of use at once. */
+    private final BlockingQueue<Workspace> workspaces = new ArrayBlockingQueue<>(IDLE_WORKSPACES);
+    private final Fetchers fetchers = new Fetchers();
+    private final Disk disk;
+    private final Release release;
+    private final Cleaner.Cleanable cleanable;
 
     private final LongAdder lookups = new LongAdder(), keysSeen = new LongAdder(), deviceHits = new LongAdder();
     private final LongAdder hostHits = new LongAdder(), storeHits = new LongAdder(), missingKeys = new LongAdder();
     private final LongAdder evictions = new LongAdder();
-    private boolean closed; // guarded by life
     /** Why caches and disk may no longer agree; null: they do. */
     private volatile Throwable broken;
 
@@ -108,9 +113,54 @@ public final class TieredTable implements AutoCloseable {
             RowCache.closeAll(onDevice, onHost, cpu);
             throw e;
         }
+        this.disk = disk;
         cache = onDevice;
         hostCache = onHost;
         host = cpu;
+        release = new Release(
+                new Lock[] {upkeep.writeLock(), life.writeLock()}, fetchers, workspaces, cache, hostCache, host, store);
+        cleanable = CLEANER.register(this, release);
+    }
+
+    /** What is left to do when the table is closed or forgotten; refers to nothing that refers to the table. */
+    private static final class Release implements Runnable {
+        private final Lock[] locks;
+        private final Fetchers fetchers;
+        private final Collection<Workspace> workspaces;
+        private final AutoCloseable[] tiers;
+        private volatile boolean asked;
+        private boolean closed; // written under the locks
+
+        private Release(Lock[] locks, Fetchers fetchers, Collection<Workspace> workspaces, AutoCloseable... tiers) {
+            this.locks = locks;
+            this.fetchers = fetchers;
+            this.workspaces = workspaces;
+            this.tiers = tiers;
+        }
+
+        /** Once. Calls under way hold a lock, be the table forgotten in the middle of its last one. */
+        @Override
+        public void run() {
+            if (!asked && Boolean.getBoolean("jindou.warn.unclosed")) {
+                System.getLogger("io.jindou").log(
+                        System.Logger.Level.WARNING, "never closed: {0} (released by the garbage collector)", "TieredTable");
+            }
+            fetchers.close();
+            for (Lock lock : locks) {
+                lock.lock();
+            }
+            try {
+                if (!closed) {
+                    closed = true;
+                    workspaces.forEach(Workspace::close);
+                    RowCache.closeAll(tiers);
+                }
+            } finally {
+                for (Lock lock : locks) {
+                    lock.unlock();
+                }
+            }
+        }
     }
 
     /**
@@ -220,23 +270,12 @@ public final class TieredTable implements AutoCloseable {
         return later(() -> look(null, copy, null));
     }
 
-    private interface Reading {
-        void run() throws IOException;
-    }
-
-    private CompletableFuture<Void> later(Reading reading) {
-        Runnable task = () -> {
-            try {
-                reading.run();
-            } catch (IOException e) {
-                throw new UncheckedIOException(e);
-            }
-        };
-        try {
-            return CompletableFuture.runAsync(task, fetchers);
-        } catch (RejectedExecutionException e) {
-            throw closed(e);
+    private CompletableFuture<Void> later(Fetchers.Reading reading) {
+        CompletableFuture<Void> answer = fetchers.submit(reading);
+        if (answer == null) {
+            throw closed();
         }
+        return answer;
     }
 
     /**
@@ -270,7 +309,7 @@ public final class TieredTable implements AutoCloseable {
 
     /**
      * Writes all rows, as they are at one moment, to a file: tensors {@code keys} {@code [n]} and {@code rows} {@code [n, dim]}, and their
-     * CRC-32C among the metadata. Updates go on meanwhile.
+     * CRC-32C among the metadata. Lookups and updates go on meanwhile.
      *
      * @param file replaced at once when everything is written, or not at all; {@link Safetensors#write(Path, Map, Map)} says what a
      *     process that is killed meanwhile leaves beside it
@@ -278,21 +317,22 @@ public final class TieredTable implements AutoCloseable {
      */
     public void snapshot(Path file) throws IOException {
         Objects.requireNonNull(file, "file");
-        open(life.readLock());
+        open(upkeep.readLock());
         try (Arena arena = Arena.ofShared()) {
             RocksStore.HostRows all = store.copy(arena);
             Map<String, HostTensor> tensors = new LinkedHashMap<>();
             tensors.put(KEYS, new HostTensor(DType.I64, all.keys(), all.count()));
             tensors.put(ROWS, new HostTensor(desc.dtype(), all.rows(), all.count(), desc.dim()));
             Safetensors.write(file, tensors, Map.of(Checksum.NAME, Checksum.of(all.keys(), all.rows())));
-            Disk.REAL.force(file.toAbsolutePath().getParent());
+            disk.force(file.toAbsolutePath().getParent());
         } finally {
-            life.readLock().unlock();
+            upkeep.readLock().unlock();
         }
     }
 
     /**
-     * Replaces all rows by those of a snapshot. Waits for calls under way; a crash leaves the old rows or the new ones.
+     * Replaces all rows by those of a snapshot, at once, with what was updated while they were written beside the old ones. Lookups and updates go on
+     * till that moment; it waits for snapshots and compactions. A crash leaves the old rows or the new ones.
      *
      * @param file of {@link #snapshot}, or any other with these tensors
      * @throws IOException when it cannot be read, has other tensors or is damaged, or the disk cannot be written: the old rows stay. Only where the
@@ -314,18 +354,38 @@ public final class TieredTable implements AutoCloseable {
             if (said != null && !said.equals(Checksum.of(keys.data(), rows.data()))) {
                 throw new IOException(file + ": damaged: keys and rows are not those that were written (" + Checksum.NAME + ")");
             }
-            open(life.writeLock());
+            checkRestored(file, keys.data());
+            open(upkeep.writeLock());
             try {
-                store.replace(keys, rows.data());
-            } catch (Current.Unsettled e) {
-                broken = e;
-                throw e;
+                replace(store.fill(keys.data(), rows.data()));
             } finally {
-                try {
-                    clearCaches(); // after a failure too: whatever the disk has, they hold nothing older
-                } finally {
-                    life.writeLock().unlock();
-                }
+                upkeep.writeLock().unlock();
+            }
+        }
+    }
+
+    private void replace(RocksStore.Generation next) throws IOException {
+        RocksStore.Generation old;
+        life.writeLock().lock();
+        try {
+            old = store.use(next);
+        } catch (Current.Unsettled e) {
+            broken = e;
+            throw e;
+        } finally {
+            try {
+                clearCaches(); // after a failure too: whatever the disk has, they hold nothing older
+            } finally {
+                life.writeLock().unlock();
+            }
+        }
+        store.discard(old);
+    }
+
+    private static void checkRestored(Path file, MemorySegment keys) throws IOException {
+        for (long i = 0; i < keys.byteSize() / Long.BYTES; i++) {
+            if (keys.getAtIndex(ValueLayout.JAVA_LONG_UNALIGNED, i) == -1) { // of any byte order
+                throw new IOException(file + ": tensor 'keys': expected any key but -1, which is reserved, at position " + i);
             }
         }
     }
@@ -336,11 +396,11 @@ public final class TieredTable implements AutoCloseable {
      * @throws IOException when the disk cannot be written, or a block is damaged
      */
     public void compact() throws IOException {
-        open(life.readLock());
+        open(upkeep.readLock());
         try {
             store.compact();
         } finally {
-            life.readLock().unlock();
+            upkeep.readLock().unlock();
         }
     }
 
@@ -367,34 +427,28 @@ public final class TieredTable implements AutoCloseable {
     private void countEvictions() {
         life.readLock().lock();
         try {
-            for (int i = closed ? 0 : workspaces.size(); i > 0; i--) {
+            for (int i = release.closed ? 0 : workspaces.size(); i > 0; i--) {
                 Workspace w = workspaces.poll();
                 if (w == null) {
                     return; // in use again
                 }
                 settle(w);
-                workspaces.add(w);
+                keep(w);
             }
         } finally {
             life.readLock().unlock();
         }
     }
 
-    /** Waits for calls under way and closes the table. Closing it again does nothing. */
+    /**
+     * Waits for calls under way and closes the table; not for what was chained to a {@link #lookupAsync} or {@link #prefetch}, which may
+     * close it itself. Rows go from RocksDB's log into its files. Closing it again does nothing.
+     */
     @Override
     public void close() {
-        fetchers.close();
-        life.writeLock().lock();
-        try {
-            if (closed) {
-                return;
-            }
-            closed = true;
-            workspaces.forEach(Workspace::close);
-            RowCache.closeAll(cache, hostCache, host, store);
-        } finally {
-            life.writeLock().unlock();
-        }
+        release.asked = true;
+        release.run();
+        cleanable.clean();
     }
 
     @Override
@@ -464,7 +518,7 @@ public final class TieredTable implements AutoCloseable {
         public void close() {
             log.leave(start);
             if (done) {
-                workspaces.add(w);
+                keep(w);
             } else {
                 w.close(); // what is on its way into the result has come before the caller learns of the failure
             }
@@ -752,6 +806,18 @@ public final class TieredTable implements AutoCloseable {
         return free;
     }
 
+    int idleWorkspaces() {
+        return workspaces.size();
+    }
+
+    /** For the next call; those of a burst beyond what can be of use at once go. */
+    private void keep(Workspace w) {
+        if (!workspaces.offer(w)) {
+            settle(w);
+            w.close();
+        }
+    }
+
     private void settle(Workspace w) {
         try {
             evictions.add(w.settle());
@@ -763,9 +829,9 @@ public final class TieredTable implements AutoCloseable {
 
     private void open(Lock lock) throws IOException {
         lock.lock();
-        if (closed) {
+        if (release.closed) {
             lock.unlock();
-            throw closed(null);
+            throw closed();
         }
         if (broken != null) {
             lock.unlock();
@@ -773,8 +839,8 @@ public final class TieredTable implements AutoCloseable {
         }
     }
 
-    private static IllegalStateException closed(Throwable cause) {
-        return new IllegalStateException("tiered table: it is closed", cause);
+    private static IllegalStateException closed() {
+        return new IllegalStateException("tiered table: it is closed");
     }
 
     private void checkKeys(long[] keys) {

@@ -24,9 +24,11 @@ import java.util.List;
 import java.util.Map;
 import java.util.Random;
 import java.util.concurrent.CompletableFuture;
+import java.util.concurrent.CountDownLatch;
 import java.util.concurrent.ExecutorService;
 import java.util.concurrent.Executors;
 import java.util.concurrent.Future;
+import java.util.concurrent.TimeUnit;
 import java.util.concurrent.atomic.AtomicIntegerArray;
 import org.junit.jupiter.api.io.TempDir;
 import org.junit.jupiter.params.ParameterizedTest;
@@ -257,6 +259,10 @@ class TieredTableTest {
             Safetensors.write(folder.resolve("wrong"), Map.of("keys", HostTensor.of(new long[] {1}, 1), "rows", HostTensor.of(new float[4], 1, 4)));
             IOException wrong = assertThrows(IOException.class, () -> table.restore(folder.resolve("wrong")));
             assertTrue(wrong.getMessage().contains("tensor 'rows': expected F32[1, 8], got F32[1, 4]"), wrong.getMessage());
+            long[] reserved = {4, -1};
+            Safetensors.write(folder.resolve("reserved"), Map.of("keys", HostTensor.of(reserved, 2), "rows", rows(2, 8)));
+            wrong = assertThrows(IOException.class, () -> table.restore(folder.resolve("reserved")));
+            assertTrue(wrong.getMessage().contains("tensor 'keys': expected any key but -1"), wrong.getMessage());
             assertEquals(1, versions(looked(table, stream, device, keys))[5], "the old rows stay");
         }
     }
@@ -338,6 +344,147 @@ class TieredTableTest {
                 assertThrows(IllegalStateException.class, () -> table.lookupAsync(stream, new long[] {1}, out));
             }
         }
+    }
+
+    /** A reading tells that it is done when it holds nothing any more: what is chained to it may wait for others, and close the table. */
+    @ParameterizedTest
+    @ValueSource(strings = {"cpu", "late"})
+    void what_is_chained_to_a_lookup_may_do_anything(String name) throws Exception {
+        long[] keys = new Random(1).longs(50).toArray();
+        for (boolean prefetching : new boolean[] {true, false}) {
+            try (Device device = open(name);
+                    Stream stream = Stream.create(device);
+                    Tensor out = Tensor.create(device, DType.F32, 50, DIM);
+                    TieredTable table = TieredTable.open(device, folder, desc(200))) {
+                table.update(keys, rows(50, 3));
+                List<CompletableFuture<Void>> all = new ArrayList<>();
+                for (int i = 0; i < 200; i++) { // more than have a turn at once
+                    all.add(table.prefetch(keys).thenRun(() -> table.prefetch(keys).join()));
+                }
+                CompletableFuture.allOf(all.toArray(CompletableFuture[]::new)).get(60, TimeUnit.SECONDS);
+                CompletableFuture<Void> last = prefetching ? table.prefetch(keys) : table.lookupAsync(stream, keys, out);
+                last.thenRun(table::close).get(60, TimeUnit.SECONDS);
+                assertThrows(IllegalStateException.class, () -> table.prefetch(keys));
+                if (!prefetching) {
+                    assertEquals(3, versions(out.readFloats(stream))[49]);
+                }
+            }
+        }
+    }
+
+    /** Memory of a burst is not kept: a table under load for long has what it needs at once, not what it ever needed. */
+    @ParameterizedTest
+    @ValueSource(strings = {"cpu", "late"})
+    void a_burst_leaves_few_workspaces(String name) throws Exception {
+        long[] keys = new Random(1).longs(50).toArray();
+        int calls = 60;
+        try (Device device = open(name); Stream stream = Stream.create(device);
+                TieredTable table = TieredTable.open(device, folder, desc(200))) {
+            table.update(keys, rows(50, 3));
+            List<Tensor> results = new ArrayList<>();
+            List<CompletableFuture<Void>> all = new ArrayList<>();
+            for (int i = 0; i < calls; i++) {
+                results.add(Tensor.create(device, DType.F32, 50, DIM));
+                all.add(table.lookupAsync(stream, keys, results.get(i)));
+            }
+            CompletableFuture.allOf(all.toArray(CompletableFuture[]::new)).get();
+            for (Tensor each : results) {
+                assertEquals(3, versions(each.readFloats(stream))[49]);
+                each.close();
+            }
+            int most = Math.max(4, Runtime.getRuntime().availableProcessors());
+            assertTrue(table.idleWorkspaces() <= most, table.idleWorkspaces() + " of " + calls);
+            assertTrue(table.statistics().storeHits() >= 50);
+        }
+    }
+
+    /** A snapshot that takes long, a restore that waits for it, the restore's own writing: lookups and updates wait for none of them. */
+    @ParameterizedTest
+    @ValueSource(strings = {"cpu", "late"})
+    void lookups_and_updates_go_on_beside_snapshots_and_restores(String name) throws Exception {
+        long[] keys = new Random(1).longs(50).toArray();
+        Path file = folder.resolve("snapshots").resolve("snapshot");
+        java.nio.file.Files.createDirectories(file.getParent());
+        CountDownLatch[] reached = {new CountDownLatch(1), new CountDownLatch(1)}, goOn = {new CountDownLatch(1), new CountDownLatch(1)};
+        Disk slow = new Disk() {
+            @Override
+            public void force(Path path) throws IOException {
+                int which = path.equals(file.getParent()) ? 0 : path.endsWith("rows-2") ? 1 : -1;
+                if (which >= 0) {
+                    reached[which].countDown();
+                    try {
+                        assertTrue(goOn[which].await(60, TimeUnit.SECONDS));
+                    } catch (InterruptedException e) {
+                        throw new IOException(e);
+                    }
+                }
+                Disk.REAL.force(path);
+            }
+        };
+        try (Device device = open(name); Stream stream = Stream.create(device);
+                TieredTable table = TieredTable.open(device, folder.resolve("table"), desc(200), slow);
+                ExecutorService threads = Executors.newFixedThreadPool(3)) {
+            table.update(keys, rows(50, 1));
+            Future<?> snapshot = threads.submit(() -> {
+                table.snapshot(file);
+                return null;
+            });
+            reached[0].await();
+            Future<?> restore = threads.submit(() -> {
+                table.restore(file);
+                return null;
+            });
+            for (int version = 2; version < 5; version++) {
+                if (version == 3) {
+                    Thread.sleep(50); // the restore waits for the snapshot
+                }
+                if (version == 4) {
+                    goOn[0].countDown();
+                    snapshot.get(60, TimeUnit.SECONDS);
+                    reached[1].await(); // the restore has written its rows
+                }
+                float now = version;
+                Future<?> beside = threads.submit(() -> {
+                    table.update(keys, rows(50, now));
+                    assertEquals(now, versions(looked(table, stream, device, keys, true))[49]);
+                    return null;
+                });
+                beside.get(60, TimeUnit.SECONDS);
+            }
+            goOn[1].countDown();
+            restore.get(60, TimeUnit.SECONDS);
+            assertEquals(1, versions(looked(table, stream, device, keys))[49]);
+            table.update(keys, rows(50, 9));
+            assertEquals(9, versions(looked(table, stream, device, keys))[49]);
+        }
+    }
+
+    /** The garbage collector closes it, and the directory is free for another. */
+    @ParameterizedTest
+    @ValueSource(strings = {"cpu"})
+    void a_forgotten_table_is_released(String name) throws Exception {
+        long[] keys = {5};
+        try (Device device = open(name); Stream stream = Stream.create(device)) {
+            forget(device, keys);
+            TieredTable table = null;
+            for (int tries = 0; table == null; tries++) {
+                System.gc();
+                try {
+                    table = TieredTable.open(device, folder, desc(10));
+                } catch (IOException e) {
+                    assertTrue(tries < 1000, "open after all: " + e);
+                    Thread.sleep(10);
+                }
+            }
+            assertEquals(7, versions(looked(table, stream, device, keys))[0]);
+            table.close();
+        }
+    }
+
+    private void forget(Device device, long[] keys) throws Exception {
+        TieredTable table = TieredTable.open(device, folder, desc(10));
+        table.update(keys, rows(1, 7));
+        table.prefetch(keys).get();
     }
 
     private static void refused(String part, org.junit.jupiter.api.function.Executable call) {
