@@ -5,8 +5,6 @@
 #include <cstdio>
 #include <cstring>
 #include <new>
-#include <immintrin.h>
-#include <immintrin.h>
 
 #include "core/error.h"
 #include "cpu/pages.h"
@@ -145,8 +143,6 @@ class PagedCache final : public Plan {
       if (whole) {
         char *outside = address(rows, row * rows.strides[0]);
         char *inside = address(pages, run.page * pages.strides[0] + within * pages.strides[1]);
-        if (appends()) { for (size_t at = 0; at < bytes; at += 64) { __m128i x[4]; for (int q=0;q<4;q++) x[q]=_mm_loadu_si128(reinterpret_cast<const __m128i*>(outside+at)+q);  for (int q=0;q<4;q++) _mm_stream_si128(reinterpret_cast<__m128i*>(inside+at)+q, x[q]); } } else
-        if (appends()) { for (size_t at = 0; at < bytes; at += 64) { __m128i x[4]; for (int q=0;q<4;q++) x[q]=_mm_loadu_si128(reinterpret_cast<const __m128i*>(outside+at)+q);  for (int q=0;q<4;q++) _mm_stream_si128(reinterpret_cast<__m128i*>(inside+at)+q, x[q]); } } else
         std::memcpy(appends() ? inside : outside, appends() ? outside : inside, bytes);
         continue;
       }
