@@ -1,4 +1,4 @@
-// linear, layer_norm, l2_normalize: the rules of jindou/blocks.h and the entry points. No plans: f32, rank 2.
+// linear, layer_norm, l2_normalize: the rules of jindou/blocks.h and the entry points. No plans: rank 2.
 #include "core/arguments.h"
 #include "core/rules.h"
 #include "core/stream.h"
@@ -19,8 +19,8 @@ void check_vector(Rules &rules, const char *name, const jdb_tensor &t, int64_t s
 }
 
 // The input whose columns the rest follows.
-void check_input(Rules &rules, const jdb_tensor &x, int64_t most_columns) {
-  rules.tensor("x", x, JD_F32, {kAny, kAny});
+void check_input(Rules &rules, const jdb_tensor &x, int64_t most_columns, int32_t dtype = JD_F32) {
+  rules.tensor("x", x, dtype, {kAny, kAny});
   rules.column_multiple("x", x, 4, 4, most_columns);
   rules.aligned_rows("x", x);
 }
@@ -60,9 +60,12 @@ void check(Rules &rules, const jdb_layer_norm_args &a) {
 
 void check(Rules &rules, const jdb_l2_normalize_args &a) {
   rules.finite_above_zero("eps", a.eps);
-  check_input(rules, a.x, kMaxNormWidth);
+  rules.dtype("x", a.x.dtype, {JD_F32, JD_F16, JD_BF16});
+  check_input(rules, a.x, kMaxNormWidth, a.x.dtype);
+  rules.dtype("out", a.out.dtype, {JD_F32, JD_F16, JD_BF16});
   if (rules.broken()) return;
-  check_matrix(rules, "out", a.out, a.x.shape[0], a.x.shape[1]);
+  rules.tensor("out", a.out, a.out.dtype, {a.x.shape[0], a.x.shape[1]});
+  rules.aligned_rows("out", a.out);
   rules.separate_elements("out", a.out);
   rules.apart_or_same("out", a.out, "x", a.x);
 }

@@ -71,7 +71,7 @@ jd_status run_layer_norm(Stream &stream, const jdb_layer_norm_args &a, jd_error 
 jd_status run_l2_normalize(Stream &stream, const jdb_l2_normalize_args &a, jd_error *) {
   for_rows(stream.device, a.x.shape[0], a.x.shape[1], [&](int64_t first, int64_t last) {
     stream.device.kernels.l2_normalize(
-        {data(a.x), mutable_data(a.out), a.x.strides[0], a.out.strides[0], a.x.shape[1], first, last, a.eps});
+        {a.x.dtype, a.out.dtype, a.x.data, a.out.data, a.x.strides[0], a.out.strides[0], a.x.shape[1], first, last, a.eps});
   });
   return JD_OK;
 }

@@ -148,7 +148,12 @@ TEST_F(BlockErrors, l2_normalize) {
   bad([](A &a) { a.eps = NAN; }, {"argument 'eps'", "nan"});
   bad([](A &a) { a.out = 0; }, {"argument 'out'", "null handle"}, JD_INVALID_HANDLE);
   bad([&](A &a) { a.x = tensor(JD_F32, {5, 2}); }, {"argument 'x'", "[5, 2]"});
-  bad([&](A &a) { a.out = tensor(JD_F16, {5, 8}); }, {"argument 'out'", "f32", "f16"});
+  bad([&](A &a) { a.x = tensor(JD_F8_E4M3, {5, 16}); }, {"argument 'x': expected f32, f16 or bf16"});
+  bad([&](A &a) { a.out = tensor(JD_I8, {5, 16}); }, {"argument 'out': expected f32, f16 or bf16, got i8"});
+  bad([&](A &a) { a.x = tensor(JD_F16, {5, 12}); }, {"argument 'x': expected strides"});
+  bad([&](A &a) { a.out = tensor(JD_BF16, {5, 8}, {12, 1}); }, {"argument 'out': expected strides"});
+  bad([&](A &a) { a.out = tensor(JD_F16, {4, 8}); }, {"argument 'out': expected shape [5, 8], got [4, 8]"});
+  bad([&](A &a) { a.out = wrap(device, data<char>(a.x), JD_F16, {5, 8}); }, {"argument 'out'", "exactly the same"});
   bad([&](A &a) { a.out = tensor(JD_F32, {5, 8}, {0, 1}); }, {"argument 'out'", "an address of its own"});
   bad(
       [&](A &a) {
@@ -157,6 +162,12 @@ TEST_F(BlockErrors, l2_normalize) {
       {"argument 'out'", "exactly the same"});
   good.out = good.x;
   EXPECT_EQ(jd_l2_normalize(stream, &good, &error), JD_OK) << error.message;
+  for (const int32_t dtype : {JD_F16, JD_BF16}) {
+    good.out = tensor(dtype, {5, 8});
+    EXPECT_EQ(jd_l2_normalize(stream, &good, &error), JD_OK) << error.message;
+    good.x = tensor(dtype, {5, 8});
+    EXPECT_EQ(jd_l2_normalize(stream, &good, &error), JD_OK) << error.message;
+  }
 }
 
 }  // namespace

@@ -63,12 +63,12 @@ class Blocks : public ::testing::TestWithParam<std::string> {
   }
 
   jd_tensor run_l2_normalize(Rig &rig, int64_t n, int64_t d, const std::vector<double> &x, double eps, int64_t padding,
-                             bool in_place) {
+                             bool in_place, int32_t dtype = JD_F32, int32_t out_dtype = JD_F32) {
     jd_l2_normalize_args a{};
     a.struct_size = sizeof a;
     a.eps = static_cast<float>(eps);
-    a.x = rig.tensor(JD_F32, {n, d}, x, padding);
-    a.out = in_place ? a.x : rig.poisoned(JD_F32, {n, d}, padding);
+    a.x = rig.tensor(dtype, {n, d}, x, padding);
+    a.out = in_place ? a.x : rig.poisoned(out_dtype, {n, d}, padding);
     Error error;
     rig.check(jd_l2_normalize(rig.stream, &a, &error), error);
     rig.check(jd_stream_synchronize(rig.stream, &error), error);
@@ -195,6 +195,54 @@ TEST_P(Blocks, l2_normalize_of_every_width) {
         return 4 * std::sqrt(static_cast<double>(d) + 16) * tolerance::unit_roundoff(JD_F32);
       }, "d " + std::to_string(d));
     }
+  }
+}
+
+TEST_P(Blocks, l2_normalize_from_and_to_every_dtype) {
+  Rig rig(GetParam());
+  for (const int32_t dtype : {JD_F32, JD_F16, JD_BF16}) {
+    for (const int32_t out_dtype : {JD_F32, JD_F16, JD_BF16}) {
+      for (const int64_t d : {4, 8, 12, 20, 28, 36, 100, 128, 516, 1028, 8192}) {
+        const int64_t padding = 16 - d % 8;  // rows of 16-bit elements begin at 16 bytes
+        Random random(d);
+        const auto x = random.values(5 * d, dtype, 5);
+        const std::string what = std::string(jd_dtype_name(dtype)) + " to " + jd_dtype_name(out_dtype) + ", d " + std::to_string(d);
+        const auto expected = reference::l2_normalize(5, d, x, 1e-6f);
+        const auto allowed = [&](size_t i) {
+          return 4 * std::sqrt(static_cast<double>(d) + 16) * tolerance::unit_roundoff(JD_F32) + tolerance::output(expected[i], out_dtype);
+        };
+        const jd_tensor out = run_l2_normalize(rig, 5, d, x, 1e-6f, padding, false, dtype, out_dtype);
+        expect_near(rig.read(out), expected, allowed, what);
+        bool gaps_intact = false;
+        const auto bits = rig.bits(out, &gaps_intact);
+        EXPECT_TRUE(gaps_intact) << what;
+        if (dtype == out_dtype) {
+          EXPECT_EQ(rig.bits(run_l2_normalize(rig, 5, d, x, 1e-6f, padding, true, dtype, dtype)), bits) << what << ", in place";
+        }
+        const std::vector<double> one(x.begin() + 3 * d, x.begin() + 4 * d);
+        const auto alone = rig.bits(run_l2_normalize(rig, 1, d, one, 1e-6f, padding, false, dtype, out_dtype));
+        EXPECT_TRUE(std::equal(alone.begin(), alone.end(), bits.begin() + 3 * d)) << what << ", a row alone";
+      }
+    }
+  }
+}
+
+// Sums are f32: what f16 cannot hold, and what vanishes in it.
+TEST_P(Blocks, l2_normalize_of_halves_at_their_limits) {
+  Rig rig(GetParam());
+  for (const double size : {65504.0, std::ldexp(1.0, -24)}) {
+    const auto out = rig.read(run_l2_normalize(rig, 2, 64, std::vector<double>(128, size), 1e-12f, 0, false, JD_F16, JD_F16));
+    for (const double x : out) EXPECT_EQ(x, 0.125);
+  }
+}
+
+TEST_P(Blocks, a_nan_makes_its_row_nan) {
+  Rig rig(GetParam());
+  for (const int32_t dtype : {JD_F32, JD_F16, JD_BF16}) {
+    std::vector<double> x(2 * 40, 1.0);
+    x[7] = NAN;
+    const auto out = rig.read(run_l2_normalize(rig, 2, 40, x, 1e-6f, 0, false, dtype, dtype));
+    for (int64_t i = 0; i < 80; ++i) EXPECT_EQ(std::isnan(out[i]), i < 40) << i;
   }
 }
 

@@ -362,8 +362,9 @@ struct LayerNormTask {
 };
 
 struct L2NormalizeTask {
-  const float *x;
-  float *out;
+  int32_t x_dtype, out_dtype;
+  const void *x;
+  void *out;
   int64_t x_stride, out_stride;
   int64_t d, first_row, last_row;
   float eps;

@@ -1,7 +1,7 @@
-// Row-wise operators, all f32 (jindou/blocks.h):
+// Row-wise operators (jindou/blocks.h):
 //
-//   layer_norm     out = ((x - mean) / sqrt(variance + eps) * weight + bias) * multiplier
-//   l2_normalize   out = x / max(|x|, eps)
+//   layer_norm     out = ((x - mean) / sqrt(variance + eps) * weight + bias) * multiplier, f32
+//   l2_normalize   out = x / max(|x|, eps), elements of 16 bits widened and narrowed in registers
 //
 // and widen, narrow: 16-bit elements to f32 and back.
 //
@@ -46,29 +46,34 @@ JD_SIMD typename Isa::F present(int lanes) {
   return load_lanes<Isa>(kOnes, lanes);
 }
 
+// Elements of 16 bits.
+template <class Isa>
+JD_SIMD typename Isa::F load_halves(const uint16_t *p, int32_t dtype, int lanes) {
+  const bool whole = lanes == Isa::kWidth;
+  if (dtype == JD_F16) return whole ? Isa::load_f16(p) : Isa::load_first_f16(p, lanes);
+  return whole ? Isa::load_bf16(p) : Isa::load_first_bf16(p, lanes);
+}
+
+template <class Isa>
+JD_SIMD void store_halves(uint16_t *p, int32_t dtype, typename Isa::F x, int lanes) {
+  const bool whole = lanes == Isa::kWidth;
+  if (dtype == JD_F16) {
+    whole ? Isa::store_f16(p, x) : Isa::store_first_f16(p, x, lanes);
+  } else {
+    whole ? Isa::store_bf16(p, x) : Isa::store_first_bf16(p, x, lanes);
+  }
+}
+
 template <class Isa>
 void widen(const void *from, int32_t dtype, int64_t count, float *to) {
   const uint16_t *halves = static_cast<const uint16_t *>(from);
-  for_vectors<Isa>(count, [&](int64_t at, int lanes) {
-    const bool whole = lanes == Isa::kWidth;
-    const auto x = dtype == JD_F16 ? (whole ? Isa::load_f16(halves + at) : Isa::load_first_f16(halves + at, lanes))
-                                   : (whole ? Isa::load_bf16(halves + at) : Isa::load_first_bf16(halves + at, lanes));
-    store_lanes<Isa>(to + at, x, lanes);
-  });
+  for_vectors<Isa>(count, [&](int64_t at, int lanes) { store_lanes<Isa>(to + at, load_halves<Isa>(halves + at, dtype, lanes), lanes); });
 }
 
 template <class Isa>
 void narrow(const float *from, int64_t count, int32_t dtype, void *to) {
   uint16_t *halves = static_cast<uint16_t *>(to);
-  for_vectors<Isa>(count, [&](int64_t at, int lanes) {
-    const auto x = load_lanes<Isa>(from + at, lanes);
-    const bool whole = lanes == Isa::kWidth;
-    if (dtype == JD_F16) {
-      whole ? Isa::store_f16(halves + at, x) : Isa::store_first_f16(halves + at, x, lanes);
-    } else {
-      whole ? Isa::store_bf16(halves + at, x) : Isa::store_first_bf16(halves + at, x, lanes);
-    }
-  });
+  for_vectors<Isa>(count, [&](int64_t at, int lanes) { store_halves<Isa>(halves + at, dtype, load_lanes<Isa>(from + at, lanes), lanes); });
 }
 
 template <class Isa>
@@ -97,22 +102,63 @@ void layer_norm(const LayerNormTask &t) {
   }
 }
 
-template <class Isa>
-void l2_normalize(const L2NormalizeTask &t) {
+// Rows of floats of any dtype, as vectors of f32.
+template <class Isa, int32_t kDtype>
+struct FloatRows {
+  static constexpr int64_t kSize = kDtype == JD_F32 ? 4 : 2;
+
+  JD_SIMD typename Isa::F load(const char *row, int64_t at, int lanes) {
+    const char *p = row + at * kSize;
+    if constexpr (kDtype == JD_F32) {
+      return load_lanes<Isa>(reinterpret_cast<const float *>(p), lanes);
+    } else {
+      return load_halves<Isa>(reinterpret_cast<const uint16_t *>(p), kDtype, lanes);
+    }
+  }
+  JD_SIMD void store(char *row, int64_t at, typename Isa::F x, int lanes) {
+    char *p = row + at * kSize;
+    if constexpr (kDtype == JD_F32) {
+      store_lanes<Isa>(reinterpret_cast<float *>(p), x, lanes);
+    } else {
+      store_halves<Isa>(reinterpret_cast<uint16_t *>(p), kDtype, x, lanes);
+    }
+  }
+};
+
+template <class Isa, int32_t kIn, int32_t kOut>
+void l2_normalize_rows(const L2NormalizeTask &t) {
   using F = typename Isa::F;
+  using In = FloatRows<Isa, kIn>;
+  using Out = FloatRows<Isa, kOut>;
   for (int64_t row = t.first_row; row < t.last_row; ++row) {
-    const float *x = t.x + row * t.x_stride;
+    const char *x = static_cast<const char *>(t.x) + row * t.x_stride * In::kSize;
     F squares = Isa::zero();
     for_vectors<Isa>(t.d, [&](int64_t at, int lanes) {
-      const F y = load_lanes<Isa>(x + at, lanes);
+      const F y = In::load(x, at, lanes);
       squares = Isa::fma(y, y, squares);
     });
     const float length = __builtin_sqrtf(Isa::sum(squares));
-    const F norm = Isa::set(length > t.eps ? length : t.eps);
-    float *out = t.out + row * t.out_stride;
-    for_vectors<Isa>(t.d, [&](int64_t at, int lanes) {
-      store_lanes<Isa>(out + at, Isa::div(load_lanes<Isa>(x + at, lanes), norm), lanes);
-    });
+    const F norm = Isa::set(length < t.eps ? t.eps : length);  // a NaN stays
+    char *out = static_cast<char *>(t.out) + row * t.out_stride * Out::kSize;
+    for_vectors<Isa>(t.d, [&](int64_t at, int lanes) { Out::store(out, at, Isa::div(In::load(x, at, lanes), norm), lanes); });
+  }
+}
+
+template <class Isa, int32_t kIn>
+void l2_normalize_from(const L2NormalizeTask &t) {
+  switch (t.out_dtype) {
+    case JD_F32: return l2_normalize_rows<Isa, kIn, JD_F32>(t);
+    case JD_F16: return l2_normalize_rows<Isa, kIn, JD_F16>(t);
+    default: return l2_normalize_rows<Isa, kIn, JD_BF16>(t);
+  }
+}
+
+template <class Isa>
+void l2_normalize(const L2NormalizeTask &t) {
+  switch (t.x_dtype) {
+    case JD_F32: return l2_normalize_from<Isa, JD_F32>(t);
+    case JD_F16: return l2_normalize_from<Isa, JD_F16>(t);
+    default: return l2_normalize_from<Isa, JD_BF16>(t);
   }
 }
 

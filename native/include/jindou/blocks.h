@@ -1,4 +1,4 @@
-/* Plain building blocks between the attention operators: linear, layer_norm, l2_normalize. All f32, rank 2, no plan. Data
+/* Plain building blocks between the attention operators: linear, layer_norm, l2_normalize. f32 but where said so, rank 2, no plan. Data
  * is 16-byte aligned, the last dimension contiguous. Row strides are free multiples of 16 bytes, so that a block may read and write a column range of a wider tensor. `out` may be
  * the same tensor as an input of the same shape and strides where said so; no other overlap. */
 #ifndef JINDOU_BLOCKS_H
@@ -36,7 +36,7 @@ typedef struct jd_layer_norm_args {
 } jd_layer_norm_args;
 JD_API jd_status jd_layer_norm(jd_stream stream, const jd_layer_norm_args *args, jd_error *error);
 
-/* out = x / max(|x|, eps), |x| over a row */
+/* out = x / max(|x|, eps), |x| over a row, summed in f32; x and out f32, f16 or bf16, each its own */
 typedef struct jd_l2_normalize_args {
   uint32_t struct_size;
   float eps;     /* finite, > 0 */

@@ -927,6 +927,10 @@ def block_cases():
          {"x": x, "weight": weight, "bias": bias, "multiplier": multiplier}, {"out": normed * wide(multiplier)}, 2e-5)
     norms = np.sqrt((wide(x) ** 2).sum(1, keepdims=True))
     case("l2_normalize", "l2_normalize", {"eps": 1e-6}, {"x": x}, {"out": wide(x) / np.maximum(norms, 1e-6)}, 1e-6)
+    x = np.round(rng.uniform(-4, 4, (7, 50)) * 16).astype(np.float32) / 16  # exact in 16 bits
+    norms = np.sqrt((wide(x) ** 2).sum(1, keepdims=True))
+    for kind, tolerance in (("f16", 5e-4), ("bf16", 4e-3)):
+        case(f"l2_normalize_{kind}", "l2_normalize", {"eps": 1e-6, "dtype": kind}, {"x": x}, {"out": wide(x) / norms}, tolerance)
 
 
 def longer_cases():

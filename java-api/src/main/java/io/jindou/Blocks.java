@@ -8,7 +8,8 @@ import java.lang.foreign.MemorySegment;
 import java.lang.ref.Reference;
 
 /**
- * Plain operators between the attention operators. All {@link DType#F32}, rank 2, without a plan; they enqueue and return.
+ * Plain operators between the attention operators. {@link DType#F32} but where said so, rank 2, without a plan; they
+ * enqueue and return.
  *
  * {@snippet file="io/jindou/DocumentationTest.java" region="blocks"}
  *
@@ -124,9 +125,9 @@ public final class Blocks {
      * {@code out = x / max(|x|, eps)}, |x| over a row.
      *
      * @param stream orders the work
-     * @param x {@code [n, d]}, d a multiple of 4 up to 8192
+     * @param x {@code [n, d]} {@link DType#F32}, {@link DType#F16} or {@link DType#BF16}, d a multiple of 4 up to 8192
      * @param eps finite, above 0
-     * @param out {@code [n, d]}; may be {@code x}
+     * @param out {@code [n, d]}, any of these dtypes; may be {@code x}
      * @throws InvalidArgumentException when a tensor breaks a rule of shape, dtype, strides, alignment or overlap; the message names it, and
      *     nothing has run
      * @throws ClosedException when the stream or a tensor is closed

@@ -65,6 +65,27 @@ class BlocksTest {
 
     @ParameterizedTest
     @MethodSource("io.jindou.TestDevices#names")
+    void rows_of_any_float_are_normalized(String name) throws Exception {
+        try (Rig rig = new Rig(name)) {
+            float[] x = new float[3 * 16];
+            for (int i = 0; i < x.length; i++) {
+                x[i] = i % 2 == 0 ? 3 : -3; // of length 12
+            }
+            for (DType from : new DType[] {DType.F32, DType.F16, DType.BF16}) {
+                for (DType to : new DType[] {DType.F32, DType.F16, DType.BF16}) {
+                    Tensor out = rig.poisoned(to, 3, 16);
+                    Blocks.l2Normalize(rig.stream, rig.floats(from, x, 3, 16), 1e-6f, out);
+                    float[] actual = out.readFloats(rig.stream);
+                    for (int i = 0; i < x.length; i++) {
+                        assertEquals(x[i] / 12, actual[i], 0.0, from + " to " + to);
+                    }
+                }
+            }
+        }
+    }
+
+    @ParameterizedTest
+    @MethodSource("io.jindou.TestDevices#names")
     void bad_arguments_are_refused(String name) throws Exception {
         try (Rig rig = new Rig(name)) {
             Stream stream = rig.stream;

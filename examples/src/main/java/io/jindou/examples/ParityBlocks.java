@@ -11,7 +11,7 @@ import java.util.Arrays;
 import java.util.Map;
 import java.util.Set;
 
-/** Parity cases of the plain operators between the others: F32, rank 2. */
+/** Parity cases of the plain operators between the others: rank 2, F32 but where a case says more. */
 final class ParityBlocks {
     private static final int DIM_STEP = 4; // columns of zeros change neither products nor lengths
 
@@ -48,13 +48,15 @@ final class ParityBlocks {
         return Map.of("out", out.readHost(stream));
     }
 
-    /** l2_normalize: output {@code out} = x / max(|x|, eps). */
+    /** l2_normalize: output {@code out} = x / max(|x|, eps), in the dtype of the rows. */
     static Map<String, HostTensor> l2Normalize(ParityCase given, Device device, Stream stream, Scope scope) throws IOException {
-        HostTensor asGiven = given.floats32("x", 2);
-        Tensor x = scope.keep(Tensor.of(stream, ParityCase.padded(asGiven, DIM_STEP)));
+        HostTensor asGiven = given.floats("x", 2);
+        int step = Math.max(DIM_STEP, 16 / asGiven.dtype().size()); // rows begin at 16 bytes
+        Tensor x = scope.keep(Tensor.of(stream, ParityCase.padded(asGiven, step)));
         float eps = (float) given.number("eps", 1e-12);
         given.checkAllUsed();
-        Tensor out = ParityOperators.output(device, stream, scope, x.dim(0), x.dim(1));
+        Tensor out = scope.keep(Tensor.create(device, x.dtype(), x.dim(0), x.dim(1)));
+        out.fill(stream, 0xff);
         Blocks.l2Normalize(stream, x, eps, out);
         return Map.of("out", ParityCase.columns(out.readHost(stream), Math.toIntExact(asGiven.shape()[1])));
     }
