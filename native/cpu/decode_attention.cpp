@@ -1,8 +1,10 @@
 // decode_attention on the CPU: how the work is cut into tasks. The kernel is in kernels/decode_attention.h.
 //
 // The keys of a sequence are cut into pieces by their number alone. With few pairs of sequence and key/value head for the threads
-// there are, each piece is a task, and a second round of tasks merges; else a task takes all pieces of a pair in turn. The bits are
-// the same.
+// there are, each piece is a task, and a second round of tasks merges; else a task takes all pieces in turn. The bits are the same.
+//
+// A task takes several heads of keys and values, a block of keys of each in turn: in a page the rows of heads lie side by side, and one head's alone
+// are holes in what the hardware fetches ahead. Read one head after the other, rows from memory took twice as long.
 #include <algorithm>
 #include <cstdio>
 #include <new>
@@ -16,6 +18,7 @@ namespace {
 constexpr int64_t kPieceKeys = 1024;
 constexpr int64_t kMaxPieces = 32;
 constexpr int kTasksOfThread = 4;
+constexpr int64_t kBlockBytes = 256 * 1024;  // of one block of keys and values of a task's heads: it and the next stay in L2
 
 int64_t piece_length(int64_t keys) {
   const int64_t even = ((keys + kMaxPieces - 1) / kMaxPieces + kKeyBlock - 1) / kKeyBlock * kKeyBlock;
@@ -36,7 +39,8 @@ class DecodeAttention final : public Plan {
         desc_(desc),
         group_(desc.num_heads / desc.num_kv_heads),
         state_floats_(int64_t{desc.max_queries} * group_ * (2 + desc.head_dim_v)),
-        scratch_floats_(static_cast<int64_t>(d.kernels.decode_scratch) + int64_t{desc.max_queries} * group_ * desc.head_dim_qk) {}
+        query_floats_(int64_t{desc.max_queries} * group_ * desc.head_dim_qk),
+        most_heads_(std::min<int64_t>(desc.num_kv_heads, std::max<int64_t>(1, kBlockBytes / block_bytes(desc)))) {}
 
   jd_status prepare(jd_error *error) {
     const int64_t threads = device.pool.size();
@@ -46,8 +50,10 @@ class DecodeAttention final : public Plan {
     Layout layout;
     sequences_at_ = layout.add<Sequence>(desc_.max_batch);
     ends_at_ = layout.add<int64_t>(desc_.max_batch);
-    scratch_at_ = layout.add<float>(scratch_floats_ * threads);
-    states_at_ = layout.add<float>(2 * state_floats_ * threads);  // of the piece at hand, and of all so far
+    tasks_at_ = layout.add<DecodeTask>(most_heads_ * threads);
+    queries_at_ = layout.add<float>(most_heads_ * query_floats_ * threads);
+    scratch_at_ = layout.add<float>(scratch_floats() * threads);
+    states_at_ = layout.add<float>(most_heads_ * 2 * state_floats_ * threads);  // of the piece at hand, and of all so far
     partial_at_ = layout.add<float>(split_pairs_ * most_pieces_ * state_floats_);
     return memory.reserve(layout.bytes(), error);
   }
@@ -62,44 +68,42 @@ class DecodeAttention final : public Plan {
     const PageTable table(a.page_table, a.key_pages);
     Sequence *sequences = memory.part<Sequence>(sequences_at_);
     int64_t *ends = memory.part<int64_t>(ends_at_);  // pairs and pieces of sequences 0..b
-    int64_t tasks = 0, work = 0, pairs = 0;
+    int64_t tasks = 0, work = 0, parts = 0, present = 0;
     for (int64_t b = 0; b < a.batch; ++b) {
       sequences[b] = read(stream, a, table, b);
-      pairs += sequences[b].queries > 0 ? desc_.num_kv_heads : 0;
+      present += sequences[b].queries > 0;
       work += int64_t{sequences[b].keys} * sequences[b].queries;
     }
-    const bool split = pairs <= split_pairs_;
+    const bool split = present * desc_.num_kv_heads <= split_pairs_;
+    for (int64_t b = 0; b < a.batch; ++b) parts += sequences[b].queries > 0 ? (split ? num_pieces(sequences[b].keys) : 1) : 0;
+    const int64_t groups = head_groups(parts);
     for (int64_t b = 0; b < a.batch; ++b) {
-      if (sequences[b].queries > 0) tasks += desc_.num_kv_heads * (split ? num_pieces(sequences[b].keys) : 1);
+      if (sequences[b].queries > 0) tasks += groups * (split ? num_pieces(sequences[b].keys) : 1);
       ends[b] = tasks;
     }
     const int64_t operations = work * desc_.num_heads * (desc_.head_dim_qk + desc_.head_dim_v) * 2;
     device.pool.run(tasks, operations, [&](int64_t index, int worker) {
       const int64_t b = std::upper_bound(ends, ends + a.batch, index) - ends;
       const int64_t within = index - (b > 0 ? ends[b - 1] : 0), pieces = num_pieces(sequences[b].keys);
-      DecodeTask t;
+      const int64_t group = split ? within / pieces : within;
+      Heads heads(*this, a, table, sequences[b], desc_.num_kv_heads * group / groups, desc_.num_kv_heads * (group + 1) / groups, worker);
       if (split) {
-        fill(a, table, sequences[b], within / pieces, worker, &t);
-        piece_of(sequences[b], within % pieces, partial(sequences, b, within / pieces, within % pieces), &t);
-        device.kernels.decode_piece(t);
+        const int64_t piece = within % pieces;
+        heads.attend(piece, [&](int64_t head) { return partial(sequences, b, head, piece); });
         return;
       }
-      fill(a, table, sequences[b], within, worker, &t);
-      float *total = memory.part<float>(states_at_) + 2 * state_floats_ * worker, *current = total + state_floats_;
       for (int64_t piece = 0; piece < pieces; ++piece) {
-        piece_of(sequences[b], piece, piece == 0 ? total : current, &t);
-        device.kernels.decode_piece(t);
-        if (piece > 0) device.kernels.decode_merge(total, current, t.rows, t.dim_v);
+        heads.attend(piece, [&](int64_t head) { return heads.state(head, piece == 0); });
+        if (piece > 0) heads.merge();
       }
-      t.state = total;
-      device.kernels.decode_finish(t);
+      heads.finish();
     });
     if (!split) return JD_OK;
     device.pool.run(a.batch * desc_.num_kv_heads, 0, [&](int64_t index, int worker) {
       const int64_t b = index / desc_.num_kv_heads, head = index % desc_.num_kv_heads;
       if (sequences[b].queries == 0) return;
       DecodeTask t;
-      fill(a, table, sequences[b], head, worker, &t);
+      fill(a, table, sequences[b], head, worker, 0, &t);
       t.state = partial(sequences, b, head, 0);
       const int64_t pieces = num_pieces(sequences[b].keys);
       for (int64_t piece = 1; piece < pieces; ++piece) {
@@ -111,6 +115,71 @@ class DecodeAttention final : public Plan {
   }
 
  private:
+  // Some heads of keys and values of a sequence, those of a task.
+  class Heads {
+   public:
+    Heads(const DecodeAttention &plan, const jdb_decode_attention_args &a, const PageTable &table, const Sequence &x, int64_t first,
+          int64_t last, int worker)
+        : plan_(plan),
+          x_(x),
+          first_(first),
+          last_(last),
+          tasks_(plan.memory.part<DecodeTask>(plan.tasks_at_) + plan.most_heads_ * worker),
+          states_(plan.memory.part<float>(plan.states_at_) + plan.most_heads_ * 2 * plan.state_floats_ * worker) {
+      for (int64_t head = first; head < last; ++head) plan.fill(a, table, x, head, worker, head - first, &tasks_[head - first]);
+    }
+
+    float *state(int64_t head, bool of_all) const { return states_ + (2 * (head - first_) + (of_all ? 0 : 1)) * plan_.state_floats_; }
+
+    // state_of(head) := of a piece.
+    template <class States>
+    void attend(int64_t piece, const States &state_of) const {
+      const int64_t length = piece_length(x_.keys), begin = piece * length, end = std::min<int64_t>(x_.keys, begin + length);
+      for (int64_t head = first_; head < last_; ++head) tasks_[head - first_].state = state_of(head);
+      for (int64_t first = begin; first < end; first += kKeyBlock) {
+        for (int64_t i = 0; i < last_ - first_; ++i) {
+          tasks_[i].first_key = first;
+          tasks_[i].last_key = std::min<int64_t>(end, first + kKeyBlock);
+          tasks_[i].continues = first > begin;
+          plan_.device.kernels.decode_piece(tasks_[i]);
+        }
+      }
+    }
+    void merge() const {
+      for (int64_t head = first_; head < last_; ++head) {
+        const DecodeTask &t = tasks_[head - first_];
+        plan_.device.kernels.decode_merge(state(head, true), state(head, false), t.rows, t.dim_v);
+      }
+    }
+    void finish() const {
+      for (int64_t head = first_; head < last_; ++head) {
+        DecodeTask &t = tasks_[head - first_];
+        t.state = state(head, true);
+        plan_.device.kernels.decode_finish(t);
+      }
+    }
+
+   private:
+    const DecodeAttention &plan_;
+    const Sequence &x_;
+    const int64_t first_, last_;
+    DecodeTask *const tasks_;
+    float *const states_;
+  };
+
+  static int64_t block_bytes(const jd_decode_attention_desc &d) {
+    return int64_t{kKeyBlock} * (d.head_dim_qk + d.head_dim_v) * core::element_size(d.cache_dtype ? d.cache_dtype : d.dtype);
+  }
+  int64_t scratch_floats() const { return static_cast<int64_t>(device.kernels.decode_scratch); }
+
+  // Into how many groups the heads of each of these parts of the work are cut: no more than threads need, since together they are read faster.
+  int64_t head_groups(int64_t parts) const {
+    const int64_t heads = desc_.num_kv_heads, least = (heads + most_heads_ - 1) / most_heads_;
+    if (device.pool.size() == 1 || parts == 0) return least;
+    const int64_t wanted = (int64_t{device.pool.size()} * kTasksOfThread + parts - 1) / parts;
+    return std::min(heads, std::max(least, wanted));
+  }
+
   Sequence read(Stream &stream, const jdb_decode_attention_args &a, const PageTable &table, int64_t b) const {
     Findings findings(stream, JDB_OP_DECODE_ATTENTION, desc_.bounds);
     const int64_t first = integer_at(a.q_offsets, b), queries = integer_at(a.q_offsets, b + 1) - first;
@@ -134,7 +203,8 @@ class DecodeAttention final : public Plan {
     return memory.part<float>(partial_at_) + (pair * most_pieces_ + piece) * state_floats_;
   }
 
-  void fill(const jdb_decode_attention_args &a, const PageTable &table, const Sequence &x, int64_t head, int worker,
+  // place: of the head among those of its task.
+  void fill(const jdb_decode_attention_args &a, const PageTable &table, const Sequence &x, int64_t head, int worker, int64_t place,
             DecodeTask *t) const {
     const int64_t first_head = head * group_;
     t->dtype = desc_.dtype;
@@ -160,23 +230,21 @@ class DecodeAttention final : public Plan {
       t->lse_row = a.lse.strides[0];
       t->lse_head = a.lse.strides[1];
     }
-    t->scratch = memory.part<float>(scratch_at_) + scratch_floats_ * worker;
+    t->scratch = memory.part<float>(scratch_at_) + scratch_floats() * worker;
+    t->scaled_queries = memory.part<float>(queries_at_) + (most_heads_ * worker + place) * query_floats_;
+    t->silu_norm = 0;
     t->state = nullptr;
     t->first_key = t->last_key = 0;
-  }
-
-  static void piece_of(const Sequence &x, int64_t piece, float *state, DecodeTask *t) {
-    const int64_t length = piece_length(x.keys);
-    t->first_key = piece * length;
-    t->last_key = std::min<int64_t>(x.keys, t->first_key + length);
-    t->state = state;
+    t->end_key = x.keys;
+    t->continues = false;
   }
 
   const jd_decode_attention_desc desc_;
   const int32_t group_;
-  const int64_t state_floats_, scratch_floats_;  // of a pair, of a worker
+  const int64_t state_floats_, query_floats_;  // of a pair
+  const int64_t most_heads_;                   // of a task
   int64_t most_pieces_ = 1, split_pairs_ = 0;
-  size_t sequences_at_ = 0, ends_at_ = 0, scratch_at_ = 0, states_at_ = 0, partial_at_ = 0;
+  size_t sequences_at_ = 0, ends_at_ = 0, tasks_at_ = 0, queries_at_ = 0, scratch_at_ = 0, states_at_ = 0, partial_at_ = 0;
 };
 
 }  // namespace

@@ -102,7 +102,7 @@ class SearchAttention final : public Plan {
       t.keys = rows(a.keys, begin, head, found);
       t.values = rows(a.values, begin, head, found);
       t.first_key = 0;
-      t.last_key = count;
+      t.last_key = t.end_key = count;
       t.first_position = count - 1;  // the candidate sees all of them
       t.out = element(a.out, row * a.out.strides[0] + first_head * a.out.strides[1]);
       t.out_row = 0;
@@ -114,6 +114,7 @@ class SearchAttention final : public Plan {
         t.lse_head = a.lse.strides[1];
       }
       t.scratch = memory.part<float>(scratch_at_) + scratch_floats_ * worker;
+      t.scaled_queries = t.scratch + device.kernels.decode_scratch;
       t.state = memory.part<float>(state_at_) + state_floats_ * worker;
       if (desc_.activation == JD_ACTIVATION_SILU) t.silu_norm = 1.0f / desc_.scaling_seqlen;
       device.kernels.decode_piece(t);

@@ -40,7 +40,7 @@ struct DecodeAttention {
         keys(t.scratch),
         values(keys + size_t{kKeyBlock} * kMaxDim),
         s(values + size_t{kKeyBlock} * kMaxDim),
-        q(s + kRowsAbreast * kKeyBlock) {}
+        q(task.scaled_queries) {}
 
   static int64_t row_floats(int dim_v) { return 2 + dim_v; }
   float *state(int row) const { return t.state + row * row_floats(t.dim_v); }
@@ -73,7 +73,7 @@ struct DecodeAttention {
   // Rows first..first+count-1, as far as the piece has them.
   void ask_for(const PagedRows &rows, int dim, int64_t first, int count) const {
     const int row_bytes = dim * bytes(rows.dtype);
-    for (int64_t at = first; at < first + count && at < t.last_key; ++at) {
+    for (int64_t at = first; at < first + count && at < t.end_key; ++at) {
       const char *row = row_of(rows, at);
       for (int line = 0; line < row_bytes; line += 64) prefetch(row + line);
     }
@@ -103,7 +103,7 @@ struct DecodeAttention {
     for (int d = 0; d < dim; d += kWidth) Isa::store(to + d, load(row, kDtype, d, scale));
   }
 
-  void run() {
+  void begin() const {
     load_queries();
     for (int row = 0; row < t.rows; ++row) {
       float *x = state(row);
@@ -113,6 +113,10 @@ struct DecodeAttention {
     }
     ask_for(t.keys, t.dim_qk, t.first_key, kKeyBlock);
     ask_for(t.values, t.dim_v, t.first_key, kKeyBlock);
+  }
+
+  void run() {
+    if (!t.continues) begin();
     for (int64_t first = t.first_key; first < t.last_key; first += kKeyBlock) {
       const int count = t.last_key - first < kKeyBlock ? static_cast<int>(t.last_key - first) : kKeyBlock;
       unpack(t.keys, t.dim_qk, first, count, keys, key_rows);

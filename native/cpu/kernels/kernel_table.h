@@ -202,13 +202,16 @@ struct DecodeTask {
   const void *queries;            // the sequence's first query, the group's first head
   int64_t query_row, query_head;  // strides
   PagedRows keys, values;
-  int64_t first_key, last_key;    // of the piece
+  int64_t first_key, last_key;    // of the piece, or of some blocks of it
+  int64_t end_key;                // of the rows that may be asked for ahead
+  bool continues = false;         // blocks behind others of the piece: the state is theirs
   int64_t first_position;         // of the first query among the keys
   void *out;                      // as queries
   int64_t out_row, out_head;
   float *lse;                     // likewise, or null
   int64_t lse_row, lse_head;
-  float *scratch;                 // decode_scratch floats, and rows * dim_qk
+  float *scratch;                 // decode_scratch floats
+  float *scaled_queries;          // rows * dim_qk; kept for the blocks that follow
   float *state;
   float silu_norm = 0;            // 0: softmax; else weights are SiLU(score) * silu_norm
 };
@@ -402,7 +405,7 @@ struct SoftmaxAttentionKernels {
 
 struct DecodeKernels {
   size_t decode_scratch;  // floats
-  void (*decode_piece)(const DecodeTask &);  // state := of one piece
+  void (*decode_piece)(const DecodeTask &);  // state := of one piece, or of its next blocks too
   void (*decode_merge)(float *total, const float *newer, int rows, int dim_v);  // of states
   void (*decode_finish)(const DecodeTask &);  // out and lse from the state
 };
