@@ -12,11 +12,6 @@ import java.util.HashMap;
 import java.util.List;
 import java.util.Map;
 import java.util.Random;
-import java.util.concurrent.ExecutorService;
-import java.util.concurrent.Executors;
-import java.util.concurrent.Future;
-import java.util.concurrent.atomic.AtomicIntegerArray;
-import java.util.concurrent.atomic.AtomicReference;
 import org.junit.jupiter.api.Test;
 import org.junit.jupiter.api.function.Executable;
 import org.junit.jupiter.params.ParameterizedTest;
@@ -24,65 +19,6 @@ import org.junit.jupiter.params.provider.MethodSource;
 
 class HashTableTest {
     private static final int DIM = 4;
-
-    private static Tensor rows(Stream stream, float[] values) {
-        return Tensor.of(stream, values, values.length / DIM, DIM);
-    }
-
-    /** A million random operations on the cpu, fewer on an emulator, beside a map of the JDK. */
-    @ParameterizedTest
-    @MethodSource("io.jindou.TestDevices#names")
-    void does_what_a_map_does(String name) throws Exception {
-        int operations = name.equals("cpu") ? 1_000_000 : 6_000;
-        int batch = name.equals("cpu") ? 1000 : 100;
-        int range = operations / 20;
-        try (Rig rig = new Rig(name)) {
-            HashTable table = rig.keep(HashTable.create(rig.device, HashTableDesc.of(DType.F32, DIM, range)));
-            Map<Long, Float> model = new HashMap<>();
-            Random random = new Random(11);
-            for (int done = 0; done < operations; done += batch) {
-                long[] keys = new long[batch];
-                for (int i = 0; i < batch; i++) {
-                    keys[i] = random.nextInt(range) * 0x9E3779B97F4A7C15L;
-                }
-                int kind = random.nextInt(5);
-                try (Tensor given = Tensor.of(rig.stream, keys, batch)) {
-                    if (kind < 2) {
-                        float[] values = new float[batch * DIM];
-                        for (int i = 0; i < batch; i++) {
-                            float value = random.nextFloat();
-                            Arrays.fill(values, i * DIM, (i + 1) * DIM, value);
-                            model.put(keys[i], value);
-                        }
-                        try (Tensor rows = rows(rig.stream, values)) {
-                            table.insert(rig.stream, given, rows);
-                        }
-                    } else if (kind == 2) {
-                        table.erase(rig.stream, given);
-                        for (long key : keys) {
-                            model.remove(key);
-                        }
-                    } else {
-                        try (Tensor rows = Tensor.create(rig.device, DType.F32, batch, DIM)) {
-                            table.lookup(rig.stream, given, rows);
-                            float[] got = rows.readFloats(rig.stream);
-                            for (int i = 0; i < batch * DIM; i++) {
-                                assertEquals(model.getOrDefault(keys[i / DIM], 0f), got[i]);
-                            }
-                        }
-                    }
-                }
-            }
-            assertEquals(model.size(), table.size(rig.stream));
-            HashTableEntries all = table.export(rig.stream);
-            assertEquals(model.size(), all.keys().length);
-            Map<Long, Float> exported = new HashMap<>();
-            for (int i = 0; i < all.keys().length; i++) {
-                exported.put(all.keys()[i], all.rows().data().getAtIndex(java.lang.foreign.ValueLayout.JAVA_FLOAT_UNALIGNED, (long) i * DIM));
-            }
-            assertEquals(model, exported);
-        }
-    }
 
     @ParameterizedTest
     @MethodSource("io.jindou.TestDevices#names")
@@ -276,89 +212,6 @@ class HashTableTest {
             Tensor out = rig.poisoned(DType.F32, 2, DIM);
             bags.run(rig.stream, new JaggedTensor(slots, rig.longs(0, 2, 4)), out);
             assertArrayEquals(new float[] {4, 4, 4, 4, 3, 3, 3, 3}, out.readFloats(rig.stream));
-        }
-    }
-
-    /**
-     * Keys written by one thread each and read by all: a lookup sees a version that was current at some moment between its start and
-     * its end, of every element of the row (so reads and writes are linearizable, a row never torn).
-     */
-    @ParameterizedTest
-    @MethodSource("io.jindou.TestDevices#names")
-    void calls_of_many_threads_are_linearizable(String name) throws Exception {
-        int rounds = name.equals("cpu") ? 400 : 25, writers = 3, keysEach = 8, all = writers * keysEach;
-        try (Rig rig = new Rig(name)) {
-            HashTable table = rig.keep(HashTable.create(rig.device, HashTableDesc.of(DType.F32, DIM, 60)));
-            AtomicIntegerArray begun = new AtomicIntegerArray(writers), ended = new AtomicIntegerArray(writers);
-            AtomicReference<Throwable> failure = new AtomicReference<>();
-            try (ExecutorService threads = Executors.newFixedThreadPool(writers + 2)) {
-                List<Future<?>> running = new ArrayList<>();
-                for (int w = 0; w < writers; w++) {
-                    int writer = w;
-                    // Version v of a writer: inserted for odd numbers, erased (read as zeros) for every fourth.
-                    running.add(threads.submit(() -> {
-                        try (Stream stream = Stream.create(rig.device)) {
-                            long[] keys = new long[keysEach];
-                            Arrays.setAll(keys, i -> writer * 1000L + i);
-                            for (int version = 1; version <= rounds; version++) {
-                                float[] values = new float[keysEach * DIM];
-                                Arrays.fill(values, version);
-                                begun.set(writer, version);
-                                try (Tensor given = Tensor.of(stream, keys, keysEach); Tensor rows = rows(stream, values)) {
-                                    if (version % 4 == 0) {
-                                        table.erase(stream, given);
-                                    } else {
-                                        table.insert(stream, given, rows);
-                                    }
-                                    stream.synchronize();
-                                }
-                                ended.set(writer, version);
-                            }
-                        } catch (Throwable e) {
-                            failure.compareAndSet(null, e);
-                        }
-                    }));
-                }
-                for (int r = 0; r < 2; r++) {
-                    running.add(threads.submit(() -> {
-                        try (Stream stream = Stream.create(rig.device)) {
-                            long[] keys = new long[all];
-                            Arrays.setAll(keys, i -> i / keysEach * 1000L + i % keysEach);
-                            while (ended.get(0) < rounds && failure.get() == null) {
-                                int[] least = new int[writers], most = new int[writers];
-                                Arrays.setAll(least, ended::get);
-                                float[] got;
-                                try (Tensor given = Tensor.of(stream, keys, all);
-                                        Tensor rows = Tensor.create(rig.device, DType.F32, all, DIM)) {
-                                    table.lookup(stream, given, rows);
-                                    got = rows.readFloats(stream);
-                                }
-                                Arrays.setAll(most, begun::get);
-                                for (int key = 0; key < all; key++) {
-                                    int writer = key / keysEach;
-                                    float seen = got[key * DIM];
-                                    for (int i = 1; i < DIM; i++) {
-                                        assertEquals(seen, got[key * DIM + i], "a torn row");
-                                    }
-                                    boolean possible = false;
-                                    for (int v = least[writer]; v <= most[writer]; v++) {
-                                        possible |= seen == (v % 4 == 0 ? 0 : v);
-                                    }
-                                    assertTrue(possible, "saw " + seen + " between " + least[writer] + " and " + most[writer]);
-                                }
-                            }
-                        } catch (Throwable e) {
-                            failure.compareAndSet(null, e);
-                        }
-                    }));
-                }
-                for (Future<?> each : running) {
-                    each.get();
-                }
-            }
-            if (failure.get() != null) {
-                throw new AssertionError(failure.get());
-            }
         }
     }
 
