@@ -25,6 +25,8 @@ import java.util.stream.IntStream;
  * call by call, so a {@linkplain Stream#isCapturing() capturing} stream is an {@link InvalidArgumentException} on every device, before
  * anything is recorded; operators over {@link #rows()} may be captured.
  *
+ * <p>{@link ShardedKeys} spreads keys over tables of several devices or hosts.
+ *
  * <p>Bucketed cuckoo hashing: Erlingsson, Manasse, McSherry 2006. Hash tables for recommendation: HierarchicalKV; Monolith, arXiv
  * 2209.07663.
  */

@@ -23,6 +23,8 @@ import java.util.OptionalLong;
  * <p>Ids are what an unsharded {@link EmbeddingBag} takes: rows, or ids of any number where a table has {@link TableKeys}; ids that are no
  * rows follow {@link #withBounds}, and a {@linkplain #withPaddingId padding id} contributes nothing. Neither is sent to a shard.
  *
+ * <p>For tables by 64-bit keys, {@link HashTable} and tiered ones, see {@link ShardedKeys}.
+ *
  * <p>Immutable and thread-safe. Table-wise and row-wise sharding follow TorchRec's.
  */
 public final class ShardPlan {

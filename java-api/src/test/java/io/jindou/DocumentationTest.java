@@ -195,6 +195,38 @@ class DocumentationTest {
     }
 
     @Test
+    void sharded_keys() {
+        HashTableDesc desc = HashTableDesc.of(DType.F32, 4, 10);
+        try (HashTable first = HashTable.create(device, desc);
+                HashTable second = HashTable.create(device, desc)) {
+            List<HashTable> tables = List.of(first, second);
+            long[] keys = {70, -5, 1L << 40};
+            HostTensor rows = HostTensor.of(new float[] {1, 1, 1, 1, 2, 2, 2, 2, 3, 3, 3, 3}, 3, 4);
+            // @start region="sharded-keys"
+            ShardedKeys routed = ShardedKeys.route(keys, tables.size());
+            for (int shard = 0; shard < tables.size(); shard++) { // over there
+                long[] mine = routed.request(shard);
+                try (Tensor given = Tensor.of(stream, mine, mine.length);
+                        Tensor values = Tensor.of(stream, routed.split(shard, rows))) {
+                    tables.get(shard).insert(stream, given, values);
+                }
+            }
+            List<HostTensor> results = new ArrayList<>();
+            for (int shard = 0; shard < tables.size(); shard++) {
+                long[] mine = routed.request(shard);
+                try (Tensor given = Tensor.of(stream, mine, mine.length);
+                        Tensor found = Tensor.create(device, DType.F32, mine.length, 4)) {
+                    tables.get(shard).lookup(stream, given, found);
+                    results.add(found.readHost(stream));
+                }
+            }
+            HostTensor all = routed.merge(results); // [3, 4], in the order of the keys
+            // @end
+            assertArrayEquals(rows.toFloats(), all.toFloats());
+        }
+    }
+
+    @Test
     void target_attention() {
         // @start region="target-attention"
         int heads = 4, headDim = 64, candidates = 10, events = 500;
