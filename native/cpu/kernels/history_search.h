@@ -69,12 +69,14 @@ struct DotSearch {
       const int count = static_cast<int>(end - begin);
       const typename Tile::Block block = Tile::block(t.keys, t.dtype, t.dim, begin, count, t.scratch);
       for (int tile = 0; tile < tiles; ++tile) {
-        fetch_ahead(begin, tile);
+        // The first tile asks for the next block.
+        const bool asks = tile == 0 && begin - t.first_key >= Tile::kBlock;
+        const typename Tile::Ahead coming = asks ? Tile::ahead(t.keys, t.dtype, begin - Tile::kBlock) : Tile::none(block);
         const int vectors = (t.lanes - tile * kLanes + kWidth - 1) / kWidth;
         switch (vectors) {
-          case 1: scan<1>(tile, block, begin, count); break;
-          case 2: scan<2>(tile, block, begin, count); break;
-          default: scan<3>(tile, block, begin, count); break;
+          case 1: scan<1>(tile, block, coming, begin, count); break;
+          case 2: scan<2>(tile, block, coming, begin, count); break;
+          default: scan<3>(tile, block, coming, begin, count); break;
         }
       }
       end = begin;
@@ -82,27 +84,19 @@ struct DotSearch {
   }
   static_assert(Isa::kVectors == 3, "the cases of run");
 
-  // Each tile fetches its share of the block before `begin`.
-  void fetch_ahead(int64_t begin, int tile) const {
-    const int64_t left = begin - t.first_key;
-    const int64_t count = left < Tile::kBlock ? left : Tile::kBlock;
-    for (int64_t j = count * tile / tiles; j < count * (tile + 1) / tiles; ++j) {
-      Tile::prefetch(t.keys, t.dtype, t.dim, begin - count + j);
-    }
-  }
-
   template <int N>
-  void scan(int tile, const typename Tile::Block &block, int64_t begin, int count) const {
+  void scan(int tile, const typename Tile::Block &block, const typename Tile::Ahead &coming, int64_t begin, int count) const {
     int j = count;
-    for (; j >= kRows; j -= kRows) score<N, kRows>(tile, block, begin, j - kRows);
-    for (; j > 0; --j) score<N, 1>(tile, block, begin, j - 1);
+    for (; j >= kRows; j -= kRows) score<N, kRows>(tile, block, coming, begin, j - kRows);
+    for (; j > 0; --j) score<N, 1>(tile, block, coming, begin, j - 1);
   }
 
   // Rows j..j+R-1 of the block that begins with event `begin`.
   template <int N, int R>
-  __attribute__((noinline)) void score(int tile, const typename Tile::Block &block, int64_t begin, int j) const {
+  __attribute__((noinline)) void score(int tile, const typename Tile::Block &block, const typename Tile::Ahead &coming, int64_t begin,
+                                       int j) const {
     F sum[R][N];
-    Tile::template multiply<N, R>(queries(tile), block.rows + j * block.stride, block.stride, steps, sum);
+    Tile::template multiply<N, R>(queries(tile), block.rows + j * block.stride, block.stride, steps, coming.from(j), sum);
     if (t.bias) {
 #pragma GCC unroll 8
       for (int r = 0; r < R; ++r) {

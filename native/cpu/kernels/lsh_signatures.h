@@ -41,7 +41,7 @@ struct LshSignatures {
   __attribute__((noinline)) void sign(int64_t i, int first) const {
     const typename Tile::Block rows = Tile::block(t.rows, t.dtype, t.dim, i, R, widened);
     F sum[R][Tile::kVectors];
-    Tile::template multiply<Tile::kVectors, R>(q, rows.rows, rows.stride, Tile::steps(t.dim), sum);
+    Tile::template multiply<Tile::kVectors, R>(q, rows.rows, rows.stride, Tile::steps(t.dim), Tile::none(rows), sum);
 #pragma GCC unroll 8
     for (int r = 0; r < R; ++r) {
 #pragma GCC unroll 4

@@ -85,23 +85,32 @@ struct SearchTile {
     return {scratch, dim};
   }
 
-  // Rows that lie apart or are read backwards: the hardware does not guess all of them.
-  static void prefetch(const HeadRows &rows, int32_t dtype, int dim, int64_t i) {
-    const char *from = row(rows, dtype, i);
-    for (int line = 0; line < dim * (dtype == JD_F32 ? 4 : 2); line += 64) cpu::prefetch(from + line);
-  }
+  // Rows to ask for while others are multiplied, a line of each at a time: prefetches that come faster than memory serves them are dropped, and
+  // what is dropped is waited for.
+  struct Ahead {
+    const char *row;
+    int64_t stride;  // bytes
+    int step;
 
-  // sum[r][n]: rows `rows`, `rows` + stride, ... with vectors 0..N-1 of lanes.
+    Ahead from(int64_t i) const { return {row + i * stride, stride, step}; }
+  };
+  static Ahead ahead(const HeadRows &rows, int32_t dtype, int64_t first) {
+    return {row(rows, dtype, first), rows.stride * (dtype == JD_F32 ? 4 : 2), kPairs || dtype == JD_F32 ? 4 : 2};
+  }
+  // Nothing but what is at work.
+  static Ahead none(const Block &block) { return {reinterpret_cast<const char *>(block.rows), block.stride * 4, 4}; }
+
+  // sum[r][n]: rows `rows`, `rows` + stride, ... with vectors 0..N-1 of lanes; row r asks for that of `coming`.
   template <int N, int R>
   static inline __attribute__((always_inline)) void multiply(const float *q, const float *rows, int64_t stride, int steps,
-                                                             F (&sum)[R][N]) {
+                                                             const Ahead &coming, F (&sum)[R][N]) {
+    constexpr int kLine = 16;  // steps, of f32 and of pairs
 #pragma GCC unroll 8
     for (int r = 0; r < R; ++r) {
 #pragma GCC unroll 4
       for (int n = 0; n < N; ++n) sum[r][n] = Isa::zero();
     }
-#pragma GCC unroll 2
-    for (int d = 0; d < steps; ++d) {
+    const auto add = [&](int d) __attribute__((always_inline)) {
       F lanes[N];
 #pragma GCC unroll 4
       for (int n = 0; n < N; ++n) lanes[n] = Isa::load(q + d * kLanes + n * kWidth);
@@ -117,7 +126,21 @@ struct SearchTile {
           }
         }
       }
+    };
+    int d = 0;
+    for (; d + kLine <= steps; d += kLine) {
+      constexpr int kBetween = kLine / R;
+#pragma GCC unroll 8
+      for (int r = 0; r < R; ++r) {
+        cpu::prefetch(coming.row + r * coming.stride + d * coming.step);
+#pragma GCC unroll 16
+        for (int i = kBetween * r; i < kBetween * (r + 1); ++i) add(d + i);
+      }
+#pragma GCC unroll 16
+      for (int i = kBetween * R; i < kLine; ++i) add(d + i);
     }
+#pragma GCC unroll 2
+    for (; d < steps; ++d) add(d);
   }
 };
 

@@ -103,12 +103,14 @@ struct TopKSearch {
     for_each_block(t, [&](int64_t first, const int64_t *numbers, int count) {
       const typename Tile::Block block = numbers ? gathered(numbers, count) : Tile::block(items, t.dtype, t.dim, first, count, t.scratch);
       for (int tile = 0; tile < tiles; ++tile) {
-        if (!numbers) fetch_ahead(first + Tile::kBlock, tile);
+        // The first tile asks for the next block.
+        const bool asks = tile == 0 && !numbers && first + 2 * Tile::kBlock <= t.last_item;
+        const typename Tile::Ahead coming = asks ? Tile::ahead(items, t.dtype, first + Tile::kBlock) : Tile::none(block);
         const int vectors = (t.lanes - tile * kLanes + kWidth - 1) / kWidth;
         switch (vectors) {
-          case 1: scan<1>(tile, block, first, numbers, count); break;
-          case 2: scan<2>(tile, block, first, numbers, count); break;
-          default: scan<3>(tile, block, first, numbers, count); break;
+          case 1: scan<1>(tile, block, coming, first, numbers, count); break;
+          case 2: scan<2>(tile, block, coming, first, numbers, count); break;
+          default: scan<3>(tile, block, coming, first, numbers, count); break;
         }
       }
     });
@@ -126,25 +128,21 @@ struct TopKSearch {
     return {t.scratch, steps};
   }
 
-  // Each tile fetches its share of the block that begins with item `first`.
-  void fetch_ahead(int64_t first, int tile) const {
-    const int64_t left = t.last_item - first, count = left < Tile::kBlock ? left : Tile::kBlock;
-    for (int64_t j = count * tile / tiles; j < count * (tile + 1) / tiles; ++j) Tile::prefetch(items, t.dtype, t.dim, first + j);
-  }
-
   template <int N>
-  void scan(int tile, const typename Tile::Block &block, int64_t first, const int64_t *numbers, int count) const {
+  void scan(int tile, const typename Tile::Block &block, const typename Tile::Ahead &coming, int64_t first, const int64_t *numbers,
+            int count) const {
     constexpr int kRows = N == 1 ? 8 : Tile::kRows;  // eight chains of sums hide the latency
     int j = 0;
-    for (; j + kRows <= count; j += kRows) score<N, kRows>(tile, block, first, numbers, j);
-    for (; j < count; ++j) score<N, 1>(tile, block, first, numbers, j);
+    for (; j + kRows <= count; j += kRows) score<N, kRows>(tile, block, coming, first, numbers, j);
+    for (; j < count; ++j) score<N, 1>(tile, block, coming, first, numbers, j);
   }
 
   // Rows j..j+R-1 of the block.
   template <int N, int R>
-  __attribute__((noinline)) void score(int tile, const typename Tile::Block &block, int64_t first, const int64_t *numbers, int j) const {
+  __attribute__((noinline)) void score(int tile, const typename Tile::Block &block, const typename Tile::Ahead &coming, int64_t first,
+                                       const int64_t *numbers, int j) const {
     F sum[R][N];
-    Tile::template multiply<N, R>(tile_queries(tile), block.rows + j * block.stride, block.stride, steps, sum);
+    Tile::template multiply<N, R>(tile_queries(tile), block.rows + j * block.stride, block.stride, steps, coming.from(j), sum);
     const float *threshold = thresholds(tile);
     uint64_t passed[R];
     uint32_t rows = 0;
