@@ -317,7 +317,7 @@ struct EmbeddingBagKernel {
           for (int e = 0; e < kElements; ++e) {
             if (kMax) {
               const float y = weight * x[e];
-              sum[e] = contributes && (fresh || sum[e] < y) ? y : sum[e];
+              sum[e] = contributes && (fresh || sum[e] < y || y != y) ? y : sum[e];  // a NaN stays
             } else {
               sum[e] = prim::fma(weight, x[e], sum[e]);
             }

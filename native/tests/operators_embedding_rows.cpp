@@ -444,6 +444,84 @@ TEST_P(EmbeddingRows, a_bad_id_of_an_unpooled_table_is_named) {
   }
 }
 
+// Where the scale of a row of codes begins, and a NaN there.
+void spoil_scale(RowsOfCodes &rows, int32_t format, int64_t row, int64_t dim) {
+  const bool single = format == JD_ROWS_INT8_FLOAT || format == JD_ROWS_E4M3;
+  const int64_t at = format == JD_ROWS_INT8_FLOAT ? dim : format == JD_ROWS_INT4_LAST ? dim / 2 : format == JD_ROWS_INT2_LAST ? dim / 4 : 0;
+  const std::vector<uint8_t> nan = single ? std::vector<uint8_t>{0, 0, 0xc0, 0x7f} : std::vector<uint8_t>{0, 0x7e};
+  std::copy(nan.begin(), nan.end(), rows.bytes.begin() + row * rows.row_bytes + at);
+  std::fill_n(rows.values.begin() + row * dim, dim, NAN);
+}
+
+// Wherever it is in the bag, and in that element alone; whether it is the row, its scale or the weight. A row that does not contribute
+// has no say.
+TEST_P(EmbeddingRows, the_maximum_over_a_nan_is_nan) {
+  Rig rig(GetParam());
+  constexpr int64_t kRows = 6, kBad = 2;
+  std::vector<std::vector<int64_t>> bags = {{}, {0, 1}, {2}, {2, 0}, {0, 2}, {0, 2, 1}, {2, 2}, {1, 3, 77, 4}};
+  for (const int64_t length : {8, 17, 65}) {
+    for (const int64_t at : {int64_t{0}, length / 2, length - 1}) {
+      bags.emplace_back(static_cast<size_t>(length), 0);
+      for (int64_t i = 0; i < length; ++i) bags.back()[i] = i == at ? kBad : 3 + i % 3;
+    }
+  }
+  const std::vector<Table> tables = [] {
+    std::vector<Table> all;
+    for (const int32_t format : kFormats) all.push_back({kRows, 0, format});
+    for (const int32_t dtype : {JD_F32, JD_F16, JD_BF16}) all.push_back({kRows, 0, JD_ROWS_PLAIN, 0, dtype});
+    return all;
+  }();
+  for (const Table &table : tables) {
+    for (const int64_t dim : {12, 64, 264}) {
+      const bool numbers = table.format == JD_ROWS_PLAIN && table.dtype != JD_F8_E4M3;
+      RowsOfCodes rows = rows_of_codes(table.format, kRows, dim, padding_to_16(table.format, dim), 3);
+      jd_tensor tensor = 0;
+      if (table.format == JD_ROWS_PLAIN) {
+        if (numbers) rows.values = Random(4).values(kRows * dim, table.dtype);
+        for (const int64_t d : {int64_t{1}, dim - 1}) {
+          rows.values[kBad * dim + d] = NAN;
+          rows.bytes[kBad * rows.row_bytes + d] = 0x7f;
+        }
+      } else {
+        spoil_scale(rows, table.format, kBad, dim);
+      }
+      if (numbers) {
+        tensor = rig.tensor(table.dtype, {kRows, dim}, rows.values);
+      } else if (table.format == JD_ROWS_PLAIN) {
+        tensor = rig.view(rig.bytes(JD_F8_E4M3, {kRows, rows.row_bytes}, rows.bytes), {kRows, dim}, {rows.row_bytes, 1});
+      } else {
+        tensor = rig.bytes(JD_U8, {kRows, rows.row_bytes}, rows.bytes);
+      }
+      for (const int variant : {0, 1, 2, 3}) {  // to f32, to bf16, weighted to f16 (one weight is NaN), the bad row as padding
+        EmbeddingBagCase c;
+        c.tables = {{kRows, dim, rows.values, JD_POOL_MAX}};
+        c.batch = static_cast<int64_t>(bags.size());
+        c.offsets = {0};
+        for (const auto &bag : bags) {
+          c.ids.insert(c.ids.end(), bag.begin(), bag.end());
+          c.offsets.push_back(static_cast<int64_t>(c.ids.size()));
+        }
+        Random random(5);
+        for (size_t i = 0; variant == 2 && i < c.ids.size(); ++i) c.weights.push_back(rounded(random.uniform(-1, 2), JD_F32));
+        if (variant == 2) c.weights[0] = NAN;
+        if (variant == 3) c.padding_id = kBad;
+        const Tables made{{tensor}, {JD_POOL_MAX}, {table.format}, {static_cast<int32_t>(dim)}, dim};
+        const int32_t out_dtype = variant == 1 ? JD_BF16 : variant == 2 ? JD_F16 : JD_F32;
+        const std::vector<double> got = rig.read(run(rig, c, made, out_dtype, JD_BOUNDS_ZERO));
+        const reference::EmbeddingBagResult expected = embedding_bag(c);
+        ASSERT_EQ(got.size(), expected.out.size());
+        for (size_t i = 0; i < got.size(); ++i) {
+          const bool nan = std::isnan(expected.out[i]);
+          ASSERT_TRUE(nan ? std::isnan(got[i])
+                          : std::fabs(got[i] - expected.out[i]) <= tolerance::sum(65, expected.terms[i], expected.out[i], out_dtype))
+              << "format " << table.format << ", dtype " << table.dtype << ", dim " << dim << ", variant " << variant << ", element " << i
+              << ": " << got[i] << " instead of " << expected.out[i];
+        }
+      }
+    }
+  }
+}
+
 JD_INSTANTIATE_ON_DEVICES(EmbeddingRows);
 
 }  // namespace

@@ -250,39 +250,77 @@ struct EmbeddingBag {
   }
 
   // Adds rows from..to-1 to pooled[at..], N vectors wide (the last one `lanes` wide), or begins with them.
-  template <bool kMax, int N>
-  inline __attribute__((always_inline)) void pool(const Rows &rows, int from, int to, int at, int lanes, int prefetch_bytes, bool begin,
-                                                  float *pooled) const {
+  template <int N>
+  inline __attribute__((always_inline)) void add(const Rows &rows, int from, int to, int at, int lanes, int prefetch_bytes, bool begin,
+                                                 float *pooled) const {
     F sum[N];
 #pragma GCC unroll 8
-    for (int n = 0; n < N; ++n) {
-      sum[n] = !begin ? Isa::load(pooled + at + n * kWidth) : kMax ? Isa::set(-__builtin_inff()) : Isa::zero();
-    }
+    for (int n = 0; n < N; ++n) sum[n] = begin ? Isa::zero() : Isa::load(pooled + at + n * kWidth);
     for (int i = from; i < to; ++i) {
       if (!kTogether && prefetch_bytes > 0 && rows.prefetch[i]) prefetch(rows.prefetch[i], prefetch_bytes);
       const F weight = Isa::set(rows.weight[i]);
 #pragma GCC unroll 8
-      for (int n = 0; n < N; ++n) {
-        const F x = load(rows, i, at + n * kWidth, n + 1 < N ? kWidth : lanes);
-        sum[n] = kMax ? Isa::max(Isa::mul(weight, x), sum[n]) : Isa::fma(weight, x, sum[n]);
-      }
+      for (int n = 0; n < N; ++n) sum[n] = Isa::fma(weight, load(rows, i, at + n * kWidth, n + 1 < N ? kWidth : lanes), sum[n]);
     }
 #pragma GCC unroll 8
     for (int n = 0; n < N; ++n) Isa::store(pooled + at + n * kWidth, sum[n]);
   }
 
-  template <bool kMax>
+  // The same by maximum. A maximum leaves out a NaN, and to keep it would cost two instructions a vector: half of one finds whether there is
+  // one at all, in two vectors at a time; then the rows are read again.
+  template <bool kWeighted, int N>
+  inline __attribute__((always_inline)) void take_larger(const Rows &rows, int from, int to, int at, int lanes, int prefetch_bytes,
+                                                         bool begin, float *pooled) const {
+    F most[N];
+    typename Isa::M ordered = Isa::ordered(Isa::zero(), Isa::zero());
+#pragma GCC unroll 8
+    for (int n = 0; n < N; ++n) most[n] = begin ? Isa::set(-__builtin_inff()) : Isa::load(pooled + at + n * kWidth);
+    for (int i = from; i < to; ++i) {
+      if (!kTogether && prefetch_bytes > 0 && rows.prefetch[i]) prefetch(rows.prefetch[i], prefetch_bytes);
+      const auto weigh = [&](F x) { return kWeighted ? Isa::mul(Isa::set(rows.weight[i]), x) : x; };
+#pragma GCC unroll 8
+      for (int n = 0; n < N; n += 2) {
+        const F x = weigh(load(rows, i, at + n * kWidth, n + 1 < N ? kWidth : lanes));
+        const F y = n + 1 < N ? weigh(load(rows, i, at + (n + 1) * kWidth, n + 2 < N ? kWidth : lanes)) : x;
+        ordered = Isa::both(ordered, Isa::ordered(x, y));
+        most[n] = Isa::max(x, most[n]);
+        if (n + 1 < N) most[n + 1] = Isa::max(y, most[n + 1]);
+      }
+    }
+    for (int i = from; Isa::bits(ordered) != (1u << kWidth) - 1 && i < to; ++i) {
+      const auto weigh = [&](F x) { return kWeighted ? Isa::mul(Isa::set(rows.weight[i]), x) : x; };
+#pragma GCC unroll 8
+      for (int n = 0; n < N; ++n) {
+        const F x = weigh(load(rows, i, at + n * kWidth, n + 1 < N ? kWidth : lanes));
+        most[n] = Isa::choose(Isa::ordered(x, x), most[n], x);
+      }
+    }
+#pragma GCC unroll 8
+    for (int n = 0; n < N; ++n) Isa::store(pooled + at + n * kWidth, most[n]);
+  }
+
+  template <bool kMax, bool kWeighted, int N>
+  inline __attribute__((always_inline)) void pool(const Rows &rows, int from, int to, int at, int lanes, int prefetch_bytes, bool begin,
+                                                  float *pooled) const {
+    if constexpr (kMax) {
+      take_larger<kWeighted, N>(rows, from, to, at, lanes, prefetch_bytes, begin, pooled);
+    } else {
+      add<N>(rows, from, to, at, lanes, prefetch_bytes, begin, pooled);
+    }
+  }
+
+  template <bool kMax, bool kWeighted>
   void pool_all(const Rows &rows, int from, int to, bool begin, float *pooled) const {
     int at = 0;
     for (; at + 8 * kWidth <= t.dim; at += 8 * kWidth) {
-      pool<kMax, 8>(rows, from, to, at, kWidth, at == 0 ? bytes : 0, begin, pooled);
+      pool<kMax, kWeighted, 8>(rows, from, to, at, kWidth, at == 0 ? bytes : 0, begin, pooled);
     }
     for (; at + 4 * kWidth <= t.dim; at += 4 * kWidth) {
-      pool<kMax, 4>(rows, from, to, at, kWidth, at == 0 ? bytes : 0, begin, pooled);
+      pool<kMax, kWeighted, 4>(rows, from, to, at, kWidth, at == 0 ? bytes : 0, begin, pooled);
     }
     for (; at < t.dim; at += kWidth) {
       const int lanes = t.dim - at < kWidth ? t.dim - at : kWidth;
-      pool<kMax, 1>(rows, from, to, at, lanes, at == 0 ? bytes : 0, begin, pooled);
+      pool<kMax, kWeighted, 1>(rows, from, to, at, lanes, at == 0 ? bytes : 0, begin, pooled);
     }
   }
 
@@ -305,10 +343,12 @@ struct EmbeddingBag {
         const int to = rows_before(rows, next, end);
         if (to > next) {
           for (int j = next; weighs && j < to; j += functions) weights += rows.weight[j];
-          if (t.pooling == JD_POOL_MAX) {
-            pool_all<true>(rows, next, to, empty, pooled);
+          if (t.pooling != JD_POOL_MAX) {
+            pool_all<false, true>(rows, next, to, empty, pooled);
+          } else if (t.weights) {
+            pool_all<true, true>(rows, next, to, empty, pooled);
           } else {
-            pool_all<false>(rows, next, to, empty, pooled);
+            pool_all<true, false>(rows, next, to, empty, pooled);
           }
           empty = false;
           next = to;

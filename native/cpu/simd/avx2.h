@@ -50,6 +50,7 @@ struct Avx2 {
   }
 
   JD_SIMD M less(F a, F b) { return _mm256_cmp_ps(a, b, _CMP_LT_OQ); }
+  JD_SIMD M ordered(F a, F b) { return _mm256_cmp_ps(a, b, _CMP_ORD_Q); }  // where neither is NaN
   JD_SIMD M both(M a, M b) { return _mm256_and_ps(a, b); }
   JD_SIMD M either(M a, M b) { return _mm256_or_ps(a, b); }
   JD_SIMD F keep(M m, F x) { return _mm256_and_ps(m, x); }  // zero where m is not set

@@ -55,6 +55,7 @@ struct Avx512 {
   }
 
   JD_SIMD M less(F a, F b) { return _mm512_cmp_ps_mask(a, b, _CMP_LT_OQ); }
+  JD_SIMD M ordered(F a, F b) { return _mm512_cmp_ps_mask(a, b, _CMP_ORD_Q); }
   JD_SIMD M both(M a, M b) { return static_cast<M>(a & b); }
   JD_SIMD M either(M a, M b) { return static_cast<M>(a | b); }
   JD_SIMD F keep(M m, F x) { return _mm512_maskz_mov_ps(m, x); }

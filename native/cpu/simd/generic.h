@@ -52,6 +52,7 @@ struct Generic {
   JD_SIMD F scale(F p, F t) { return (F)((U)p + ((U)t << 23)); }
 
   JD_SIMD M less(F a, F b) { return a < b; }
+  JD_SIMD M ordered(F a, F b) { return (a == a) & (b == b); }
   JD_SIMD M both(M a, M b) { return a & b; }
   JD_SIMD M either(M a, M b) { return a | b; }
   JD_SIMD F keep(M m, F x) { return (F)((M)x & m); }

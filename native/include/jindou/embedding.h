@@ -7,7 +7,7 @@
  *   sum    out[b, cols of t] = sum_i w_i * row(id_i)
  *   mean   the same divided by the number of valid ids (weighted: by the sum of their weights), or, with
  *          JD_MEAN_LENGTH, by the bag's length; an empty bag gives zeros
- *   max    elementwise maximum of w_i * row(id_i); an empty bag gives zeros
+ *   max    elementwise maximum of w_i * row(id_i), NaN where one is NaN; an empty bag gives zeros
  *   none   out[i, :] = w_i * row(id_i): no pooling, and then of no table; out is [total ids, dim], of tables of one dim;
  *          a skipped id gives a row of zeros. Tables of several dims take split_out
  * out is one tensor [B, sum of columns], or with split_out a tensor for each table, [B, columns of t] of one piece: out is then

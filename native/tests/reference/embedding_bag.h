@@ -4,7 +4,7 @@
 
 #include <jindou/embedding.h>
 
-#include <algorithm>
+#include <cmath>
 #include <cstdint>
 #include <optional>
 #include <vector>
@@ -84,7 +84,7 @@ inline EmbeddingBagResult embedding_bag(const EmbeddingBagCase &c) {
             double &out = r.out[part + d];
             r.terms[part + d] += x < 0 ? -x : x;
             if (table.pooling == JD_POOL_MAX) {
-              out = first ? x : std::max(out, x);
+              out = first || x > out || std::isnan(x) ? x : out;
             } else {
               out += x;
             }

@@ -6,7 +6,7 @@ public enum Pooling {
     SUM(0),
     /** Their (weighted) mean, see {@link MeanDenominator}; an empty bag gives zeros. */
     MEAN(1),
-    /** Their elementwise maximum; an empty bag gives zeros. */
+    /** Their elementwise maximum, NaN where one of them is NaN; an empty bag gives zeros. */
     MAX(2),
     /** Not at all: one output row an id. */
     NONE(3);
