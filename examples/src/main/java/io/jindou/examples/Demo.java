@@ -44,16 +44,24 @@ final class Demo implements Callable<Integer> {
     @Option(names = "--users", paramLabel = "N", description = "rank only the first N users")
     private int maxUsers = Integer.MAX_VALUE;
 
+    @Option(names = "--long-history", paramLabel = "N", description = "events of the user with a long history; default: 10,000, emulated 500")
+    private int longHistory;
+
     @Option(
             names = "--embedding-store",
             paramLabel = "tiered:DIR",
-            description = "item embeddings in a device cache of a tenth of the rows over RocksDB in DIR; default: all on the device")
+            description = "embeddings of histories from a device cache of a tenth of the rows over RocksDB in DIR; default: from the device")
     private String embeddingStore;
 
     private Demo() {}
 
     public static void main(String[] arguments) {
-        System.exit(new CommandLine(new Demo())
+        System.exit(run(arguments));
+    }
+
+    /** The exit status. */
+    static int run(String... arguments) {
+        return new CommandLine(new Demo())
                 .setExecutionExceptionHandler((failure, command, parsed) -> {
                     if (failure instanceof IOException || failure instanceof RuntimeException) {
                         System.err.println("demo: " + failure.getMessage());
@@ -64,7 +72,7 @@ final class Demo implements Callable<Integer> {
                     }
                     throw failure;
                 })
-                .execute(arguments));
+                .execute(arguments);
     }
 
     @Override
@@ -137,7 +145,7 @@ final class Demo implements Callable<Integer> {
                     "%,d users, each against %,d items: %,.0f users/s in batches of %d%n",
                     requests.size(), retriever.rowLength() - 1, usersPerSecond, batch);
             System.out.printf("One user at a time: p50 %.3f ms, p99 %.3f ms%n", percentile(latencies, 50), percentile(latencies, 99));
-            System.out.println("Item embeddings: " + retriever.embeddings());
+            System.out.println("Embeddings of histories: " + retriever.embeddings());
             System.out.printf(
                     "Peak memory: %.1f MiB on the device, %.1f MiB of the process%n",
                     device.memory().peakBytes() / 1048576.0, processPeakBytes() / 1048576.0);
@@ -219,9 +227,9 @@ final class Demo implements Callable<Integer> {
         return sorted[Math.min(sorted.length - 1, sorted.length * percent / 100)];
     }
 
-    private static void longSequence(
+    private void longSequence(
             Device device, Stream stream, DeviceInfo info, boolean emulated, Map<String, Object> report) {
-        int history = emulated ? 500 : 10_000;
+        int history = longHistory > 0 ? longHistory : emulated ? 500 : 10_000;
         int candidates = emulated ? 64 : 512;
         boolean bf16 = info.backend().equals("cuda") || info.isa().contains("bf16");
         DType dtype = bf16 ? DType.BF16 : DType.F32;

@@ -13,6 +13,7 @@ import java.io.IOException;
 import java.io.UncheckedIOException;
 import java.nio.file.Path;
 import java.util.Arrays;
+import java.util.stream.LongStream;
 
 /**
  * The embeddings that an event is the sum of, its item's (times sqrt(D)) and its position's, as one table for {@code embedding_bag}: a bag
@@ -67,15 +68,14 @@ abstract class EventRows implements AutoCloseable {
         int dim = model.config().embeddingDim();
         float[] items = scaledItems(model), positions = model.weights().get("position.weight").toFloats();
         int numItems = items.length / dim;
-        int maxKeys = Math.max(Math.toIntExact(maxEvents), numItems);
         TieredTableDesc desc =
-                TieredTableDesc.of(DType.F32, dim, numItems / 10, maxKeys).withDurability(Durability.BUFFERED);
+                TieredTableDesc.of(DType.F32, dim, numItems / 10, Math.toIntExact(maxEvents)).withDurability(Durability.BUFFERED);
         TieredTable store = TieredTable.open(device, directory, desc);
         Tensor rows = null;
         try {
-            long[] keys = new long[numItems];
-            Arrays.setAll(keys, i -> i);
-            fillOnce(store, stream, keys, items, dim);
+            for (int first = 0; first < numItems; first += desc.maxKeys()) {
+                fillOnce(store, stream, items, first, Math.min(numItems, first + desc.maxKeys()), dim);
+            }
             rows = Tensor.create(device, DType.F32, maxEvents + positions.length / dim, dim);
             try (Tensor last = rows.slice(0, maxEvents, maxEvents + positions.length / dim)) {
                 last.write(stream, positions);
@@ -119,8 +119,10 @@ abstract class EventRows implements AutoCloseable {
         };
     }
 
-    /** A directory that has not all of the model's rows gets them. */
-    private static void fillOnce(TieredTable store, Stream stream, long[] keys, float[] rows, int dim) throws IOException {
+    /** A directory that has not all of these rows of the model gets them. */
+    private static void fillOnce(TieredTable store, Stream stream, float[] items, int first, int end, int dim) throws IOException {
+        long[] keys = LongStream.range(first, end).toArray();
+        float[] rows = Arrays.copyOfRange(items, first * dim, end * dim);
         try (Tensor found = Tensor.create(stream.device(), DType.F32, keys.length, dim)) {
             store.lookup(stream, keys, found);
             if (!Arrays.equals(found.readFloats(stream), rows)) {

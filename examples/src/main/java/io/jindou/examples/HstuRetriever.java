@@ -6,7 +6,6 @@ import io.jindou.DType;
 import io.jindou.Device;
 import io.jindou.EmbeddingBag;
 import io.jindou.EmbeddingBagDesc;
-import io.jindou.HostTensor;
 import io.jindou.HstuAttention;
 import io.jindou.HstuAttentionDesc;
 import io.jindou.JaggedTensor;
@@ -73,7 +72,7 @@ final class HstuRetriever implements AutoCloseable {
         this(model, device, stream, maxUsers, null);
     }
 
-    /** With `store`, item embeddings of events come from a tiered table in that directory. */
+    /** With `store`, item embeddings of events come from a tiered table in that directory; those that are scored against are on the device. */
     HstuRetriever(HstuModel model, Device device, Stream stream, int maxUsers, Path store) throws IOException {
         this.config = model.config();
         this.stream = stream;
@@ -82,10 +81,9 @@ final class HstuRetriever implements AutoCloseable {
         long tokens = (long) maxUsers * config.maxSeqLen();
         int dim = config.embeddingDim();
 
-        HostTensor items = model.weights().get("item.weight");
-        Tensor itemRows = keep(Tensor.of(stream, items));
-        normalizedItems = keep(Tensor.create(device, DType.F32, itemRows.dim(0), dim));
-        Blocks.l2Normalize(stream, itemRows, config.l2Eps(), normalizedItems);
+        // Every item is scored, so that every row is on the device: normalised, and not a second time as it was.
+        normalizedItems = keep(Tensor.of(stream, model.weights().get("item.weight")));
+        Blocks.l2Normalize(stream, normalizedItems, config.l2Eps(), normalizedItems);
         events = keep(store == null ? EventRows.onDevice(model, stream) : EventRows.tiered(model, device, stream, tokens, store));
         layers = new Layer[config.numLayers()];
         for (int l = 0; l < layers.length; l++) {
@@ -102,7 +100,7 @@ final class HstuRetriever implements AutoCloseable {
         vqk = keep(Tensor.create(device, DType.F32, tokens, 3L * width));
         parts = keep(Tensor.create(device, DType.F32, tokens, 3L * width));
         hidden = keep(Tensor.create(device, DType.F32, maxUsers, dim));
-        scores = keep(Tensor.create(device, DType.F32, maxUsers, itemRows.dim(0)));
+        scores = keep(Tensor.create(device, DType.F32, maxUsers, normalizedItems.dim(0)));
 
         embed = keep(EmbeddingBag.plan(device, EmbeddingBagDesc.of(events.table(), Pooling.SUM, tokens, 2 * tokens)));
         last = keep(EmbeddingBag.plan(device, EmbeddingBagDesc.of(x, Pooling.NONE, maxUsers, maxUsers)));
