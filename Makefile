@@ -107,7 +107,7 @@ operator-table: setup-test
 	@$(BUILD)/native/bin/operator_table write docs/operators.md
 
 javadoc: native
-	@$(MVN) -DskipTests -pl java-api -am package javadoc:javadoc
+	@$(MVN) -DskipTests -pl java-store -am package javadoc:javadoc
 
 clean:
 	@rm -rf $(BUILD) gpu-bundle gpu-out */target
