@@ -124,7 +124,6 @@ final class Acknowledged implements AutoCloseable {
     /** All that was acknowledged lies in files that were forced. */
     synchronized void settle() throws IOException {
         write(new Mark(marked, true, START));
-        file.getFD().sync();
     }
 
     private void write(Mark mark) throws IOException {
