@@ -35,7 +35,7 @@ jd_status run_linear(Stream &stream, const jdb_linear_args &a, jd_error *) {
   const int64_t row_blocks = divide(rows, kRowBlock);
   const int threads = device.pool.size();
   const int64_t pieces = threads == 1 ? 1 : std::min(panels, divide(threads * kTasksOfThread, row_blocks));
-  device.pool.run(row_blocks * pieces, rows * depth * columns, [&](int64_t index, int worker) {
+  device.pool.run_with_scratch(row_blocks * pieces, rows * depth * columns, [&](int64_t index, int worker) {
     const int64_t block = index / pieces, piece = index % pieces;
     LinearTask t;
     t.x = data(a.x);

@@ -21,7 +21,7 @@ struct Device {
   const KernelTable &kernels;
   ThreadPool pool;
 
-  // Scratch of the operators without a plan: `linear_scratch` floats for each worker. Null when there was no memory.
+  // Scratch of linear layers, for ThreadPool::run_with_scratch: `linear_scratch` floats for each worker. Null when there was no memory.
   float *const linear_scratch;
   float *linear_scratch_of(int worker) const { return linear_scratch + worker * kernels.linear_scratch; }
 };

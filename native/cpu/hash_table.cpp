@@ -4,6 +4,7 @@
 #include <algorithm>
 #include <cstdio>
 #include <cstring>
+#include <mutex>
 #include <new>
 
 #include "core/dtype.h"
@@ -86,12 +87,6 @@ class HashTable final : public Plan {
   HashTable(Device &d, int32_t op, const jdb_allocator &allocator, const jd_hash_table_desc &desc)
       : Plan(d, allocator), op_(op), desc_(desc), row_bytes_(desc.dim * core::element_size(desc.dtype)) {}
 
-  jd_status prepare(jd_error *error) {
-    Layout layout;
-    found_at_ = layout.add<Found>(most_tasks());
-    return memory.reserve(layout.bytes(), error);
-  }
-
   void describe(char *text, size_t capacity) const override {
     const char *name = op_ == JDB_OP_HASH_LOOKUP ? "hash_lookup" : op_ == JDB_OP_HASH_INSERT ? "hash_insert" : "hash_erase";
     snprintf(text, capacity, "%s on cpu (%s): rows of %lld bytes, two buckets of %d keys each", name, device.kernels.isa,
@@ -116,12 +111,30 @@ class HashTable final : public Plan {
     int64_t inserted;         // keys more in the table
   };
 
+  // What the tasks of a run met. It lies with the caller, not in the plan, which many may run at the same time.
+  class FoundByAll {
+   public:
+    void add(const Found &found) {
+      if (found.count == 0 && found.inserted == 0) return;
+      std::lock_guard<std::mutex> lock(mutex_);
+      // The lowest position counts, whichever task comes first.
+      if (found.count > 0 && (all_.count == 0 || found.position < all_.position)) all_.position = found.position;
+      all_.count += found.count;
+      all_.inserted += found.inserted;
+    }
+    const Found &all() const { return all_; }
+
+   private:
+    std::mutex mutex_;
+    Found all_ = {0, 0, 0};
+  };
+
   int64_t most_tasks() const { return device.pool.size() == 1 ? 1 : kTasksOfThread * device.pool.size(); }
 
   void look_up(const jdb_hash_table_args &a, Findings &findings) {
     const int64_t n = a.keys.shape[0];
     const int64_t tasks = std::max<int64_t>(1, std::min(most_tasks(), n / kKeysOfTask));
-    Found *found = memory.part<Found>(found_at_);
+    FoundByAll found;
     device.pool.run(tasks, n * (row_bytes_ + 64), [&](int64_t index, int) {
       HashLookupTask t;
       t.table_keys = data_of<int64_t>(a.table_keys);
@@ -143,12 +156,9 @@ class HashTable final : public Plan {
       t.outcomes = data_of<int32_t>(a.outcomes);
       HashFindings missing = {0, 0};
       device.kernels.hash_lookup(t, missing);
-      found[index] = {missing.missing, missing.position, 0};
+      if (desc_.missing == JD_MISSING_REPORT) found.add({missing.missing, missing.position, 0});
     });
-    if (desc_.missing != JD_MISSING_REPORT) return;
-    for (int64_t i = 0; i < tasks; ++i) {
-      report(findings, JDB_FAULT_KEY_MISSING, found[i], a);
-    }
+    report(findings, JDB_FAULT_KEY_MISSING, found.all(), a);
   }
 
   void write(const jdb_hash_table_args &a, Findings &findings) {
@@ -157,21 +167,13 @@ class HashTable final : public Plan {
     const int64_t operations = n * (row_bytes_ + 256);
     // Each task looks at all keys: what one thread does anyway is one.
     const int64_t tasks = operations < ThreadPool::kWorthSharing ? 1 : std::min(most_tasks(), geometry.partitions);
-    Found *found = memory.part<Found>(found_at_);
+    FoundByAll found;
     device.pool.run(tasks, operations, [&](int64_t index, int) {
       const int64_t first = geometry.partitions * index / tasks, last = geometry.partitions * (index + 1) / tasks;
-      found[index] = op_ == JDB_OP_HASH_INSERT ? insert(a, geometry, first, last) : erase(a, geometry, first, last);
+      found.add(op_ == JDB_OP_HASH_INSERT ? insert(a, geometry, first, last) : erase(a, geometry, first, last));
     });
-    int64_t first_refused = -1;  // the lowest position counts, not the first task
-    Found all = {0, 0, 0};
-    for (int64_t i = 0; i < tasks; ++i) {
-      all.inserted += found[i].inserted;
-      all.count += found[i].count;
-      if (found[i].count > 0 && (first_refused < 0 || found[i].position < first_refused)) first_refused = found[i].position;
-    }
-    *data_of<int64_t>(a.table_size) += all.inserted;
-    all.position = first_refused;
-    if (op_ == JDB_OP_HASH_INSERT) report(findings, JDB_FAULT_KEY_REFUSED, all, a);
+    *data_of<int64_t>(a.table_size) += found.all().inserted;
+    report(findings, JDB_FAULT_KEY_REFUSED, found.all(), a);  // an erasure refuses none
   }
 
   static void report(Findings &findings, int32_t fault, const Found &found, const jdb_hash_table_args &a) {
@@ -254,21 +256,14 @@ class HashTable final : public Plan {
   const int32_t op_;
   const jd_hash_table_desc desc_;
   const int64_t row_bytes_;
-  size_t found_at_ = 0;
 };
 
 }  // namespace
 
 jd_status create_hash_table(Device &device, int32_t op, const jd_hash_table_desc &desc, const jdb_allocator &allocator,
                             Plan **plan, jd_error *error) {
-  auto *created = new (std::nothrow) HashTable(device, op, allocator, desc);
-  if (!created) return fail(error, JD_OUT_OF_MEMORY, "cpu: no host memory for a plan");
-  if (const jd_status status = created->prepare(error)) {
-    delete created;
-    return status;
-  }
-  *plan = created;
-  return JD_OK;
+  *plan = new (std::nothrow) HashTable(device, op, allocator, desc);
+  return *plan ? JD_OK : fail(error, JD_OUT_OF_MEMORY, "cpu: no host memory for a plan");
 }
 
 }  // namespace jindou::cpu

@@ -76,7 +76,9 @@ class Plan {
 
   Device &device;
   PlanMemory memory;
-  std::mutex turn;  // held during a run: one plan on two streams at once takes turns, for its scratch memory is one
+  // Held during a run: one plan on two streams at once takes turns, for its memory is one. A plan without any (bytes() = 0) runs on all of
+  // them at the same time, and changes nothing of its own.
+  std::mutex turn;
 };
 
 jd_status create_embedding_bag(Device &, const jdb_embedding_bag_desc &, const jdb_allocator &, Plan **, jd_error *);

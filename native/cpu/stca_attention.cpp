@@ -185,7 +185,7 @@ class StcaAttention final : public Plan {
     const int64_t blocks = divide(p.rows, kRowBlock) * p.heads;
     const int threads = device.pool.size();
     const int64_t pieces = threads == 1 ? 1 : std::min(panels, divide(int64_t{threads} * kTasksOfThread, blocks));
-    device.pool.run(blocks * pieces, p.rows * p.depth * p.columns * p.heads, [&](int64_t index, int worker) {
+    device.pool.run_with_scratch(blocks * pieces, p.rows * p.depth * p.columns * p.heads, [&](int64_t index, int worker) {
       const int64_t piece = index % pieces, head = index / pieces % p.heads, block = index / pieces / p.heads;
       LinearTask t{};
       t.x = p.x + head * p.x_step;

@@ -58,8 +58,6 @@ void ThreadPool::start() {
 }
 
 void ThreadPool::run(int64_t count, bool shared, Function function, const void *context) {
-  std::lock_guard<std::mutex> turn(turn_);
-  shared = shared && threads_ > 1 && count > 1;
   if (shared) start();
   if (!shared || workers_.empty()) {
     for (int64_t i = 0; i < count; ++i) function(context, i, 0);

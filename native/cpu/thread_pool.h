@@ -1,6 +1,6 @@
 // The threads of one CPU device. A job is a number of independent tasks; threads take the next task from a counter, so
-// which thread runs which task is chance, and no result may depend on it. Jobs of different callers take turns: the scratch
-// memory of a worker belongs to one job at a time.
+// which thread runs which task is chance, and no result may depend on it. Jobs that threads share take turns. A job too small
+// for that waits for nobody: its caller does it, beside whatever else runs, unless it uses scratch memory of the device.
 #ifndef JINDOU_CPU_THREAD_POOL_H
 #define JINDOU_CPU_THREAD_POOL_H
 
@@ -28,27 +28,39 @@ class ThreadPool {
   static constexpr int64_t kWorthSharing = 1000000;
 
   // Calls task(index, worker) for every index in 0..count-1 and returns when all are done. `worker` is below size(), and no
-  // two calls that run at the same moment have the same one. `operations` is about the work of all tasks together.
-  // Allocates nothing but the threads themselves, once.
+  // two tasks of one job that run at the same moment have the same one: memory by worker is the job's own, or its plan's.
+  // `operations` is about the work of all tasks together. Allocates nothing but the threads themselves, once.
   template <class Task>
   void run(int64_t count, int64_t operations, const Task &task) {
-    run(count, operations >= kWorthSharing,
-        [](const void *context, int64_t index, int worker) { (*static_cast<const Task *>(context))(index, worker); }, &task);
+    std::unique_lock<std::mutex> turn(turn_, std::defer_lock);
+    const bool shared = is_shared(count, operations);
+    if (shared) turn.lock();
+    run(count, shared, call<Task>, &task);
   }
 
-  // Returns when the job now running, if any, is done.
-  void wait_idle() { std::lock_guard<std::mutex> turn(turn_); }
+  // The same of tasks that use the device's scratch memory of their worker: no two tasks of any such jobs that run at the same moment
+  // have the same worker.
+  template <class Task>
+  void run_with_scratch(int64_t count, int64_t operations, const Task &task) {
+    std::lock_guard<std::mutex> turn(turn_);
+    run(count, is_shared(count, operations), call<Task>, &task);
+  }
 
  private:
   using Function = void (*)(const void *context, int64_t index, int worker);
 
+  template <class Task>
+  static void call(const void *task, int64_t index, int worker) {
+    (*static_cast<const Task *>(task))(index, worker);
+  }
+  bool is_shared(int64_t count, int64_t operations) const { return count > 1 && threads_ > 1 && operations >= kWorthSharing; }
   void run(int64_t count, bool shared, Function function, const void *context);
   void start();
   void serve(int worker);
   void take_tasks(int worker);
 
   const int threads_;
-  std::mutex turn_;  // held by the caller whose job runs
+  std::mutex turn_;  // held by the caller whose job the threads share, or that uses the device's scratch memory
   std::vector<std::thread> workers_;
 
   // The job: written under `state_` while no worker is inside.

@@ -18,7 +18,7 @@
  * Keys of one call are inserted in their order: of equal keys the last one's row stays. Where each key lies, and which are evicted,
  * depends on the calls made so far alone, and is the same on every device. Lookups may run beside other lookups (where two of them
  * touch a key, JD_EVICT_LRU remembers the tick of one); an insertion or erasure must not run beside any other call on the same table:
- * the caller orders them (io.jindou.HashTable does).
+ * the caller orders them (io.jindou.HashTable does). Plans own no scratch memory: one serves any number of streams at once.
  *
  * (Bucketed cuckoo hashing: Erlingsson et al. 2006; tables for recommendation: HierarchicalKV, Monolith arXiv 2209.07663.) */
 #ifndef JINDOU_HASH_TABLE_H

@@ -30,6 +30,8 @@ import org.openjdk.jmh.annotations.Warmup;
 /**
  * {@code hash_lookup} of {@code batch} of {@code keys} 64-bit keys, in a table at a load factor of 0.9, against rows of a dense table by
  * their ids ({@code embedding_bag} without pooling), which is its limit: the rows alone. Keys rotate through {@value #ROTATION} sets.
+ *
+ * <p>{@code -t 2} has two request threads look up in the one table, each on a stream of its own; {@code threads} are the device's.
  */
 @BenchmarkMode(Mode.SampleTime)
 @OutputTimeUnit(TimeUnit.MICROSECONDS)
@@ -60,14 +62,12 @@ public class HashLookupBenchmark {
         @Param("cpu")
         public String device;
 
-        private int turn;
         private Device opened;
         private Stream stream;
         private HashTable hashed;
         private EmbeddingBag dense;
         private final Tensor[] keySets = new Tensor[ROTATION];
         private final JaggedTensor[] idSets = new JaggedTensor[ROTATION];
-        private Tensor out;
 
         @Setup
         public void setUp() {
@@ -87,11 +87,13 @@ public class HashLookupBenchmark {
                 keySets[set] = Tensor.of(stream, keysOf(ids), batch);
                 idSets[set] = new JaggedTensor(Tensor.of(stream, ids, batch), offsets);
             }
-            out = Tensor.create(opened, DType.F32, batch, dim);
-            dense(0);
-            float[] expected = out.readFloats(stream);
-            hashed(0);
-            Compare.close("hash_lookup", out.readFloats(stream), expected, 0);
+            Request request = new Request();
+            request.setUp(this);
+            request.dense(this);
+            float[] expected = request.out.readFloats(stream);
+            request.turn = 0;
+            request.hashed(this);
+            Compare.close("hash_lookup", request.out.readFloats(stream), expected, 0);
         }
 
         /** Row r begins with r. */
@@ -119,21 +121,6 @@ public class HashLookupBenchmark {
             return Arrays.stream(ids).map(KeyFunction::mix).toArray();
         }
 
-        int next() {
-            turn = (turn + 1) % ROTATION;
-            return turn;
-        }
-
-        void hashed(int set) {
-            hashed.lookup(stream, keySets[set], out);
-            stream.synchronize();
-        }
-
-        void dense(int set) {
-            dense.run(stream, idSets[set], out);
-            stream.synchronize();
-        }
-
         @TearDown
         public void tearDown() {
             hashed.close();
@@ -141,13 +128,39 @@ public class HashLookupBenchmark {
         }
     }
 
-    @Benchmark
-    public void jindou(Tables tables) {
-        tables.hashed(tables.next());
+    /** A thread that asks: its stream, its result, its turn. */
+    @State(Scope.Thread)
+    public static class Request {
+        private Stream stream;
+        private Tensor out;
+        private int turn;
+
+        @Setup
+        public void setUp(Tables tables) {
+            stream = Stream.create(tables.opened);
+            out = Tensor.create(tables.opened, DType.F32, tables.batch, tables.dim);
+        }
+
+        void hashed(Tables tables) {
+            turn = (turn + 1) % ROTATION;
+            tables.hashed.lookup(stream, tables.keySets[turn], out);
+            stream.synchronize();
+        }
+
+        void dense(Tables tables) {
+            turn = (turn + 1) % ROTATION;
+            tables.dense.run(stream, tables.idSets[turn], out);
+            stream.synchronize();
+        }
     }
 
     @Benchmark
-    public void limitDenseRows(Tables tables) {
-        tables.dense(tables.next());
+    public void jindou(Tables tables, Request request) {
+        request.hashed(tables);
+    }
+
+    @Benchmark
+    public void limitDenseRows(Tables tables, Request request) {
+        request.dense(tables);
     }
 }
