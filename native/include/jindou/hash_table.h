@@ -87,8 +87,10 @@ typedef struct jd_hash_table_args {
   jd_tensor evicted_keys;  /* insert: [n] i64 written: the key that was replaced, or -1; or 0 */
 } jd_hash_table_args;
 
-/* Slots of a table for `capacity` keys (1..2^40) at a load factor of at most 0.95; 0 for a capacity out of range. Two threads
- * may call it at once, as all functions without a handle. */
+/* Slots of a table for `capacity` keys (1..2^40); 0 for a capacity out of range. Under JD_EVICT_NONE that many keys find a place,
+ * whichever they are but for one set in 10^9 (of keys not chosen against the hash); one more may be refused although there are
+ * empty slots. It takes about capacity / 0.95 + 16 slots, from 31,000 keys on capacity / 0.925, and 16 for up to 15 keys. Two
+ * threads may call it at once, as all functions without a handle. */
 JD_API int64_t jd_hash_table_slots(int64_t capacity);
 
 JD_API jd_status jd_hash_lookup_plan(jd_device device, const jd_hash_table_desc *desc, jd_plan *plan, jd_error *error);

@@ -107,7 +107,7 @@ public final class HashTable implements AutoCloseable {
     }
 
     /**
-     * Places for keys: at least {@link HashTableDesc#capacity()} / 0.95.
+     * Places for keys: {@link HashTableDesc#capacity()} / 0.95 and 16 more, from about 31,000 keys on / 0.925; for up to 15 keys 16.
      *
      * @return the number of rows of {@link #rows()}
      */

@@ -8,7 +8,8 @@ import java.util.Objects;
  * @param dtype of rows: {@link DType#F32}, {@link DType#F16}, {@link DType#BF16}, {@link DType#F8_E4M3}, {@link DType#I8} or
  *     {@link DType#U8} (rows of codes, see {@link RowFormat})
  * @param dim elements of a row; its bytes are a multiple of 4, to 8,192
- * @param capacity keys that fit: the table is made for a load factor of 0.95 then
+ * @param capacity keys that fit. Without an eviction that many keys find a place, whichever they are but for one set in a billion (not chosen
+ *     against the hash), at a load factor of up to 0.95; of more keys any may be refused. With one, keys compete for a place from the start
  * @param eviction which key makes room
  * @param admission a key is inserted when it is seen for the n-th time, 1 to 255
  * @param missing what a lookup writes for a key that is not there

@@ -19,7 +19,7 @@ class HashTableSnapshotTest {
     private static final int DIM = 4;
     private static final HashTableDesc DESC =
             HashTableDesc.of(DType.F32, DIM, 60).withEviction(Eviction.LRU).withAdmission(2).withBounds(Bounds.ZERO);
-    private static final int SLOTS = 64;
+    private static final int SLOTS = 80;
 
     /** A snapshot with one thing wrong, and what the message must say. */
     private record Bad(String says, HashTableSnapshot snapshot) {}
@@ -73,12 +73,12 @@ class HashTableSnapshotTest {
         thread.join();
 
         List<Bad> all = new ArrayList<>();
-        all.add(new Bad("keys': expected 512 bytes", new HashTableSnapshot(DESC, keys.asSlice(8), rows, scores, sights, size, tick)));
+        all.add(new Bad("keys': expected 640 bytes", new HashTableSnapshot(DESC, keys.asSlice(8), rows, scores, sights, size, tick)));
         all.add(new Bad("keys'", new HashTableSnapshot(ofCapacity(200), keys, rows, scores, sights, size, tick)));
-        all.add(new Bad("rows': expected 1024 bytes", new HashTableSnapshot(DESC, keys, rows.asSlice(16), scores, sights, size, tick)));
+        all.add(new Bad("rows': expected 1280 bytes", new HashTableSnapshot(DESC, keys, rows.asSlice(16), scores, sights, size, tick)));
         all.add(new Bad("rows'", new HashTableSnapshot(DESC, keys, arena.allocate(1040), scores, sights, size, tick)));
-        all.add(new Bad("scores': expected 512", new HashTableSnapshot(DESC, keys, rows, MemorySegment.NULL, sights, size, tick)));
-        all.add(new Bad("sights': expected 64", new HashTableSnapshot(DESC, keys, rows, scores, MemorySegment.NULL, size, tick)));
+        all.add(new Bad("scores': expected 640", new HashTableSnapshot(DESC, keys, rows, MemorySegment.NULL, sights, size, tick)));
+        all.add(new Bad("sights': expected 80", new HashTableSnapshot(DESC, keys, rows, scores, MemorySegment.NULL, size, tick)));
         all.add(new Bad("sights': expected 0", new HashTableSnapshot(DESC.withAdmission(1), keys, rows, scores, sights, size, tick)));
         all.add(new Bad("desc'", new HashTableSnapshot(ofCapacity(0), keys, rows, scores, sights, size, tick)));
         all.add(new Bad("keys': expected memory that is open", new HashTableSnapshot(DESC, gone, rows, scores, sights, size, tick)));

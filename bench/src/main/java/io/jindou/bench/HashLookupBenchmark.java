@@ -75,7 +75,7 @@ public class HashLookupBenchmark {
             stream = Stream.create(opened);
             Tensor rows = Tensor.create(opened, DType.F32, keys, dim);
             fill(rows);
-            hashed = HashTable.create(opened, HashTableDesc.of(DType.F32, dim, keys / 90L * 95)); // of 0.95 at capacity
+            hashed = HashTable.create(opened, HashTableDesc.of(DType.F32, dim, keys / 36L * 37)); // of 0.925 at capacity
             try (Tensor all = Tensor.of(stream, keysOf(range()), keys)) {
                 hashed.insert(stream, all, rows);
                 stream.synchronize();

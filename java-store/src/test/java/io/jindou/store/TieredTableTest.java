@@ -136,7 +136,7 @@ class TieredTableTest {
         return HostTensor.of(values, keys.length, DIM);
     }
 
-    /** Keys of which a hash table made for just so many refuses one, and others. */
+    /** Keys of which a hash table of 0.95 keys a slot refuses one, and others. */
     @ParameterizedTest
     @CsvSource({"cpu, 0", "cpu, 60", "simt, 0", "simt, 60", "late, 0"})
     void keys_that_compete_for_the_same_places_come_all(String name, long hostRows) throws Exception {
