@@ -52,6 +52,12 @@ struct Places {
   int64_t bucket[2];
 };
 
+// Where sights of a key are counted: in the smaller of two counters. The time of their partition is a number of four bytes.
+struct Sights {
+  static constexpr int kTimeBytes = 4;
+  int64_t time, counter[2];
+};
+
 struct Geometry {
   int64_t partitions, buckets_each;
 
@@ -114,13 +120,12 @@ struct Geometry {
     return {f.partition, {f.bucket, second(f)}};
   }
 
-  // Two counters of sights of a key, both in its partition.
-  JD_HASH_FUNCTION void sights(int64_t key, int64_t (&at)[2]) const {
+  // A partition has as many bytes of sights as slots: the time, then counters.
+  JD_HASH_FUNCTION Sights sights(int64_t key) const {
     const uint64_t h = mixed(static_cast<uint64_t>(key)), g = mixed(h ^ 0xd6e8feb86659fd93ull);
-    const auto each = static_cast<uint64_t>(buckets_each * kBucketSlots);
-    const int64_t base = partition(key) * static_cast<int64_t>(each);
-    at[0] = base + static_cast<int64_t>(scaled(g, each));
-    at[1] = base + static_cast<int64_t>(scaled(mixed(g), each));
+    const int64_t time = partition(key) * buckets_each * kBucketSlots, first = time + kBucketSlots;
+    const auto counters = static_cast<uint64_t>((buckets_each - 1) * kBucketSlots);
+    return {time, {first + static_cast<int64_t>(scaled(g, counters)), first + static_cast<int64_t>(scaled(mixed(g), counters))}};
   }
 };
 

@@ -77,6 +77,7 @@ class Table {
   }
 
   int64_t count() { return read64(size)[0]; }
+  std::vector<uint32_t> table_sights() { return rig.bits(sights); }
   Keys table_keys() { return read64(keys); }
   Keys table_scores() { return read64(scores); }
 
@@ -488,6 +489,34 @@ TEST_P(HashTable, a_key_is_admitted_on_its_nth_sight) {
   EXPECT_EQ(table.insert(keys, table.rows_of(keys)).outcomes,
             (Keys{JD_HASH_INSERTED, JD_HASH_ASSIGNED, JD_HASH_INSERTED, JD_HASH_ASSIGNED}));
   EXPECT_EQ(table.count(), 3);
+}
+
+// Of keys that come once each hardly any is admitted, after however many others; one that is asked for now is.
+TEST_P(HashTable, keys_that_come_once_are_kept_out_for_ever) {
+  Rig rig(GetParam());
+  for (const int32_t admission : {2, 3, 10}) {
+    Shape s;
+    s.capacity = rig.scaled(2000, 200);
+    s.dim = 1;
+    s.admission = admission;
+    s.eviction = JD_EVICT_LRU;
+    Table table(rig, s);
+    // Every counter would be above any admission after twice as many sights.
+    const int64_t calls = rig.scaled(60, 24), each = s.capacity / 4;
+    int64_t tick = 0, admitted = 0, key = 1000000, late = 0;
+    for (int64_t call = 0; call < calls; ++call) {
+      Keys keys;
+      for (int64_t i = 0; i < each; ++i) keys.push_back(++key);
+      for (const int64_t outcome : table.insert(keys, std::vector<double>(keys.size(), 1.0), ++tick).outcomes) {
+        admitted += outcome != JD_HASH_NOT_ADMITTED;
+      }
+      if (call % 6 != 5) continue;
+      const Keys wanted(static_cast<size_t>(admission), -call);
+      late += table.insert(wanted, std::vector<double>(wanted.size(), 1.0), ++tick).outcomes.back() == JD_HASH_NOT_ADMITTED;
+    }
+    EXPECT_LT(static_cast<double>(admitted), 0.07 * static_cast<double>(calls * each)) << admission;
+    EXPECT_LE(late, 1) << "of " << calls / 6 << ", where its counter was halved just then";
+  }
 }
 
 // Of the keys that share one of a new key's buckets the one with the least score goes, and no other; by LRU that of the second bucket only where

@@ -4,7 +4,7 @@
  *   table_keys    [num_slots / 8, 8] i64   buckets of 8 keys, one cache line each; -1 marks an empty slot
  *   table_rows    [num_slots, dim]         row s belongs to the key in slot s: bucket s / 8, place s % 8
  *   table_scores  [num_slots] i64          what an eviction goes by; none under JD_EVICT_NONE
- *   table_sights  [num_slots] u8           how often keys that are not in the table were seen; only with admission > 1
+ *   table_sights  [num_slots] u8           how often keys that are not in the table were seen of late; only with admission > 1
  *   table_size    [1] i64                  keys in the table
  * num_slots is what jd_hash_table_slots gives for a capacity. An empty table has every byte of table_keys 0xff and zeros in
  * table_scores, table_sights and table_size. The key -1 is reserved: it is never found, and an insertion leaves it out.
@@ -61,8 +61,10 @@ typedef struct jd_hash_table_desc {
   int32_t dtype;      /* of rows: JD_F32, JD_F16, JD_BF16, JD_F8_E4M3, JD_I8 or JD_U8 */
   int32_t dim;        /* elements of a row; its bytes are a multiple of 4, to 8192 */
   int32_t eviction;   /* JD_EVICT_* */
-  int32_t admission;  /* a key is inserted when it is seen for the n-th time, 1..255; 1 = at once. Keys share counters, so that
-                         one may be admitted early, never late */
+  int32_t admission;  /* a key is inserted when it is seen for the n-th time, 1..255; 1 = at once. A sight is an insertion of a
+                         key that is not in the table. Keys share counters, so that one may be inserted early; and counters
+                         are halved, each once in (3 n - 4) / 8 * num_slots sights, so that of keys never seen before hardly
+                         more than one in twenty is inserted, however long the table lives */
   int32_t missing;    /* JD_MISSING_* */
   int32_t bounds;     /* JD_BOUNDS_STRICT: the first key that the table had no room for or that is missing (JD_MISSING_REPORT) is
                          reported at the next synchronisation; JD_BOUNDS_ZERO: they are counted */

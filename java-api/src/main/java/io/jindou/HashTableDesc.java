@@ -11,7 +11,8 @@ import java.util.Objects;
  * @param capacity keys that fit. Without an eviction that many keys find a place, whichever they are but for one set in a billion (not chosen
  *     against the hash), at a load factor of up to 0.95; of more keys any may be refused. With one, keys compete for a place from the start
  * @param eviction which key makes room
- * @param admission a key is inserted when it is seen for the n-th time, 1 to 255
+ * @param admission a key is inserted when it is seen for the n-th time, 1 to 255: an insertion of a key that is not there is a sight of it. Sights
+ *     fade: their counters are halved, each once in {@code (3 n - 4) / 8} sights a slot
  * @param missing what a lookup writes for a key that is not there
  * @param bounds {@link Bounds#STRICT}: the first key that there was no room for, or that is missing
  *     ({@link MissingKeys#REPORT}) is reported at the next synchronisation; {@link Bounds#ZERO}: they are counted
@@ -53,7 +54,8 @@ public record HashTableDesc(
     }
 
     /**
-     * The same with a frequency filter. Keys share counters, so that one may be admitted early, never late.
+     * The same with a frequency filter, which keeps out keys that come once: of those hardly more than one in twenty is inserted, however
+     * long the table lives. Keys share counters, so that one may be admitted early.
      *
      * @param value sights after which a key is inserted
      * @return the description
