@@ -520,7 +520,7 @@ TEST_P(HashTable, keys_that_come_once_are_kept_out_for_ever) {
 }
 
 // Of the keys that share one of a new key's buckets the one with the least score goes, and no other; by LRU that of the second bucket only where
-// it was not used for half as long again.
+// it was not used for half as long again. By LFU the new one begins one above that, and the others are at most 16 above it from then on.
 TEST_P(HashTable, the_least_score_of_sixteen_makes_room) {
   Rig rig(GetParam());
   for (const int32_t eviction : {JD_EVICT_LRU, JD_EVICT_LFU, JD_EVICT_SCORE}) {
@@ -531,8 +531,9 @@ TEST_P(HashTable, the_least_score_of_sixteen_makes_room) {
     Table table(rig, s);
     const hashing::Geometry geometry(table.slots);
     Random random(static_cast<uint64_t>(eviction));
-    int replaced = 0, refused = 0, in_first = 0, in_second = 0;
+    int replaced = 0, refused = 0, in_first = 0, in_second = 0, cut = 0;
     for (int64_t tick = 1; tick < 400; ++tick) {
+      if (eviction == JD_EVICT_LFU && tick % 4 == 0) table.lookup(Keys(9, random.integer(0, 20) * 13), tick);  // some are popular
       const Keys key = {random.integer(0, 300) * 13};
       const Keys scores = {random.integer(0, 1000)};
       const Keys keys_before = table.table_keys(), scores_before = table.table_scores();
@@ -549,7 +550,8 @@ TEST_P(HashTable, the_least_score_of_sixteen_makes_room) {
       }
       const bool second = eviction == JD_EVICT_LRU && !room ? 2 * (tick - least_of[1]) > 3 * (tick - least_of[0]) : least_of[1] < least_of[0];
       const int64_t least = least_of[second ? 1 : 0];
-      const int64_t new_score = eviction == JD_EVICT_LRU ? tick : eviction == JD_EVICT_LFU ? 1 : scores[0];
+      const bool ages = eviction == JD_EVICT_LFU && !known && !room;
+      const int64_t new_score = eviction == JD_EVICT_LRU ? tick : ages ? least + 1 : eviction == JD_EVICT_LFU ? 1 : scores[0];
       if (known) {
         EXPECT_EQ(r.outcomes[0], JD_HASH_ASSIGNED);
       } else if (room) {
@@ -567,18 +569,24 @@ TEST_P(HashTable, the_least_score_of_sixteen_makes_room) {
         EXPECT_EQ(table.lookup(r.evicted, tick).outcomes[0], JD_HASH_MISSING);
         ++replaced;
       }
-      if (r.slots[0] >= 0 && !known) {
-        EXPECT_EQ(table.table_scores()[static_cast<size_t>(r.slots[0])], new_score);
+      const Keys scores_after = table.table_scores();
+      for (int64_t slot = 0; slot < table.slots; ++slot) {
+        const auto i = static_cast<size_t>(slot);
+        const bool competes = slot / 8 == places.bucket[0] || slot / 8 == places.bucket[1];
+        if (slot == r.slots[0]) {
+          EXPECT_EQ(scores_after[i], !known ? new_score : eviction == JD_EVICT_LFU ? scores_before[i] + 1 : new_score);
+        } else {
+          EXPECT_EQ(scores_after[i], ages && competes ? std::min(scores_before[i], least + 16) : scores_before[i]);
+          cut += scores_after[i] != scores_before[i];
+        }
       }
     }
     EXPECT_GT(replaced, 20);
     EXPECT_GT(in_first, in_second);
-    if (eviction != JD_EVICT_LFU) {  // there most are of one score
-      EXPECT_GT(in_second, 3);
-    }
-    if (eviction != JD_EVICT_LRU) {
-      EXPECT_GT(refused, eviction == JD_EVICT_SCORE ? 20 : -1);
-    }
+    EXPECT_GT(in_second, 3);
+    EXPECT_EQ(refused > 20, eviction == JD_EVICT_SCORE);
+    EXPECT_EQ(refused > 0, eviction == JD_EVICT_SCORE);
+    EXPECT_EQ(cut > 3, eviction == JD_EVICT_LFU);
     EXPECT_LE(table.count(), table.slots);
   }
 }
@@ -597,20 +605,53 @@ TEST_P(HashTable, lookups_keep_keys_in_the_table) {
     for (int64_t tick = 2; tick < 60; ++tick) {
       const Keys cold = {tick * 1000 + 1};
       table.insert(cold, table.rows_of(cold), tick);
-      EXPECT_EQ(table.lookup({300, 100, 200, 100}, tick).outcomes, Keys(4, JD_HASH_ASSIGNED)) << "tick " << tick;
+      const Table::Result found = table.lookup({300, 100, 200, 100}, tick);
+      EXPECT_EQ(found.outcomes, Keys(4, JD_HASH_ASSIGNED)) << "tick " << tick;
+      if (eviction == JD_EVICT_LFU && tick <= 14) {  // while there is room, the uses
+        EXPECT_EQ(table.table_scores()[static_cast<size_t>(found.slots[1])], 1 + 2 * (tick - 1));
+      }
     }
-    if (eviction == JD_EVICT_LFU) {
-      const int64_t slot = table.lookup(Keys{100}, 60).slots[0];
-      EXPECT_EQ(table.table_scores()[static_cast<size_t>(slot)], 1 + 2 * 58 + 1);
-    }
+  }
+}
+
+// Hundreds of uses of every key, and then all of them are of no use any more: others take their places, under LFU as under LRU.
+TEST_P(HashTable, a_cache_follows_what_is_popular) {
+  Rig rig(GetParam());
+  for (const int32_t eviction : {JD_EVICT_LRU, JD_EVICT_LFU}) {
+    Shape s;
+    s.capacity = rig.scaled(1000, 60);
+    s.dim = 1;
+    s.eviction = eviction;
+    Table table(rig, s);
+    Random random(4);
+    int64_t tick = 0;
+    // Lookups of keys in a random order, and insertions of those that were missing; gives the share of the others.
+    const auto use = [&](const Keys &popular) {
+      Keys asked = popular, missing;
+      for (size_t i = asked.size(); i > 1; --i) std::swap(asked[i - 1], asked[static_cast<size_t>(random.integer(0, static_cast<int64_t>(i) - 1))]);
+      const Table::Result found = table.lookup(asked, ++tick);
+      for (size_t i = 0; i < asked.size(); ++i) {
+        if (found.outcomes[i] == JD_HASH_MISSING) missing.push_back(asked[i]);
+      }
+      table.insert(missing, std::vector<double>(missing.size(), 1.0), ++tick);
+      return 1 - static_cast<double>(missing.size()) / static_cast<double>(asked.size());
+    };
+    const Keys before = key_set(1, s.capacity * 3 / 4, 1), after = key_set(1, s.capacity * 3 / 4, 2);
+    for (int round = 0; round < 10; ++round) use(before);
+    EXPECT_GT(use(before), 0.97);
+    for (int round = 0; round < rig.scaled(400, 60); ++round) table.lookup(before, ++tick);
+    EXPECT_LT(use(after), 0.01);
+    for (int round = 0; round < 40; ++round) use(after);
+    EXPECT_GT(use(after), 0.95) << "eviction " << eviction;
   }
 }
 
 // Splitting a call, and another device, change nothing: the table is a function of the keys in their order.
 TEST_P(HashTable, the_table_depends_on_the_order_of_keys_alone) {
   Rig rig(GetParam()), reference("cpu", 1);
-  for (const int32_t eviction : {JD_EVICT_NONE, JD_EVICT_SCORE}) {
+  for (const auto &[eviction, admission] : {std::pair{JD_EVICT_NONE, 1}, {JD_EVICT_SCORE, 1}, {JD_EVICT_LFU, 1}, {JD_EVICT_LFU, 2}}) {
     Shape s;
+    s.admission = admission;
     s.capacity = rig.scaled(40000, 300);
     s.dim = 2;
     s.eviction = eviction;
@@ -618,7 +659,7 @@ TEST_P(HashTable, the_table_depends_on_the_order_of_keys_alone) {
     Table whole(rig, s), split(rig, s), other(reference, s);
     Random random(8);
     Keys keys, scores;
-    for (int64_t i = 0; i < s.capacity * (eviction ? 2 : 1); ++i) {
+    for (int64_t i = 0; i < s.capacity * (eviction ? 2 * admission : 1); ++i) {
       keys.push_back(random.integer(0, 3 * s.capacity));
       scores.push_back(random.integer(0, 50));
     }
@@ -634,6 +675,14 @@ TEST_P(HashTable, the_table_depends_on_the_order_of_keys_alone) {
     EXPECT_EQ(whole.table_keys(), split.table_keys());
     EXPECT_EQ(whole.table_keys(), other.table_keys());
     EXPECT_EQ(whole.count(), split.count());
+    for (Table *same : {&split, &other}) {
+      if (eviction != JD_EVICT_NONE) {
+        EXPECT_EQ(whole.table_scores(), same->table_scores());
+      }
+      if (admission > 1) {
+        EXPECT_EQ(whole.table_sights(), same->table_sights());
+      }
+    }
     const Table::Result a = whole.lookup(keys), b = split.lookup(keys);
     EXPECT_EQ(a.slots, b.slots);
     EXPECT_EQ(a.rows, b.rows);

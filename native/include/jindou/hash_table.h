@@ -15,6 +15,10 @@
  * the key with the least in the first bucket, unless the least in the second was not used for more than half as long again (2 age2 >
  * 3 age1; age = args.tick - score). Moving changes slots: those a lookup gave are good until the next insertion.
  *
+ * JD_EVICT_LFU ages: a key that replaces another begins with a score one above that one's, and none of the sixteen stays more
+ * than 16 above it. So every new key gets in, and what was popular once, however much, goes after some 256 replacements among them
+ * if it is not used any more. (LFU with dynamic ageing: Arlitt et al. 2000, which has no limit.)
+ *
  * Keys of one call are inserted in their order: of equal keys the last one's row stays. Where each key lies, and which are evicted,
  * depends on the calls made so far alone, and is the same on every device. Lookups may run beside other lookups (where two of them
  * touch a key, JD_EVICT_LRU remembers the tick of one); an insertion or erasure must not run beside any other call on the same table:
@@ -34,7 +38,7 @@ extern "C" {
 enum {
   JD_EVICT_NONE = 0,  /* none: an insertion into a full table is refused */
   JD_EVICT_LRU = 1,   /* score = args.tick of the last lookup or insertion of the key */
-  JD_EVICT_LFU = 2,   /* score = lookups and insertions of the key */
+  JD_EVICT_LFU = 2,   /* score = lookups and insertions of the key, aged (above) */
   JD_EVICT_SCORE = 3  /* score = args.scores of the insertion; a key whose score is below all sixteen is refused */
 };
 
