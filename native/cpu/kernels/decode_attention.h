@@ -4,6 +4,8 @@
 // lanes; here there are too few.) Keys are taken in blocks of 64: their rows are widened to f32 once, into a buffer of the worker,
 // or read where they lie if they are f32, and serve all query rows, some at a time; the next block is on its way into the cache
 // meanwhile, its rows asked for one by one between the products. A vector of dot products is added up at once (Isa::sums).
+// kPairs: an instruction multiplies bf16; keys of bf16 are then multiplied where they lie, and their products scaled; values are widened on
+// their way into registers.
 //
 // FLOPs 2 * (dqk + dv) * rows a key; bytes (dqk + dv) * element a key: bound by memory up to some four rows in bf16.
 //
@@ -21,7 +23,7 @@
 namespace jindou::cpu {
 namespace {
 
-template <class Isa>
+template <class Isa, bool kPairs>
 struct DecodeAttention {
   using F = typename Isa::F;
   static constexpr int kWidth = Isa::kWidth;
@@ -56,11 +58,18 @@ struct DecodeAttention {
   }
   static int bytes(int32_t dtype) { return dtype == JD_F32 ? 4 : dtype == JD_F16 || dtype == JD_BF16 ? 2 : 1; }
 
+  F scale() const { return Isa::set(t.silu_norm != 0 ? t.scale : t.scale * kLog2E); }
+  int query_floats() const { return kPairs ? t.dim_qk / 2 : t.dim_qk; }
+
   void load_queries() const {
-    const F scale = Isa::set(t.silu_norm != 0 ? t.scale : t.scale * kLog2E);
+    const F scale = this->scale();
     for (int row = 0; row < t.rows; ++row) {
       const int64_t at = row / t.group * t.query_row + row % t.group * t.query_head;
       const char *from = static_cast<const char *>(t.queries) + at * bytes(t.dtype);
+      if constexpr (kPairs) {
+        __builtin_memcpy(q + int64_t{row} * query_floats(), from, sizeof(float) * static_cast<size_t>(query_floats()));
+        continue;
+      }
       for (int d = 0; d < t.dim_qk; d += kWidth) {
         Isa::store(q + int64_t{row} * t.dim_qk + d, Isa::mul(load(from, t.dtype, d, 1.0f), scale));
       }
@@ -79,12 +88,13 @@ struct DecodeAttention {
     }
   }
 
-  // Rows first..first+count-1 as f32.
+  // Rows first..first+count-1 as f32, or where they lie.
+  template <bool kAsTheyLie>
   void unpack(const PagedRows &rows, int dim, int64_t first, int count, float *to, const float **pointers) const {
     for (int j = 0; j < count; ++j) {
       const int64_t at = first + j, page = rows.pages[at >> rows.shift], within = at & (rows.page_size - 1);
       const char *row = row_of(rows, at);
-      if (rows.dtype == JD_F32) {
+      if (kAsTheyLie || rows.dtype == JD_F32) {
         pointers[j] = reinterpret_cast<const float *>(row);
         continue;
       }
@@ -119,8 +129,8 @@ struct DecodeAttention {
     if (!t.continues) begin();
     for (int64_t first = t.first_key; first < t.last_key; first += kKeyBlock) {
       const int count = t.last_key - first < kKeyBlock ? static_cast<int>(t.last_key - first) : kKeyBlock;
-      unpack(t.keys, t.dim_qk, first, count, keys, key_rows);
-      unpack(t.values, t.dim_v, first, count, values, value_rows);
+      unpack<kPairs>(t.keys, t.dim_qk, first, count, keys, key_rows);
+      unpack<kPairs>(t.values, t.dim_v, first, count, values, value_rows);
       attend<kRowsAbreast>(0, first, count);
     }
   }
@@ -154,7 +164,8 @@ struct DecodeAttention {
   template <int N>
   void score(int row, int64_t first, int count) const {
     constexpr int kKeys = kWidth / N;
-    const float *queries = q + int64_t{row} * t.dim_qk;
+    const float *queries = q + int64_t{row} * query_floats();
+    const F factor = kPairs ? scale() : Isa::set(1.0f);
     for (int j = 0; j < count; j += kKeys) {
       if (row == 0) ask_for(t.keys, t.dim_qk, first + kKeyBlock + j, kKeys);
       const float *k[kKeys];
@@ -162,19 +173,26 @@ struct DecodeAttention {
       F sum[N * kKeys];
 #pragma GCC unroll 16
       for (int i = 0; i < N * kKeys; ++i) sum[i] = Isa::zero();
-      for (int d = 0; d < t.dim_qk; d += kWidth) {
+      for (int d = 0; d < query_floats(); d += kWidth) {
         F x[N];
 #pragma GCC unroll 4
-        for (int n = 0; n < N; ++n) x[n] = Isa::load(queries + n * t.dim_qk + d);
+        for (int n = 0; n < N; ++n) x[n] = Isa::load(queries + n * query_floats() + d);
 #pragma GCC unroll 16
         for (int i = 0; i < kKeys; ++i) {
           const F y = Isa::load(k[i] + d);
 #pragma GCC unroll 4
-          for (int n = 0; n < N; ++n) sum[n * kKeys + i] = Isa::fma(x[n], y, sum[n * kKeys + i]);
+          for (int n = 0; n < N; ++n) {
+            F &all = sum[n * kKeys + i];
+            if constexpr (kPairs) {
+              all = Isa::fma_bf16_pairs(x[n], y, all);
+            } else {
+              all = Isa::fma(x[n], y, all);
+            }
+          }
         }
       }
       float all[kWidth];
-      Isa::store(all, Isa::sums(sum));
+      Isa::store(all, kPairs ? Isa::mul(Isa::sums(sum), factor) : Isa::sums(sum));
 #pragma GCC unroll 4
       for (int n = 0; n < N; ++n) __builtin_memcpy(s + n * kKeyBlock + j, all + n * kKeys, sizeof(float) * kKeys);
     }
@@ -262,13 +280,13 @@ struct DecodeAttention {
     }
     for (int j = 0; j < count; ++j) {
       if (asks) ask_for(t.values, t.dim_v, first + kKeyBlock + j, 1);
-      const float *v = value_rows[j] + d;
+      const float *v = value_rows[j];
       F weight[N];
 #pragma GCC unroll 8
       for (int n = 0; n < N; ++n) weight[n] = Isa::set(s[n * kKeyBlock + j]);
 #pragma GCC unroll 8
       for (int i = 0; i < kVectors; ++i) {
-        const F x = Isa::load(v + i * kWidth);
+        const F x = kPairs ? Isa::load_bf16(reinterpret_cast<const uint16_t *>(v) + d + i * kWidth) : Isa::load(v + d + i * kWidth);
 #pragma GCC unroll 8
         for (int n = 0; n < N; ++n) sum[n][i] = Isa::fma(weight[n], x, sum[n][i]);
       }
