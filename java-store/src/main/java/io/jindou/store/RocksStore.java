@@ -66,7 +66,10 @@ final class RocksStore implements AutoCloseable {
     private Acknowledged acknowledged;
     private Current current;
 
-    RocksStore(Path directory, DType dtype, int dim, Durability durability, long blockCacheBytes, Disk disk) throws IOException {
+    /** memtableBytes: of rows in memory before RocksDB writes them into a file, 0: as it sees fit. */
+    RocksStore(
+            Path directory, DType dtype, int dim, Durability durability, long blockCacheBytes, long memtableBytes, Disk disk)
+            throws IOException {
         this.directory = directory;
         this.disk = disk;
         rowBytes = Math.toIntExact(dtype.size() * (long) dim);
@@ -78,6 +81,9 @@ final class RocksStore implements AutoCloseable {
                         .setFilterPolicy(filter)
                         .setCacheIndexAndFilterBlocks(false)
                         .setDataBlockIndexType(DataBlockIndexType.kDataBlockBinaryAndHash));
+        if (memtableBytes > 0) {
+            options.setWriteBufferSize(memtableBytes);
+        }
         writes.setSync(durability == Durability.SYNC);
         try {
             disk.create(directory);

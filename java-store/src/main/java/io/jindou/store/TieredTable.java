@@ -83,7 +83,7 @@ public final class TieredTable implements AutoCloseable {
     /** Why caches and disk may no longer agree; null: they do. */
     private volatile Throwable broken;
 
-    private TieredTable(Device device, Path directory, TieredTableDesc desc, Disk disk) throws IOException {
+    private TieredTable(Device device, Path directory, TieredTableDesc desc, Disk disk, long memtableBytes) throws IOException {
         if (desc.eviction() != Eviction.LRU && desc.eviction() != Eviction.LFU) {
             throw new InvalidArgumentException("argument 'eviction': expected LRU or LFU, got " + desc.eviction());
         }
@@ -108,7 +108,8 @@ public final class TieredTable implements AutoCloseable {
                 cpu = Device.open("cpu");
                 onHost = new RowCache(cpu, desc, hostRows);
             }
-            store = new RocksStore(directory, desc.dtype(), desc.dim(), desc.durability(), desc.blockCacheBytes(), disk);
+            store = new RocksStore(
+                    directory, desc.dtype(), desc.dim(), desc.durability(), desc.blockCacheBytes(), memtableBytes, disk);
         } catch (RuntimeException | IOException | Error e) {
             RowCache.closeAll(onDevice, onHost, cpu);
             throw e;
@@ -178,11 +179,16 @@ public final class TieredTable implements AutoCloseable {
         Objects.requireNonNull(device, "device");
         Objects.requireNonNull(directory, "directory");
         Objects.requireNonNull(desc, "desc");
-        return new TieredTable(device, directory, desc, Disk.REAL);
+        return new TieredTable(device, directory, desc, Disk.REAL, 0);
     }
 
     static TieredTable open(Device device, Path directory, TieredTableDesc desc, Disk disk) throws IOException {
-        return new TieredTable(device, directory, desc, disk);
+        return new TieredTable(device, directory, desc, disk, 0);
+    }
+
+    /** One whose rows go to files after so many bytes, and are merged as soon. */
+    static TieredTable openBusy(Device device, Path directory, TieredTableDesc desc, long memtableBytes) throws IOException {
+        return new TieredTable(device, directory, desc, Disk.REAL, memtableBytes);
     }
 
     /**

@@ -16,9 +16,13 @@ import java.util.Arrays;
 /**
  * A process to be killed. It updates batches of keys for ever, version by version, and prints each version when it is durable; told
  * so, it snapshots, restores or compacts as well. Beside that it reads, and ends by itself when it meets a torn row.
+ *
+ * <p>A batch has keys of which all are in every batch, and one of {@link #GROUPS} groups of others in turn, whose rows stay as they are for so many
+ * versions: through files that are written and merged all the time, since little is kept in memory.
  */
 final class Victim {
-    static final int DIM = 64, KEYS = 100;
+    static final int DIM = 64, KEYS = 100, GROUPS = 25;
+    private static final long MEMTABLE_BYTES = 128 << 10; // RocksDB takes no less than 64 KiB
 
     private Victim() {}
 
@@ -28,14 +32,42 @@ final class Victim {
         return keys;
     }
 
+    /** The keys of a group. */
+    static long[] group(int group) {
+        long[] keys = new long[KEYS];
+        Arrays.setAll(keys, i -> 1_000_003L + (group * KEYS + i) * 7919L);
+        return keys;
+    }
+
     static HostTensor rows(float version) {
-        float[] values = new float[KEYS * DIM];
+        return rows(KEYS, version);
+    }
+
+    private static HostTensor rows(int count, float version) {
+        float[] values = new float[count * DIM];
         Arrays.fill(values, version);
-        return HostTensor.of(values, KEYS, DIM);
+        return HostTensor.of(values, count, DIM);
+    }
+
+    /** All of a version: its keys, and those of its group. */
+    private static void update(TieredTable table, int version) throws IOException {
+        long[] all = Arrays.copyOf(keys(), 2 * KEYS);
+        System.arraycopy(group(version % GROUPS), 0, all, KEYS, KEYS);
+        table.update(all, rows(2 * KEYS, version));
+    }
+
+    /** What the rows of a group say when all rows are of a version, since version 1; 0: there are none. */
+    static float versionOf(int group, int version) {
+        return Math.max(0, version - Math.floorMod(version - group, GROUPS));
     }
 
     static TieredTableDesc desc() {
-        return TieredTableDesc.of(DType.F32, DIM, 50, KEYS);
+        return TieredTableDesc.of(DType.F32, DIM, 50, 2 * KEYS);
+    }
+
+    /** What the n-th process asks for: durable or buffered updates, a cache in host memory or none. */
+    static TieredTableDesc desc(int process) {
+        return desc().withDurability(process % 2 == 0 ? Durability.SYNC : Durability.BUFFERED).withHostRows(process % 3 == 1 ? 80 : 0);
     }
 
     /** Whether a process that was killed was in the middle of what it was told to do. */
@@ -47,7 +79,7 @@ final class Victim {
         return directory.resolveSibling("inside");
     }
 
-    /** Arguments: directory, what ("update", "snapshot", "restore" or "compact"), the first version. */
+    /** Arguments: directory, what ("update", "snapshot", "restore" or "compact"), the first version, how many processes there were before. */
     public static void main(String[] arguments) throws Exception {
         Path directory = Path.of(arguments[0]), file = directory.resolveSibling("snapshot.safetensors");
         String what = arguments[1];
@@ -56,7 +88,9 @@ final class Victim {
                 mark(directory), StandardOpenOption.CREATE, StandardOpenOption.READ, StandardOpenOption.WRITE)) {
             inside = channel.map(FileChannel.MapMode.READ_WRITE, 0, 1);
         }
-        try (Device device = Device.open("cpu"); TieredTable table = TieredTable.open(device, directory, desc())) {
+        TieredTableDesc desc = desc(Integer.parseInt(arguments[3]));
+        try (Device device = Device.open("cpu");
+                TieredTable table = TieredTable.openBusy(device, directory, desc, MEMTABLE_BYTES)) {
             beside(() -> read(device, table));
             if (!what.equals("update")) {
                 // All the time. A restore brings back an old version, so it is told with the snapshot's.
@@ -74,7 +108,7 @@ final class Victim {
                 if (what.equals("update")) {
                     inside.put(0, (byte) 1);
                 }
-                table.update(keys(), rows(version));
+                update(table, version);
                 if (what.equals("update")) {
                     inside.put(0, (byte) 0);
                 }
