@@ -131,17 +131,20 @@ JD_HASH_FUNCTION int sights_of(Table &t, int64_t key) {
   const int seen[2] = {t.sights[sights.counter[0]], t.sights[sights.counter[1]]};
   const int count = (seen[0] < seen[1] ? seen[0] : seen[1]) + 1;
   for (int i = 0; i < 2; ++i) {
-    if (seen[i] < count && count < 256) t.write_sight(sights.counter[i], static_cast<uint8_t>(count));
+    if (seen[i] < count && count <= t.admission) t.write_sight(sights.counter[i], static_cast<uint8_t>(count));
   }
-  const int64_t pace = 3 * t.admission - 4, groups = t.geometry.buckets_each - 1;
-  int64_t time = 0;
+  // The lower half of the time is sights since the last halving, the upper one the group that comes next, whatever a restored table says.
+  uint32_t time = 0;
   for (int i = Sights::kTimeBytes - 1; i >= 0; --i) time = time << 8 | t.sights[sights.time + i];
-  const int64_t next = time + 1 < pace * groups ? time + 1 : 0;
+  const auto pace = static_cast<uint32_t>(3 * t.admission - 4), groups = static_cast<uint32_t>(t.geometry.buckets_each - 1);
+  const uint32_t group = time >> 16 < groups ? time >> 16 : 0;
+  const bool due = (time & 0xffff) + 1 >= pace;
+  const uint32_t next = !due ? time + 1 : group + 1 < groups ? (group + 1) << 16 : 0;
   for (int i = 0; i < Sights::kTimeBytes; ++i) {
     if ((next ^ time) >> 8 * i & 0xff) t.write_sight(sights.time + i, static_cast<uint8_t>(next >> 8 * i));
   }
-  if (next % pace != 0) return count;
-  const int64_t first = sights.time + (1 + next / pace) * kBucketSlots;
+  if (!due) return count;
+  const int64_t first = sights.time + (1 + int64_t{group}) * kBucketSlots;
   for (int64_t at = first; at < first + kBucketSlots; ++at) {
     const int old = t.sights[at];
     if (old > 0) t.write_sight(at, static_cast<uint8_t>(old / 2));

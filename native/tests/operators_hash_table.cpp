@@ -519,6 +519,34 @@ TEST_P(HashTable, keys_that_come_once_are_kept_out_for_ever) {
   }
 }
 
+// A snapshot may bring any: each write stays in the partition, and after eight times the time of a counter all is forgotten.
+TEST_P(HashTable, sights_of_any_value_are_forgotten) {
+  Rig rig(GetParam());
+  for (const int64_t capacity : {int64_t{10}, int64_t{200}}) {
+    Shape s;
+    s.capacity = capacity;
+    s.dim = 1;
+    s.admission = 2;
+    s.eviction = JD_EVICT_LRU;
+    Table table(rig, s);
+    Error error;
+    rig.check(jd_tensor_fill(rig.stream, table.sights, 0xff, &error), error);
+    int64_t key = 0, admitted = 0;
+    const int64_t calls = 40, each = table.slots / 4;
+    for (int64_t call = 0; call < calls; ++call) {
+      Keys keys;
+      for (int64_t i = 0; i < each; ++i) keys.push_back(++key);
+      for (const int64_t outcome : table.insert(keys, std::vector<double>(keys.size(), 1.0), call).outcomes) {
+        if (call == 0) {
+          EXPECT_NE(outcome, JD_HASH_NOT_ADMITTED);
+        }
+        admitted += call >= calls / 2 && outcome != JD_HASH_NOT_ADMITTED;
+      }
+    }
+    EXPECT_LT(static_cast<double>(admitted), 0.12 * static_cast<double>(calls / 2 * each)) << capacity;
+  }
+}
+
 // Of the keys that share one of a new key's buckets the one with the least score goes, and no other; by LRU that of the second bucket only where
 // it was not used for half as long again. By LFU the new one begins one above that, and the others are at most 16 above it from then on.
 TEST_P(HashTable, the_least_score_of_sixteen_makes_room) {
