@@ -92,6 +92,7 @@ final class Victim {
         try (Device device = Device.open("cpu");
                 TieredTable table = TieredTable.openBusy(device, directory, desc, MEMTABLE_BYTES)) {
             beside(() -> read(device, table));
+            beside(() -> table.update(group(GROUPS), rows(1))); // a second writer, of rows that nobody asks for
             if (!what.equals("update")) {
                 // All the time. A restore brings back an old version, so it is told with the snapshot's.
                 beside(() -> {
