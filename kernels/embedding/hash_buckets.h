@@ -124,7 +124,7 @@ struct Inserted {
 //
 // Counters are halved in turn, eight at a time, all of a partition once in 3 * admission - 4 sights a group (TinyLFU's reset, Einziger et al.
 // 2017, bit by bit). Without that they would only grow until every key was admitted at once. Of keys never seen before that admits
-// 0.054 of those with admission 2, 0.04 with 3, and less with more: there are as many counters as slots, so that a longer time would admit more.
+// 0.054 of those with admission 2, 0.032 with 3, and less with more: there are as many counters as slots, so that a longer time would admit more.
 template <class Table>
 JD_HASH_FUNCTION int sights_of(Table &t, int64_t key) {
   const Sights sights = t.geometry.sights(key);
