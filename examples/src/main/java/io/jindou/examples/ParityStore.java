@@ -11,10 +11,11 @@ import java.nio.file.Path;
 import java.util.Arrays;
 
 /**
- * Where the tables of parity cases are kept in tiers (a device cache of a tenth of the rows, host memory, RocksDB), one directory a table:
- * {@code <store>/<case>/<table>}. A table that has no rows yet is written from the case, with one update: all of them or none. One that has is
- * only read, so that a store that something has happened to shows whether its rows are still the right ones; but where an online
- * update run was stopped at one of its {@link RowVersions}, all rows must be of that one, and are then written as the case has them.
+ * Where the tables of parity cases are kept in tiers (a device cache of a tenth of the rows, host memory, RocksDB),
+ * one directory a table: {@code <store>/<case>/<table>}. A table that has no rows yet is written from the case, with
+ * one update: all of them or none. One that has is only read, so that a store that something has happened to shows
+ * whether its rows are still the right ones; but where an online update run was stopped at one of its {@link
+ * RowVersions}, all rows must be of that one, and are then written as the case has them.
  */
 final class ParityStore {
     private final Path directory;

@@ -7,8 +7,9 @@ import java.lang.foreign.ValueLayout;
 import java.util.Arrays;
 
 /**
- * Rows under online updates, of which a reader can tell whether one was lost or mixed with another. Version v of a table has every 4 bytes of the row of a
- * key changed by what key and v give, version 0 is the table itself, and a row of its own, written with the others, says v.
+ * Rows under online updates, of which a reader can tell whether one was lost or mixed with another. Version v of a
+ * table has every 4 bytes of the row of a key changed by what key and v give, version 0 is the table itself, and a
+ * row of its own, written with the others, says v.
  */
 final class RowVersions {
     private static final long VERSION_KEY = -2;

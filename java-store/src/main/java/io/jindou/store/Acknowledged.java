@@ -10,13 +10,14 @@ import java.util.function.LongSupplier;
 import java.util.zip.CRC32C;
 
 /**
- * The file {@code ACKNOWLEDGED} of a generation: up to which of RocksDB's sequence numbers updates were acknowledged. RocksDB cannot tell a
- * record at the end of its log that a death cut short, which nobody was promised, from one that was damaged later, and passes over either;
- * opened again with less than this file says, the table has lost something.
+ * The file {@code ACKNOWLEDGED} of a generation: up to which of RocksDB's sequence numbers updates were acknowledged.
+ * RocksDB cannot tell a record at the end of its log that a death cut short, which nobody was promised, from one that
+ * was damaged later, and passes over either; opened again with less than this file says, the table has lost
+ * something.
  *
- * <p>The file is written in place after each update, and not forced: it may say less than was acknowledged, never more. What the operating
- * system has taken outlives the process; only after a loss of power it may be some seconds old. Buffered updates too bind while the machine
- * is up, which the kernel's id of its start tells.
+ * <p>The file is written in place after each update, and not forced: it may say less than was acknowledged, never
+ * more. What the operating system has taken outlives the process; only after a loss of power it may be some seconds
+ * old. Buffered updates too bind while the machine is up, which the kernel's id of its start tells.
  */
 final class Acknowledged implements AutoCloseable {
     private static final String NAME = "ACKNOWLEDGED";
@@ -63,7 +64,10 @@ final class Acknowledged implements AutoCloseable {
         }
     }
 
-    /** What the file says; null: there is none. An empty one promises nothing: its making was cut short, or a user has given up what is lost. */
+    /**
+     * What the file says; null: there is none. An empty one promises nothing: its making was cut short, or a user has
+     * given up what is lost.
+     */
     static Mark read(Path generation) throws IOException {
         Path path = generation.resolve(NAME);
         if (!Files.exists(path)) {

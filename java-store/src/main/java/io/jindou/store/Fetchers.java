@@ -9,9 +9,9 @@ import java.util.concurrent.ExecutorService;
 import java.util.concurrent.Executors;
 
 /**
- * Threads that read beside their callers, so many at a time; what comes beyond waits for its turn. A reading gives up its turn before its
- * caller learns that it is done: what the caller does then on the same thread, more readings that it waits for or {@link #close}, stands in
- * nobody's way.
+ * Threads that read beside their callers, so many at a time; what comes beyond waits for its turn. A reading gives up
+ * its turn before its caller learns that it is done: what the caller does then on the same thread, more readings that
+ * it waits for or {@link #close}, stands in nobody's way.
  */
 final class Fetchers implements AutoCloseable {
     /** They wait for a disk or a device more than they compute. */

@@ -9,10 +9,11 @@ import java.nio.file.Path;
 import java.util.zip.CRC32C;
 
 /**
- * How far a file of RocksDB's records, a log or a manifest, is whole. RocksDB reads them itself; but a flipped bit that makes a fragment one
- * of a recycled file, which this store does not write, it never returns from.
+ * How far a file of RocksDB's records, a log or a manifest, is whole. RocksDB reads them itself; but a flipped bit
+ * that makes a fragment one of a recycled file, which this store does not write, it never returns from.
  *
- * <p>The format: blocks of 32 KiB; records in fragments, none beyond its block; before each fragment its CRC-32C, length and kind.
+ * <p>The format: blocks of 32 KiB; records in fragments, none beyond its block; before each fragment its CRC-32C,
+ * length and kind.
  *
  * @param end what comes after the last fragment that is whole
  * @param bytes where it does
@@ -54,7 +55,10 @@ record RecordFile(End end, long bytes) {
         }
     }
 
-    /** Of the kind, which lies before the fragment, and the fragment; masked, as sums are that are stored beside what they are of. */
+    /**
+     * Of the kind, which lies before the fragment, and the fragment; masked, as sums are that are stored beside what
+     * they are of.
+     */
     private static int sum(ByteBuffer block, int length) {
         CRC32C sum = new CRC32C();
         sum.update(block.array(), block.position() - 1, length + 1);

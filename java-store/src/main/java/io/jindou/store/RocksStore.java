@@ -36,13 +36,14 @@ import org.rocksdb.WriteBatch;
 import org.rocksdb.WriteOptions;
 
 /**
- * Rows by key on disk. A key is 8 bytes, big-endian, a value the bytes of a row; RocksDB's log makes a batch all or nothing, its checksums
- * turn a damaged block into an error instead of wrong rows.
+ * Rows by key on disk. A key is 8 bytes, big-endian, a value the bytes of a row; RocksDB's log makes a batch all or
+ * nothing, its checksums turn a damaged block into an error instead of wrong rows.
  *
- * <p>The directory holds one database a generation, {@code rows-1}, {@code rows-2}..., and the file {@link Current} with the name of
- * the one in use. A restore fills the next generation and replaces that file at once, so that a crash leaves the old or the new rows.
- * The file is written when the database it names is there, durably, and nothing that it names is ever deleted or made anew. {@link Acknowledged}
- * turns a damaged log or manifest into an error instead of lost rows.
+ * <p>The directory holds one database a generation, {@code rows-1}, {@code rows-2}..., and the file {@link Current}
+ * with the name of the one in use. A restore fills the next generation and replaces that file at once, so that a
+ * crash leaves the old or the new rows. The file is written when the database it names is there, durably, and nothing
+ * that it names is ever deleted or made anew. {@link Acknowledged} turns a damaged log or manifest into an error
+ * instead of lost rows.
  */
 final class RocksStore implements AutoCloseable {
     private static final int KEY_BYTES = Long.BYTES;
@@ -137,8 +138,9 @@ final class RocksStore implements AutoCloseable {
             throw new IOException(directory + ": " + current.name() + ", the generation in use, is missing");
         }
         Acknowledged.Mark mark = Acknowledged.read(path(current));
-        // A process killed while it writes leaves a record cut short at the end of the log, of an update that was not acknowledged: that is
-        // passed over. So is damage, with all that follows it; but that the mark tells. Without one, damage before the end is an error.
+        // A process killed while it writes leaves a record cut short at the end of the log, of an update that was not
+        // acknowledged: that is passed over. So is damage, with all that follows it; but that the mark tells. Without
+        // one, damage before the end is an error.
         WALRecoveryMode recovery =
                 mark == null ? WALRecoveryMode.TolerateCorruptedTailRecords : WALRecoveryMode.PointInTimeRecovery;
         if (isBroken(path(current), mark != null && mark.binds())) {
@@ -158,7 +160,10 @@ final class RocksStore implements AutoCloseable {
         return RocksDB.open(options, path(which).toString());
     }
 
-    /** Whether a log is cut short or damaged. What RocksDB must not be shown is refused or, where nothing is promised, cut off. */
+    /**
+     * Whether a log is cut short or damaged. What RocksDB must not be shown is refused or, where nothing is promised,
+     * cut off.
+     */
     private static boolean isBroken(Path generation, boolean promised) throws IOException {
         boolean broken = false;
         for (Path each : children(generation, name -> name.endsWith(".log") || name.startsWith("MANIFEST"))) {
@@ -263,7 +268,8 @@ final class RocksStore implements AutoCloseable {
                 }
                 each.status();
             }
-            // Written, not mapped: a full disk is an IOException of a write, but the end of the process when a page is touched.
+            // Written, not mapped: a full disk is an IOException of a write, but the end of the process when a page
+            // is touched.
             AppendedFile keys = new AppendedFile(channel, 0), values = new AppendedFile(channel, count * KEY_BYTES);
             try (RocksIterator each = rows.newIterator(consistent)) {
                 for (each.seekToFirst(); each.isValid(); each.next()) {
@@ -302,7 +308,10 @@ final class RocksStore implements AutoCloseable {
         }
     }
 
-    /** Writes the next generation beside the one in use; durable when this returns, and used by nobody before {@link #use}. */
+    /**
+     * Writes the next generation beside the one in use; durable when this returns, and used by nobody before {@link
+     * #use}.
+     */
     Generation fill(MemorySegment keys, MemorySegment newRows) throws IOException {
         Current next = new Current(current.generation() + 1, current.dtype(), current.dim());
         disk.delete(path(next));
@@ -327,7 +336,6 @@ final class RocksStore implements AutoCloseable {
      *
      * @return what is of no use any more, for {@link #discard}
      * @throws Current.Unsettled when its rows are the current ones for this process, but a loss of power may bring back the old: nothing
-     *     more may be written until the store is opened again
      * @throws IOException otherwise: the old rows stay
      */
     Generation use(Generation next) throws IOException {
@@ -407,7 +415,8 @@ final class RocksStore implements AutoCloseable {
         return ByteBuffer.allocate(KEY_BYTES).putLong(0, key).array();
     }
 
-    // -- generations -----------------------------------------------------------------------------------------------------------
+    // -- generations
+    // -----------------------------------------------------------------------------------------------------------
 
     private Path path(Current of) {
         return directory.resolve(of.name());
@@ -443,7 +452,10 @@ final class RocksStore implements AutoCloseable {
         return new IOException(directory + ": " + what + ": " + e.getMessage(), e);
     }
 
-    /** Out of the log into files whose blocks have checksums: nothing of a table that was closed hangs on its log's last bytes. */
+    /**
+     * Out of the log into files whose blocks have checksums: nothing of a table that was closed hangs on its log's
+     * last bytes.
+     */
     private void flush() {
         try (FlushOptions waiting = new FlushOptions().setWaitForFlush(true)) {
             rows.flush(waiting);

@@ -14,11 +14,13 @@ import java.nio.file.StandardOpenOption;
 import java.util.Arrays;
 
 /**
- * A process to be killed. It updates batches of keys for ever, version by version, and prints each version when it is durable; told
- * so, it snapshots, restores or compacts as well. Beside that it reads, and ends by itself when it meets a torn row.
+ * A process to be killed. It updates batches of keys for ever, version by version, and prints each version when it is
+ * durable; told so, it snapshots, restores or compacts as well. Beside that it reads, and ends by itself when it
+ * meets a torn row.
  *
- * <p>A batch has keys of which all are in every batch, and one of {@link #GROUPS} groups of others in turn, whose rows stay as they are for so many
- * versions: through files that are written and merged all the time, since little is kept in memory.
+ * <p>A batch has keys of which all are in every batch, and one of {@link #GROUPS} groups of others in turn, whose
+ * rows stay as they are for so many versions: through files that are written and merged all the time, since little is
+ * kept in memory.
  */
 final class Victim {
     static final int DIM = 64, KEYS = 100, GROUPS = 25;
@@ -79,7 +81,10 @@ final class Victim {
         return directory.resolveSibling("inside");
     }
 
-    /** Arguments: directory, what ("update", "snapshot", "restore" or "compact"), the first version, how many processes there were before. */
+    /**
+     * Arguments: directory, what ("update", "snapshot", "restore" or "compact"), the first version, how many
+     * processes there were before.
+     */
     public static void main(String[] arguments) throws Exception {
         Path directory = Path.of(arguments[0]), file = directory.resolveSibling("snapshot.safetensors");
         String what = arguments[1];
