@@ -7,6 +7,7 @@
 
 #include "attention/launch_support.h"
 #include "plan.h"
+#include "search/top_k_codes.h"
 #include "search/top_k_inner_product.h"
 #include "search/top_k_rounds.h"
 #include "search/top_k_slices.h"
@@ -50,7 +51,8 @@ struct TopKInnerProductPlan : KernelPlan {
   void describe(char *text, size_t capacity_bytes) const override {
     snprintf(text, capacity_bytes,
              "top_k_inner_product, the %d best: %s, tiles of %d queries (16 for few)%s, lists of up to %d in scratch", desc.k,
-             desc.dtype == JD_F32 ? "FMA" : "mma.sync m16n8k16", search::kTileCandidates, desc.dim > 256 ? ", rows in slices" : "", room);
+             desc.row_format != JD_ROWS_PLAIN ? "FMA on widened codes" : desc.dtype == JD_F32 ? "FMA" : "mma.sync m16n8k16",
+             search::kTileCandidates, desc.dim > 256 || desc.row_format != JD_ROWS_PLAIN ? ", rows in slices" : "", room);
   }
 
   int64_t wanted_blocks() const { return kBlocksAMultiprocessor * multiprocessors; }
@@ -79,6 +81,10 @@ namespace search {
 // f(kernel pointer) for the kernel of a description and a shape of block.
 template <class F>
 void select_top_k_kernel(const jd_top_k_inner_product_desc &desc, bool few_queries, const F &f) {
+  if (desc.row_format != JD_ROWS_PLAIN) {
+    if (few_queries) return f(static_cast<TopKCodesKernel<FewQueriesSliced<TopKFmaCore<32, 16>, 16>> *>(nullptr));
+    return f(static_cast<TopKCodesKernel<ManyQueriesSliced<TopKFmaCore<32, 32>, 32>> *>(nullptr));
+  }
   const auto by_dim = [&](auto at_64, auto at_128, auto at_256, auto sliced) {
     const auto of = [&](auto shape) { f(static_cast<TopKScanKernel<decltype(shape)> *>(nullptr)); };
     if (desc.dim <= 64) return of(at_64);
@@ -100,6 +106,28 @@ void select_top_k_kernel(const jd_top_k_inner_product_desc &desc, bool few_queri
   }
   by_dim(ManyQueries<TopKMmaCore<64>, 32>{}, ManyQueries<TopKMmaCore<128>, 32>{}, ManyQueries<TopKMmaCore<256>, 32>{},
          ManyQueriesSliced<TopKMmaCore<64, 64>, 64>{});
+}
+
+template <class T>
+void set_rows(TopKScanParams<T> &params, const jd_top_k_inner_product_desc &desc, const jdb_top_k_inner_product_args &args) {
+  params.queries = static_cast<const T *>(args.queries.data);
+  params.items = static_cast<const T *>(args.items.data);
+  params.query_row = attention::stride_of(args.queries, 0);
+  params.item_row = attention::stride_of(args.items, 0);
+  params.dim = desc.dim;
+  params.is_f16 = desc.dtype == JD_F16;
+}
+
+inline void set_rows(TopKCodesParams &params, const jd_top_k_inner_product_desc &desc, const jdb_top_k_inner_product_args &args) {
+  const RowLayout layout = row_layout(desc.row_format, desc.dim);
+  params.queries = static_cast<const char *>(args.queries.data);
+  params.items = static_cast<const char *>(args.items.data);
+  params.query_bytes = attention::stride_of(args.queries, 0) * (desc.dtype == JD_F32 ? 4 : 2);
+  params.item_bytes = attention::stride_of(args.items, 0);
+  params.dim = desc.dim;
+  params.dtype = desc.dtype;
+  const bool words = layout.header_at % 4 == 0 && params.item_bytes % 4 == 0 && reinterpret_cast<uintptr_t>(params.items) % 4 == 0;
+  params.layout = embedding::CodeLayout::of(layout, desc.row_format == JD_ROWS_E4M3, words);
 }
 
 }  // namespace search
@@ -136,19 +164,13 @@ jd_status launch_top_k_inner_product(Exec &exec, const TopKInnerProductPlan &pla
     if (first < end) {
       select_top_k_kernel(desc, schedule.few_queries, [&](auto *kernel) {
         using Kernel = std::remove_pointer_t<decltype(kernel)>;
-        using Element = typename Kernel::Element;
         const int64_t pieces = std::min(schedule.pieces, (end - first + plan.kLeastPiece - 1) / plan.kLeastPiece);
         const int64_t even = (end - first + pieces - 1) / pieces;
         problem.piece_items = (even + Kernel::kItems - 1) / Kernel::kItems * Kernel::kItems;
         problem.pieces = static_cast<int32_t>((end - first + problem.piece_items - 1) / problem.piece_items);
         typename Kernel::Params params{};
         params.problem = problem;
-        params.queries = static_cast<const Element *>(args.queries.data);
-        params.items = static_cast<const Element *>(args.items.data);
-        params.query_row = attention::stride_of(args.queries, 0);
-        params.item_row = attention::stride_of(args.items, 0);
-        params.dim = desc.dim;
-        params.is_f16 = desc.dtype == JD_F16;
+        set_rows(params, desc, args);
         const int64_t tiles = (problem.queries + Kernel::kQueries - 1) / Kernel::kQueries;
         status = exec.template launch<Kernel>(prim::Grid{static_cast<uint32_t>(tiles * problem.pieces), 1, 1}, params);
       });

@@ -1,6 +1,7 @@
 // top_k_inner_product: the rules of jindou/top_k_inner_product.h and the entry points.
 #include "core/arguments.h"
 #include "core/plan.h"
+#include "core/row_formats.h"
 #include "core/search_rules.h"
 #include "core/stream.h"
 
@@ -20,6 +21,8 @@ jd_status check_description(const Context &context, jd_top_k_inner_product_desc 
   }
   rules.integer("k", d.k, 1, kMaxTopK);
   rules.integer("max_queries", d.max_queries, 1, kMaxTopKQueries);
+  rules.integer("row_format", d.row_format, JD_ROWS_PLAIN, JD_ROWS_E4M3);
+  rules.zero("reserved", d.reserved);
   return rules.status();
 }
 
@@ -33,11 +36,25 @@ void check_allowed(Rules &rules, const jdb_tensor &allowed, int64_t queries, int
   rules.contiguous_last("allowed", allowed);
 }
 
+void check_items(Rules &rules, const jd_top_k_inner_product_desc &d, const jdb_tensor &items) {
+  if (d.row_format == JD_ROWS_PLAIN) {
+    rules.tensor("items", items, d.dtype, {kAny, d.dim});
+    return rules.aligned_rows("items", items);
+  }
+  rules.tensor("items", items, JD_U8, {kAny, kAny});
+  rules.contiguous_last("items", items);
+  if (rules.broken()) return;
+  const int64_t least = row_layout(d.row_format, d.dim).row_bytes;
+  if (items.shape[1] < least) {
+    rules.fail(JD_INVALID_ARGUMENT, "items", "expected rows of at least %" PRId64 " bytes (dim = %d, row_format = %d), got shape %s", least,
+               d.dim, d.row_format, ShapeText(items.shape, items.rank).text);
+  }
+}
+
 void check_arguments(Rules &rules, const jd_top_k_inner_product_desc &d, const jdb_top_k_inner_product_args &a) {
   rules.tensor("queries", a.queries, d.dtype, {kAny, d.dim});
   rules.aligned_rows("queries", a.queries);
-  rules.tensor("items", a.items, d.dtype, {kAny, d.dim});
-  rules.aligned_rows("items", a.items);
+  check_items(rules, d, a.items);
   if (rules.broken()) return;
   const int64_t queries = a.queries.shape[0], items = a.items.shape[0];
   if (queries > d.max_queries) {

@@ -13,6 +13,7 @@
 #include "core/error.h"
 #include "cpu/kernels/top_k.h"
 #include "cpu/plan.h"
+#include "cpu/table_rows.h"
 
 namespace jindou::cpu {
 namespace {
@@ -32,7 +33,12 @@ class TopKInnerProduct final : public Plan {
         desc_(desc),
         lanes_(d.kernels.search_lanes),
         room_(top_k_room(desc.k)),
-        tile_floats_(search_tile_floats(desc.dtype, desc.dim, lanes_)) {}
+        tile_floats_(search_tile_floats(desc.dtype, desc.dim, lanes_)) {
+    codes_.dim = desc.dim;
+    codes_.layout = row_layout(desc.row_format, desc.dim);
+    codes_.elements = elements_of(JD_U8, codes_.layout, desc.row_format);
+    codes_.out_dtype = JD_F32;
+  }
 
   jd_status prepare(jd_error *error) {
     const int64_t threads = device.pool.size(), most_tiles = divide(desc_.max_queries, lanes_);
@@ -59,40 +65,43 @@ class TopKInnerProduct final : public Plan {
   jd_status run(Stream &, const void *args, jd_error *) override {
     const auto &a = *static_cast<const jdb_top_k_inner_product_args *>(args);
     const int64_t queries = a.queries.shape[0], items = a.items.shape[0], tiles = divide(queries, lanes_);
+    EmbeddingTask codes = codes_;
+    codes.rows = static_cast<const char *>(a.items.data);
+    codes.row_bytes = a.items.strides[0];
     const int64_t wanted = int64_t{device.pool.size()} * kTasksOfThread, cost = queries * (items + desc_.k) * desc_.dim;
     if (tiles > 0 && tiles < wanted && piece_tiles_ > 0 && cost >= ThreadPool::kWorthSharing) {
       // A query's lists of all pieces must fit beside each other where those of a tile do.
       const int64_t most = std::min({divide(wanted, tiles), piece_tiles_ / tiles, items / kPieceItems, int64_t{lanes_}});
       if (most > 1) {
-        search_pieces(a, tiles, most, cost);
+        search_pieces(a, codes, tiles, most, cost);
         return JD_OK;
       }
     }
     const int64_t sharing = device.pool.size() == 1 ? tiles_of_task_ : std::clamp<int64_t>(divide(tiles, wanted), 1, tiles_of_task_);
-    search(a, tiles, sharing, cost);
+    search(a, codes, tiles, sharing, cost);
     return JD_OK;
   }
 
  private:
   // `sharing` tiles a task, each against all items.
-  void search(const jdb_top_k_inner_product_args &a, int64_t tiles, int64_t sharing, int64_t cost) {
+  void search(const jdb_top_k_inner_product_args &a, const EmbeddingTask &codes, int64_t tiles, int64_t sharing, int64_t cost) {
     const int64_t tasks = divide(tiles, sharing);
     device.pool.run(tasks, cost, [&](int64_t index, int worker) {
       const int64_t first = tiles * index / tasks * lanes_, end = std::min(a.queries.shape[0], tiles * (index + 1) / tasks * lanes_);
-      const TopKTask t = task(a, first, end - first, worker);
+      const TopKTask t = task(a, codes, first, end - first, worker);
       device.kernels.top_k(t);
       for (int64_t i = 0; i < t.lanes; ++i) finish(a, first + i, t.entries + i * room_, t.counts[i]);
     });
   }
 
   // A task for each tile and piece of the items, then one for each tile that merges.
-  void search_pieces(const jdb_top_k_inner_product_args &a, int64_t tiles, int64_t pieces, int64_t cost) {
+  void search_pieces(const jdb_top_k_inner_product_args &a, const EmbeddingTask &codes, int64_t tiles, int64_t pieces, int64_t cost) {
     const int64_t queries = a.queries.shape[0], items = a.items.shape[0], blocks = divide(items, kItemBlock);
     const auto lists = [&](int64_t number) { return memory.part<uint64_t>(piece_entries_at_) + number * lanes_ * room_; };
     const auto counts = [&](int64_t number) { return memory.part<int32_t>(piece_counts_at_) + number * lanes_; };
     device.pool.run(tiles * pieces, cost, [&](int64_t index, int worker) {
       const int64_t first = index / pieces * lanes_, piece = index % pieces;
-      TopKTask t = task(a, first, std::min<int64_t>(lanes_, queries - first), worker);
+      TopKTask t = task(a, codes, first, std::min<int64_t>(lanes_, queries - first), worker);
       t.first_item = blocks * piece / pieces * kItemBlock;
       t.last_item = std::min(items, blocks * (piece + 1) / pieces * kItemBlock);
       t.entries = lists(index);
@@ -112,7 +121,7 @@ class TopKInnerProduct final : public Plan {
     });
   }
 
-  TopKTask task(const jdb_top_k_inner_product_args &a, int64_t first, int64_t count, int worker) const {
+  TopKTask task(const jdb_top_k_inner_product_args &a, const EmbeddingTask &codes, int64_t first, int64_t count, int worker) const {
     TopKTask t;
     t.dtype = desc_.dtype;
     t.dim = desc_.dim;
@@ -122,6 +131,8 @@ class TopKInnerProduct final : public Plan {
     t.query_stride = a.queries.strides[0];
     t.items = a.items.data;
     t.item_stride = a.items.strides[0];
+    t.codes = desc_.row_format == JD_ROWS_PLAIN ? nullptr : &codes;
+    t.widen_rows = device.kernels.widen_rows;
     const bool each = a.allowed.rank == 2;  // a bitmap for each query
     // A stride says nothing where there is one query, and 0 means that there is one bitmap.
     t.allowed_stride = each && a.queries.shape[0] > 1 ? a.allowed.strides[0] : 0;
@@ -153,6 +164,7 @@ class TopKInnerProduct final : public Plan {
   const jd_top_k_inner_product_desc desc_;
   const int lanes_, room_;
   const int64_t tile_floats_;
+  EmbeddingTask codes_{};  // of items that are codes, without their rows
   int64_t tiles_of_task_ = 1, piece_tiles_ = 0, scratch_of_worker_ = 0, list_lanes_ = 0;
   size_t scratch_at_ = 0, entries_at_ = 0, counts_at_ = 0, piece_entries_at_ = 0, piece_counts_at_ = 0;
 };

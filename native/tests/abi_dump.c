@@ -526,7 +526,8 @@ static void structs(void) {
   begin_struct("jd_top_k_inner_product_desc", sizeof(jd_top_k_inner_product_desc), _Alignof(jd_top_k_inner_product_desc));
   FIELD(jd_top_k_inner_product_desc, struct_size); FIELD(jd_top_k_inner_product_desc, dtype);
   FIELD(jd_top_k_inner_product_desc, dim); FIELD(jd_top_k_inner_product_desc, k);
-  FIELD(jd_top_k_inner_product_desc, max_queries);
+  FIELD(jd_top_k_inner_product_desc, max_queries); FIELD(jd_top_k_inner_product_desc, row_format);
+  FIELD(jd_top_k_inner_product_desc, reserved);
   end_struct();
   begin_struct("jd_top_k_inner_product_args", sizeof(jd_top_k_inner_product_args), _Alignof(jd_top_k_inner_product_args));
   FIELD(jd_top_k_inner_product_args, struct_size); FIELD(jd_top_k_inner_product_args, reserved);

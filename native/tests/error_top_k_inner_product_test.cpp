@@ -81,6 +81,9 @@ TEST_F(TopKInnerProductErrors, description) {
   refused_plan([](Desc &d) { d.k = 1025; }, {"argument 'k'"});
   refused_plan([](Desc &d) { d.max_queries = 0; }, {"argument 'max_queries': expected 1..1048576, got 0"});
   refused_plan([](Desc &d) { d.max_queries = 1048577; }, {"argument 'max_queries'"});
+  refused_plan([](Desc &d) { d.row_format = 8; }, {"argument 'row_format': expected 0..7, got 8"});
+  refused_plan([](Desc &d) { d.row_format = -1; }, {"argument 'row_format'"});
+  refused_plan([](Desc &d) { d.reserved = 1; }, {"argument 'reserved': expected 0, got 1"});
 }
 
 TEST_F(TopKInnerProductErrors, arguments) {
@@ -109,6 +112,23 @@ TEST_F(TopKInnerProductErrors, arguments) {
   refused_run([&](Args &a) { a.scores = tensor(JD_F32, {2, 4}); }, {"argument 'scores': expected shape [3, 4]"});
   refused_run([&](Args &a) { a.scores = tensor(JD_BF16, {3, 4}); }, {"argument 'scores': expected dtype f32"});
   refused_run([&](Args &a) { a.scores = view(a.items, 0, {3, 4}, {4, 1}); }, {"argument 'scores': expected memory apart from 'items'"});
+}
+
+TEST_F(TopKInnerProductErrors, items_of_codes) {
+  refused_run([&](Args &a) { a.items = tensor(JD_U8, {17, 68}); }, {"argument 'items': expected dtype f32, got u8"});
+  desc.row_format = JD_ROWS_INT8;
+  args.items = tensor(JD_U8, {17, 68});
+  refused_run([&](Args &a) { a.items = tensor(JD_F32, {17, 68}); }, {"argument 'items': expected dtype u8, got f32"});
+  refused_run([&](Args &a) { a.items = tensor(JD_U8, {17, 67}); },
+              {"argument 'items': expected rows of at least 68 bytes (dim = 64, row_format = 1), got shape [17, 67]"});
+  refused_run([&](Args &a) { a.items = tensor(JD_U8, {17, 68}, {136, 2}); }, {"argument 'items'", "stride 1"});
+  refused_run([&](Args &a) { a.items = tensor(JD_U8, {68}); }, {"argument 'items': expected rank 2"});
+  refused_run([&](Args &a) { a.scores = view(a.items, 0, {3, 4}, {4, 1}); }, {"argument 'scores'"});
+  args.items = tensor(JD_U8, {17, 71});  // longer, at any address
+  ASSERT_EQ(jd_top_k_inner_product_run(good_plan(), stream, &args, &error), JD_OK) << error.message;
+  desc.row_format = JD_ROWS_INT8_FLOAT;
+  args.items = tensor(JD_U8, {17, 72});
+  refused_run([&](Args &a) { a.items = tensor(JD_U8, {17, 71}); }, {"argument 'items': expected rows of at least 72 bytes"});
 }
 
 TEST_F(TopKInnerProductErrors, handles) {

@@ -3,6 +3,7 @@
 // Most inputs are small integers, of which every product and sum is exact in every dtype: results must then be the reference's to
 // the last index, the many ties included.
 #include "operators_support.h"
+#include "reference/embedding_rows.h"
 #include "reference/top_k_inner_product.h"
 
 namespace jindou::testing {
@@ -15,6 +16,8 @@ struct Variant {
   int64_t padding = 0;      // elements between the rows of everything
   bool scores = true;
   int64_t max_queries = 0;  // 0: what the case has
+  int32_t row_format = JD_ROWS_PLAIN;
+  const reference::RowsOfCodes *codes = nullptr;  // the items, where they are no numbers
 };
 
 struct Result {
@@ -86,10 +89,12 @@ class TopKInnerProduct : public ::testing::TestWithParam<std::string> {
     d.dim = static_cast<int32_t>(c.dim);
     d.k = static_cast<int32_t>(c.k);
     d.max_queries = v.max_queries ? v.max_queries : std::max<int64_t>(1, c.num_queries);
+    d.row_format = v.row_format;
     jd_top_k_inner_product_args a{};
     a.struct_size = sizeof a;
     a.queries = rig.tensor(v.dtype, {c.num_queries, c.dim}, c.queries, v.padding);
-    a.items = rig.tensor(v.dtype, {c.num_items, c.dim}, c.items, 2 * v.padding);
+    a.items = v.codes ? rig.bytes(JD_U8, {c.num_items, v.codes->row_bytes}, v.codes->bytes)
+                      : rig.tensor(v.dtype, {c.num_items, c.dim}, c.items, 2 * v.padding);
     if (!c.allowed.empty()) a.allowed = bitmap(rig, c, v.padding);
     const Poisoned indices(rig, JD_I64, c.num_queries, c.k, v.padding), scores(rig, JD_F32, c.num_queries, c.k, v.padding / 2);
     a.indices = indices.view;
@@ -352,6 +357,90 @@ TEST_P(TopKInnerProduct, numbers_with_fractions) {
           ASSERT_TRUE(score < r.score(at - 1) || (score == r.score(at - 1) && j > r.indices[at - 1]));
         }
       }
+    }
+  }
+}
+
+// -- items of codes -------------------------------------------------------------------------------------------------------
+const int32_t kFormats[] = {JD_ROWS_INT8,      JD_ROWS_INT4,      JD_ROWS_INT2, JD_ROWS_INT8_FLOAT,
+                            JD_ROWS_INT4_LAST, JD_ROWS_INT2_LAST, JD_ROWS_E4M3};
+
+// A case of these items; their values are rounded to f32, what code * scale + bias is in one multiply-add.
+TopKCase of_codes(const reference::RowsOfCodes &codes, int32_t dtype, int64_t dim, int64_t k, int64_t m, int64_t n) {
+  TopKCase c = fractions(71, dtype, dim, k, m, n);
+  c.items = codes.values;
+  for (double &x : c.items) x = static_cast<float>(x);
+  return c;
+}
+
+// The bits of f32 queries and items of what the codes stand for, whatever the queries' dtype.
+TEST_P(TopKInnerProduct, items_of_codes_score_as_what_they_stand_for) {
+  Rig rig(GetParam(), 2);
+  for (const int32_t format : kFormats) {
+    for (const int64_t dim : {8, 40, 264, 1032}) {
+      if (!rig.fast() && dim > 264) continue;
+      for (const int64_t padding : {0, 3}) {
+        for (const int64_t m : {1, 16, 19, 67}) {
+          if (!rig.fast() && (m + dim / 8 + padding + format) % 4 != 0) continue;
+          const int64_t n = 133;
+          const reference::RowsOfCodes codes = reference::rows_of_codes(format, n, dim, padding, 70 + static_cast<uint64_t>(format));
+          Variant v;
+          v.dtype = kDtypes[(m + dim / 8 + padding) % 3];
+          TopKCase c = of_codes(codes, v.dtype, dim, 9, m, n);
+          if (m > 1) allow(c, 72, 0.7, m == 19);
+          const std::vector<int64_t> plain = all_bits(rig, c);
+          v.row_format = format;
+          v.codes = &codes;
+          EXPECT_EQ(all_bits(rig, c, v), plain) << "format " << format << ", dim " << dim << ", rows " << padding << " bytes longer, " << m
+                                                << " queries of " << jd_dtype_name(v.dtype);
+        }
+      }
+    }
+  }
+}
+
+// Whole numbers, of which every score is exact: the reference's list, ties included.
+TEST_P(TopKInnerProduct, items_of_codes_are_exact) {
+  Rig rig(GetParam());
+  for (const int32_t dtype : kDtypes) {
+    for (const int64_t m : {2, 20}) {
+      for (const int64_t n : {1, 65, 190}) {
+        const int64_t dim = 48;
+        TopKCase c = whole_numbers(73, dim, 12, m, n);
+        reference::RowsOfCodes codes;
+        codes.row_bytes = dim + 4;
+        for (int64_t j = 0; j < n; ++j) {
+          const uint16_t scale = reference::exact_half(1), bias = reference::exact_half(-3);
+          for (const uint16_t half : {scale, bias}) {
+            codes.bytes.push_back(static_cast<uint8_t>(half & 0xff));
+            codes.bytes.push_back(static_cast<uint8_t>(half >> 8));
+          }
+          for (int64_t d = 0; d < dim; ++d) codes.bytes.push_back(static_cast<uint8_t>(c.items[j * dim + d] + 3));
+        }
+        Variant v;
+        v.dtype = dtype;
+        v.row_format = JD_ROWS_INT8;
+        v.codes = &codes;
+        expect_exact(rig, c, v, std::string(jd_dtype_name(dtype)) + ", " + std::to_string(m) + " x " + std::to_string(n));
+      }
+    }
+  }
+}
+
+TEST_P(TopKInnerProduct, bits_over_codes_depend_on_the_query_and_the_items_alone) {
+  Rig rig(GetParam(), 2), five(GetParam(), 5);
+  const int64_t n = rig.scaled(9001, 600), m = 35, k = 21, dim = 40;
+  const reference::RowsOfCodes codes = reference::rows_of_codes(JD_ROWS_INT8, n, dim, 0, 74);
+  TopKCase c = of_codes(codes, JD_BF16, dim, k, m, n);
+  Variant v;
+  v.dtype = JD_BF16;
+  v.row_format = JD_ROWS_INT8;
+  v.codes = &codes;
+  for (const int filter : {0, 1, 2}) {
+    if (filter) allow(c, 75, 0.4, filter == 2);
+    const std::vector<int64_t> together = all_bits(rig, c, v);
+    for (const auto &[first, last] : std::vector<std::pair<int64_t, int64_t>>{{0, 1}, {3, 19}, {1, 18}}) {
+      EXPECT_EQ(all_bits(five, part_of(c, first, last), v), rows_of(together, k, first, last)) << "filter " << filter;
     }
   }
 }

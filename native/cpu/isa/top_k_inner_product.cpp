@@ -14,7 +14,7 @@ void search(const TopKTask &task) {
 
 void top_k(const TopKTask &task) {
   if constexpr (Isa::kBf16Products) {
-    if (task.dtype == JD_BF16) return search<Isa, true>(task);
+    if (task.dtype == JD_BF16 && !task.codes) return search<Isa, true>(task);
   }
   search<Isa, false>(task);
 }

@@ -101,11 +101,11 @@ struct TopKSearch {
       for (int i = 0; i < kLanes; ++i) thresholds(tile)[i] = i < count ? -__builtin_inff() : __builtin_inff();
     }
     for_each_block(t, [&](int64_t first, const int64_t *numbers, int count) {
-      const typename Tile::Block block = numbers ? gathered(numbers, count) : Tile::block(items, t.dtype, t.dim, first, count, t.scratch);
+      const typename Tile::Block block = numbers ? gathered(numbers, count) : block_of(first, count, t.scratch);
       for (int tile = 0; tile < tiles; ++tile) {
         // The first tile asks for the next block.
         const bool asks = tile == 0 && !numbers && first + 2 * Tile::kBlock <= t.last_item;
-        const typename Tile::Ahead coming = asks ? Tile::ahead(items, t.dtype, first + Tile::kBlock) : Tile::none(block);
+        const typename Tile::Ahead coming = asks ? ahead(first + Tile::kBlock) : Tile::none(block);
         const int vectors = (t.lanes - tile * kLanes + kWidth - 1) / kWidth;
         switch (vectors) {
           case 1: scan<1>(tile, block, coming, first, numbers, count); break;
@@ -118,10 +118,28 @@ struct TopKSearch {
   static_assert(Isa::kVectors == 3, "the cases of run");
   static_assert(Tile::kBlock == kItemBlock, "");
 
+  // Items first..first+count-1 as `multiply` reads them: where they lie, or widened to `to`.
+  typename Tile::Block block_of(int64_t first, int count, float *to) const {
+    if (!t.codes) return Tile::block(items, t.dtype, t.dim, first, count, to);
+    EmbeddingTask part = *t.codes;
+    part.rows += first * part.row_bytes;
+    part.first_id = 0;
+    part.last_id = count;
+    part.out = reinterpret_cast<char *>(to);
+    part.out_row_bytes = int64_t{t.dim} * 4;
+    t.widen_rows(part);
+    return {to, t.dim};
+  }
+
+  typename Tile::Ahead ahead(int64_t first) const {
+    if (!t.codes) return Tile::ahead(items, t.dtype, first);
+    return {t.codes->rows + first * t.codes->row_bytes, t.codes->row_bytes, 1};  // a byte an element, or less
+  }
+
   // Rows that lie apart, side by side.
   typename Tile::Block gathered(const int64_t *numbers, int count) const {
     for (int i = 0; i < count; ++i) {
-      const typename Tile::Block one = Tile::block(items, t.dtype, t.dim, numbers[i], 1, t.scratch + int64_t{i} * steps);
+      const typename Tile::Block one = block_of(numbers[i], 1, t.scratch + int64_t{i} * steps);
       if (one.rows == t.scratch + int64_t{i} * steps) continue;  // widened to where it belongs
       memcpy(t.scratch + int64_t{i} * steps, one.rows, sizeof(float) * steps);
     }

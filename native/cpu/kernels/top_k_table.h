@@ -7,6 +7,8 @@
 
 namespace jindou::cpu {
 
+struct EmbeddingTask;
+
 // Items are taken in blocks of this many, counted from item 0: eight bytes of a bitmap.
 constexpr int64_t kItemBlock = 64;
 
@@ -21,6 +23,8 @@ struct TopKTask {
   int64_t query_stride;
   const void *items;            // item 0
   int64_t item_stride;
+  const EmbeddingTask *codes;   // items that are rows of codes: rows, row_bytes, dim, layout and elements, out in f32; or null
+  void (*widen_rows)(const EmbeddingTask &);
   const uint8_t *allowed;       // bit j: item j; of the task's first query, or of all; or null
   int64_t allowed_stride;       // bytes from query to query; 0: one bitmap for all
   int64_t first_item, last_item;  // first_item a multiple of kItemBlock

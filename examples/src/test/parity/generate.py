@@ -1035,7 +1035,8 @@ def top_k_cases():
     for name, kind, m, n, dim, k, filtered in (("f32", "f32", 5, 300, 64, 20, None), ("bf16_many_queries", "bf16", 40, 200, 24, 9, None),
                                                ("f16_filtered", "f16", 3, 131, 72, 50, "shared"),
                                                ("f32_filtered_each", "f32", 18, 150, 16, 30, "each"),
-                                               ("bf16_long_rows", "bf16", 18, 70, 392, 25, "shared")):
+                                               ("bf16_long_rows", "bf16", 18, 70, 392, 25, "shared"),
+                                               ("int8_rows", "bf16", 5, 140, 40, 20, None)):
         q, x = (rng.integers(-3, 4, (rows, dim)).astype(np.float32) for rows in (m, n))
         inputs, allowed = {"queries": q, "items": x}, np.ones((m, n), bool)
         if filtered == "shared":
@@ -1048,8 +1049,12 @@ def top_k_cases():
         for i in range(m):
             order = sorted(np.flatnonzero(allowed[i]), key=lambda j: (-scores[i, j], j))[:k]
             indices[i, :len(order)], values[i, :len(order)] = order, scores[i, order]
-        case(f"top_k_inner_product_{name}", "top_k_inner_product", {"k": k, "dtype": kind}, inputs,
-             {"indices": indices, "scores": values}, 0)
+        params = {"k": k, "dtype": kind}
+        if name == "int8_rows":  # code * 1 - 3
+            params["row_format"] = "fbgemm_int8"
+            head = np.frombuffer(np.array([1, -3], np.float16).tobytes(), np.uint8)
+            inputs["items"] = np.concatenate([np.tile(head, (n, 1)), (x + 3).astype(np.uint8)], 1), "U8"
+        case(f"top_k_inner_product_{name}", "top_k_inner_product", params, inputs, {"indices": indices, "scores": values}, 0)
 
 
 def softcap_bias_cases():

@@ -21,7 +21,10 @@ import java.util.Objects;
  * <p>The items are read from memory once for all queries as a rule, scores are filtered where they are summed, and no matrix of
  * them is ever in memory. A query's result depends on that query, the items and the bitmap alone. Products are summed in f32.
  *
- * <p>Rows of queries and items are aligned to 16 bytes, everything else to its elements; the last dimension of every tensor is
+ * <p>Items may be the rows of a table of codes ({@link EmbeddingTable#quantize}, or one that PyTorch quantised): a quarter of the memory, and the
+ * bits of every score those of F32 rows of what the codes stand for.
+ *
+ * <p>Rows of queries and of items that are numbers are aligned to 16 bytes, everything else to its elements; the last dimension of every tensor is
  * contiguous.
  *
  * <p>The function of Faiss' IndexFlatIP (Johnson et al., arXiv 1702.08734).
@@ -54,6 +57,7 @@ public final class TopKInnerProduct extends NativePlan implements Plan {
             jd_top_k_inner_product_desc.dim(given, desc.dim());
             jd_top_k_inner_product_desc.k(given, desc.k());
             jd_top_k_inner_product_desc.max_queries(given, desc.maxQueries());
+            jd_top_k_inner_product_desc.row_format(given, desc.rowFormat().code);
             call.check(JindouAbi.jd_top_k_inner_product_plan(handle(device, "device"), given, call.result, call.error));
             return new TopKInnerProduct(device, desc, call.resultLong());
         } finally {
@@ -105,7 +109,7 @@ public final class TopKInnerProduct extends NativePlan implements Plan {
      *
      * @param stream a stream of the plan's device
      * @param queries {@code [m, d]}
-     * @param items {@code [N, d]}, up to 2^31 - 1 rows
+     * @param items {@code [N, d]}, up to 2^31 - 1 rows; of codes {@code [N, bytes]} {@link DType#U8}
      * @param allowed {@code [(N + 7) / 8]} {@link DType#U8} for all queries, or {@code [m, (N + 7) / 8]}: bit {@code j % 8} of byte
      *     {@code j / 8} says whether item j may be found; null: all may
      * @param indices {@code [m, k]} {@link DType#I64}, written: rows of {@code items}, best first; -1 past the last found

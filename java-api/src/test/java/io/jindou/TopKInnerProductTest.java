@@ -98,6 +98,37 @@ class TopKInnerProductTest {
         }
     }
 
+    /** What a table was quantised to is searched as the numbers that it stands for. */
+    @ParameterizedTest
+    @MethodSource("io.jindou.TestDevices#names")
+    void finds_them_among_rows_of_codes(String name) throws Exception {
+        try (Rig rig = new Rig(name)) {
+            Random random = new Random(4);
+            float[] q = integers(random, 5 * DIM), x = integers(random, ITEMS * DIM);
+            for (RowFormat format : RowFormat.values()) {
+                if (format == RowFormat.PLAIN) {
+                    continue;
+                }
+                EmbeddingTable table = EmbeddingTable.quantize(rig.stream, format, HostTensor.of(x, ITEMS, DIM));
+                rig.keep(table.rows());
+                Tensor numbers = rig.poisoned(DType.F32, ITEMS, DIM);
+                QuantizedRows.dequantize(rig.stream, format, table.rows(), numbers);
+                for (DType dtype : new DType[] {DType.F32, DType.BF16}) {
+                    TopKInnerProductDesc desc = TopKInnerProductDesc.of(table, dtype, K, 5);
+                    assertEquals(new TopKInnerProductDesc(dtype, DIM, K, 5, format), desc);
+                    TopKInnerProduct search = rig.keep(TopKInnerProduct.plan(rig.device, desc));
+                    Tensor indices = rig.poisoned(DType.I64, 5, K), plain = rig.poisoned(DType.I64, 5, K);
+                    Tensor scores = rig.poisoned(DType.F32, 5, K), plainScores = rig.poisoned(DType.F32, 5, K);
+                    search.run(rig.stream, rig.floats(dtype, q, 5, DIM), table.rows(), null, indices, scores);
+                    rig.keep(TopKInnerProduct.plan(rig.device, TopKInnerProductDesc.of(numbers, K, 5)))
+                            .run(rig.stream, rig.floats(q, 5, DIM), numbers, null, plain, plainScores);
+                    assertArrayEquals(plain.readLongs(rig.stream), indices.readLongs(rig.stream), format + " " + dtype);
+                    assertArrayEquals(plainScores.readFloats(rig.stream), scores.readFloats(rig.stream), format + " " + dtype);
+                }
+            }
+        }
+    }
+
     @ParameterizedTest
     @MethodSource("io.jindou.TestDevices#names")
     void finds_allowed_items_alone(String name) throws Exception {

@@ -20,6 +20,8 @@ import static java.lang.foreign.MemoryLayout.PathElement.*;
  *     int32_t dim;
  *     int32_t k;
  *     int64_t max_queries;
+ *     int32_t row_format;
+ *     int32_t reserved;
  * }
  * }
  */
@@ -34,7 +36,9 @@ public class jd_top_k_inner_product_desc {
         JindouAbi.C_INT.withName("dtype"),
         JindouAbi.C_INT.withName("dim"),
         JindouAbi.C_INT.withName("k"),
-        JindouAbi.C_LONG.withName("max_queries")
+        JindouAbi.C_LONG.withName("max_queries"),
+        JindouAbi.C_INT.withName("row_format"),
+        JindouAbi.C_INT.withName("reserved")
     ).withName("jd_top_k_inner_product_desc");
 
     /**
@@ -262,6 +266,94 @@ public class jd_top_k_inner_product_desc {
      */
     public static void max_queries(MemorySegment struct, long fieldValue) {
         struct.set(max_queries$LAYOUT, max_queries$OFFSET, fieldValue);
+    }
+
+    private static final OfInt row_format$LAYOUT = (OfInt)$LAYOUT.select(groupElement("row_format"));
+
+    /**
+     * Layout for field:
+     * {@snippet lang=c :
+     * int32_t row_format
+     * }
+     */
+    public static final OfInt row_format$layout() {
+        return row_format$LAYOUT;
+    }
+
+    private static final long row_format$OFFSET = $LAYOUT.byteOffset(groupElement("row_format"));
+
+    /**
+     * Offset for field:
+     * {@snippet lang=c :
+     * int32_t row_format
+     * }
+     */
+    public static final long row_format$offset() {
+        return row_format$OFFSET;
+    }
+
+    /**
+     * Getter for field:
+     * {@snippet lang=c :
+     * int32_t row_format
+     * }
+     */
+    public static int row_format(MemorySegment struct) {
+        return struct.get(row_format$LAYOUT, row_format$OFFSET);
+    }
+
+    /**
+     * Setter for field:
+     * {@snippet lang=c :
+     * int32_t row_format
+     * }
+     */
+    public static void row_format(MemorySegment struct, int fieldValue) {
+        struct.set(row_format$LAYOUT, row_format$OFFSET, fieldValue);
+    }
+
+    private static final OfInt reserved$LAYOUT = (OfInt)$LAYOUT.select(groupElement("reserved"));
+
+    /**
+     * Layout for field:
+     * {@snippet lang=c :
+     * int32_t reserved
+     * }
+     */
+    public static final OfInt reserved$layout() {
+        return reserved$LAYOUT;
+    }
+
+    private static final long reserved$OFFSET = $LAYOUT.byteOffset(groupElement("reserved"));
+
+    /**
+     * Offset for field:
+     * {@snippet lang=c :
+     * int32_t reserved
+     * }
+     */
+    public static final long reserved$offset() {
+        return reserved$OFFSET;
+    }
+
+    /**
+     * Getter for field:
+     * {@snippet lang=c :
+     * int32_t reserved
+     * }
+     */
+    public static int reserved(MemorySegment struct) {
+        return struct.get(reserved$LAYOUT, reserved$OFFSET);
+    }
+
+    /**
+     * Setter for field:
+     * {@snippet lang=c :
+     * int32_t reserved
+     * }
+     */
+    public static void reserved(MemorySegment struct, int fieldValue) {
+        struct.set(reserved$LAYOUT, reserved$OFFSET, fieldValue);
     }
 
     /**

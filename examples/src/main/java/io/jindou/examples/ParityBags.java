@@ -34,7 +34,7 @@ final class ParityBags {
             "fbgemm_int4_last", RowFormat.INT4_LAST,
             "fbgemm_int2_last", RowFormat.INT2_LAST,
             "e4m3", RowFormat.E4M3));
-    private static final Map<String, RowFormat> ROW_FORMATS = new TreeMap<>(CODE_FORMATS);
+    static final Map<String, RowFormat> ROW_FORMATS = new TreeMap<>(CODE_FORMATS);
     private static final Map<String, DType> RESULTS =
             Map.of("f32", DType.F32, "f16", DType.F16, "bf16", DType.BF16, "int8", DType.I8);
 

@@ -3,6 +3,7 @@ package io.jindou.examples;
 import io.jindou.DType;
 import io.jindou.Device;
 import io.jindou.HostTensor;
+import io.jindou.RowFormat;
 import io.jindou.Stream;
 import io.jindou.Tensor;
 import io.jindou.TopKInnerProduct;
@@ -20,12 +21,18 @@ final class ParityTopK {
     static Map<String, HostTensor> topKInnerProduct(ParityCase given, Device device, Stream stream, Scope scope) throws IOException {
         HostTensor asked = ParityCase.padded(given.floats("queries", 2), 8);
         Tensor queries = scope.keep(Tensor.of(stream, asked));
-        Tensor items = scope.keep(Tensor.of(stream, ParityCase.padded(given.floats("items", 2), 8).as(asked.dtype())));
+        RowFormat format = ParityBags.ROW_FORMATS.get(given.word("row_format", "plain", ParityBags.ROW_FORMATS.keySet()));
+        Tensor items = scope.keep(
+                format == RowFormat.PLAIN
+                        ? Tensor.of(stream, ParityCase.padded(given.floats("items", 2), 8).as(asked.dtype()))
+                        : Tensor.of(stream, given.table("items", true)));
         Tensor allowed = ParityOperators.optional(stream, scope, given, "allowed", name -> bitmaps(given.flags(name)));
         int k = given.requiredInteger("k");
         given.checkAllUsed();
         long m = queries.dim(0);
-        TopKInnerProduct plan = scope.keep(TopKInnerProduct.plan(device, TopKInnerProductDesc.of(items, k, Math.max(1, m))));
+        TopKInnerProduct plan = scope.keep(TopKInnerProduct.plan(
+                device,
+                new TopKInnerProductDesc(queries.dtype(), Math.toIntExact(queries.dim(1)), k, Math.max(1, m), format)));
         Tensor indices = scope.keep(Tensor.create(device, DType.I64, m, k));
         indices.fill(stream, 0x77);
         Tensor scores = ParityOperators.output(device, stream, scope, m, k);
