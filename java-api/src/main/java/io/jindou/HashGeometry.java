@@ -19,6 +19,14 @@ final class HashGeometry {
         bucketsEach = buckets / partitions;
     }
 
+    /** Whether a table can have so many slots, of whatever capacity. */
+    static boolean isValid(long slots) {
+        if (slots < 2 * BUCKET_SLOTS || slots % BUCKET_SLOTS != 0) {
+            return false;
+        }
+        return slots / BUCKET_SLOTS % new HashGeometry(slots).partitions == 0;
+    }
+
     /** A key's first bucket, or its second. */
     long bucket(long key, boolean second) {
         long hash = KeyFunction.mix(key);

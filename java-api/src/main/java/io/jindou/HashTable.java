@@ -293,8 +293,8 @@ public final class HashTable implements AutoCloseable {
      * a place those with the higher scores stay, and a table that evicts nothing refuses the rest as {@link #insert} does. Its admission
      * starts anew, since sights are counted by size.
      *
-     * <p>The snapshot is looked through first, since it may come from a file: the sizes of its parts, and that every key lies where it may,
-     * once, as many of them as it says. Should the device fail on the way, the table is empty, or holds some of the keys with their rows.
+     * <p>The snapshot is looked through first, since it may come from a file: the sizes of its parts, that every key lies where it may,
+     * once, as many of them as it says, and that ticks and counts are none that could overflow. Should the device fail on the way, the table is empty, or holds some of the keys with their rows.
      *
      * @param stream orders it
      * @param snapshot of a table of one dtype, dim and eviction; where it counted no sights, admission starts anew

@@ -10,13 +10,17 @@ import java.util.Objects;
  * has every key where it was. It can be written to a file as it is; segments may also be of mapped files, which must stay as they are while
  * {@link HashTable#restore} runs.
  *
+ * <p>It has the slots that its keys have, which may be other than what the capacity would give today: one that an earlier version saved is
+ * restored as one of a table of another size.
+ *
  * @param desc of the table
  * @param keys {@code [slots]} 64-bit keys, -1 where a slot is empty
  * @param rows {@code [slots, dim]}
- * @param scores {@code [slots]} 64-bit; of no size for a table that does not evict. Under {@link Eviction#LRU} they are ticks
+ * @param scores {@code [slots]} 64-bit; of no size for a table that does not evict. Under {@link Eviction#LRU} they are ticks, under
+ *     {@link Eviction#LFU} counts, 0 to 2^62 - 1
  * @param sights {@code [slots]} bytes; of no size for a table that admits at once
  * @param size keys in the table
- * @param tick of the table's last call: later ones of a restored table are larger
+ * @param tick of the table's last call: later ones of a restored table are larger. 0 to 2^62 - 1
  */
 public record HashTableSnapshot(
         HashTableDesc desc,
@@ -26,6 +30,9 @@ public record HashTableSnapshot(
         MemorySegment sights,
         long size,
         long tick) {
+    /** The most that a call's tick or a count of uses can be: 2^62 - 1, which leaves a restored table as many calls and uses again. */
+    static final long MOST = Long.MAX_VALUE / 2;
+
     /**
      * Checks for null.
      *
@@ -46,17 +53,20 @@ public record HashTableSnapshot(
      * @throws InvalidArgumentException naming the component that contradicts the others
      */
     long check() {
-        long slots = JindouAbi.jd_hash_table_slots(desc.capacity());
-        if (slots == 0) {
+        if (JindouAbi.jd_hash_table_slots(desc.capacity()) == 0) {
             throw wrong("desc", "a capacity of a table", desc.capacity());
+        }
+        long slots = keys.byteSize() / Long.BYTES;
+        if (keys.byteSize() % Long.BYTES != 0 || !HashGeometry.isValid(slots)) {
+            throw wrong("keys", "as many as a table can have slots, 8 bytes each", keys.byteSize() + " bytes");
         }
         String table = " (" + slots + " slots)";
         expectBytes("keys", keys, slots * Long.BYTES, table);
         expectBytes("rows", rows, slots * desc.dim() * desc.dtype().size(), table + " of " + desc.dim() + " " + desc.dtype());
         expectBytes("scores", scores, desc.eviction() == Eviction.NONE ? 0 : slots * Long.BYTES, table + ", eviction " + desc.eviction());
         expectBytes("sights", sights, desc.admission() == 1 ? 0 : slots, table + ", admission " + desc.admission());
-        if (tick < 0) {
-            throw wrong("tick", "at least 0", tick);
+        if (tick < 0 || tick > MOST) {
+            throw wrong("tick", "0.." + MOST, tick);
         }
         long found = 0;
         HashGeometry geometry = new HashGeometry(slots);
@@ -76,6 +86,9 @@ public record HashTableSnapshot(
             }
             if (desc.eviction() == Eviction.LRU && (at(scores, slot) < 0 || at(scores, slot) > tick)) {
                 throw wrong("scores", "calls up to the last, " + tick, at(scores, slot) + " in slot " + slot);
+            }
+            if (desc.eviction() == Eviction.LFU && (at(scores, slot) < 0 || at(scores, slot) > MOST)) {
+                throw wrong("scores", "counts of 0.." + MOST, at(scores, slot) + " in slot " + slot);
             }
         }
         if (found != size) {

@@ -73,8 +73,11 @@ class HashTableSnapshotTest {
         thread.join();
 
         List<Bad> all = new ArrayList<>();
-        all.add(new Bad("keys': expected 640 bytes", new HashTableSnapshot(DESC, keys.asSlice(8), rows, scores, sights, size, tick)));
-        all.add(new Bad("keys'", new HashTableSnapshot(ofCapacity(200), keys, rows, scores, sights, size, tick)));
+        for (long bytes : new long[] {0, 64, 632, 639}) { // no slots, one bucket, and what is no number of buckets or of keys
+            all.add(new Bad("keys': expected as many as a table can have slots, 8 bytes each, got " + bytes, new HashTableSnapshot(
+                    DESC, keys.asSlice(0, bytes), rows, scores, sights, size, tick)));
+        }
+        all.add(new Bad("rows': expected 1152 bytes", new HashTableSnapshot(DESC, keys.asSlice(64), rows, scores, sights, size, tick)));
         all.add(new Bad("rows': expected 1280 bytes", new HashTableSnapshot(DESC, keys, rows.asSlice(16), scores, sights, size, tick)));
         all.add(new Bad("rows'", new HashTableSnapshot(DESC, keys, arena.allocate(1040), scores, sights, size, tick)));
         all.add(new Bad("scores': expected 640", new HashTableSnapshot(DESC, keys, rows, MemorySegment.NULL, sights, size, tick)));
@@ -85,12 +88,100 @@ class HashTableSnapshotTest {
         all.add(new Bad("rows': expected memory that is open", new HashTableSnapshot(DESC, keys, others[0], scores, sights, size, tick)));
         all.add(new Bad("size': expected " + size, new HashTableSnapshot(DESC, keys, rows, scores, sights, size + 1, tick)));
         all.add(new Bad("tick'", new HashTableSnapshot(DESC, keys, rows, scores, sights, size, -1)));
+        all.add(new Bad("tick'", new HashTableSnapshot(DESC, keys, rows, scores, sights, size, Long.MAX_VALUE / 2 + 1)));
         all.add(new Bad("scores': expected calls up to the last, 0", new HashTableSnapshot(DESC, keys, rows, scores, sights, size, 0)));
         all.add(new Bad("size': expected " + (size - 1), with(good, arena, used, -1)));
         all.add(new Bad("keys': expected each key in one of its two buckets, got " + stranger, with(good, arena, used, stranger)));
         all.add(new Bad("keys': expected each key once, got " + key, with(good, arena, used ^ 1, key)));
         all.add(new Bad("keys': expected each key once, got " + key, with(good, arena, other * 8, key)));
         return all;
+    }
+
+    /** Counts of uses that would overflow at the next one, or where keys age, and what can be no count. */
+    @ParameterizedTest
+    @MethodSource("io.jindou.TestDevices#names")
+    void counts_of_uses_are_bounded(String name) throws Exception {
+        try (Rig rig = new Rig(name); Arena arena = Arena.ofConfined()) {
+            HashTableDesc desc = DESC.withEviction(Eviction.LFU);
+            HashTable table = rig.keep(HashTable.create(rig.device, desc));
+            use(rig, table, 1);
+            HashTableSnapshot good = table.snapshot(rig.stream, arena);
+            int used = 0;
+            while (good.keys().getAtIndex(ValueLayout.JAVA_LONG, used) == -1) {
+                used++;
+            }
+            List<byte[]> before = bytes(rig, table);
+            for (long score : new long[] {Long.MAX_VALUE, Long.MAX_VALUE - 16, Long.MAX_VALUE / 2 + 1, -1, Long.MIN_VALUE}) {
+                HashTableSnapshot bad = scored(good, arena, used, score);
+                refused(InvalidArgumentException.class, () -> table.restore(rig.stream, bad), "'snapshot.scores': expected counts", "got " + score);
+            }
+            List<byte[]> after = bytes(rig, table);
+            for (int i = 0; i < before.size(); i++) {
+                assertArrayEquals(before.get(i), after.get(i), "part " + i);
+            }
+            table.restore(rig.stream, scored(good, arena, used, Long.MAX_VALUE / 2));
+            long key = good.keys().getAtIndex(ValueLayout.JAVA_LONG, used);
+            table.insert(rig.stream, rig.longs(key), rig.floats(new float[DIM], 1, DIM));
+            long now = table.snapshot(rig.stream, arena).scores().getAtIndex(ValueLayout.JAVA_LONG, used);
+            assertEquals(Long.MAX_VALUE / 2 + 1, now, "the largest count goes on");
+        }
+    }
+
+    private static HashTableSnapshot scored(HashTableSnapshot good, Arena arena, int slot, long score) {
+        MemorySegment scores = arena.allocate(good.scores().byteSize(), 8).copyFrom(good.scores());
+        scores.setAtIndex(ValueLayout.JAVA_LONG, slot, score);
+        return new HashTableSnapshot(good.desc(), good.keys(), good.rows(), scores, good.sights(), good.size(), good.tick());
+    }
+
+    /** Saved when a table of this capacity had other slots: 64 of 60 keys, 105,264 of 100,000, in six partitions. */
+    @Test
+    void a_snapshot_of_an_earlier_version_is_restored() throws Exception {
+        for (int capacity : new int[] {60, 100_000}) {
+            try (Rig rig = new Rig("cpu"); Arena arena = Arena.ofConfined()) {
+                int slots = Math.ceilDiv(capacity * 20, 19 * 8) * 8;
+                HashTableDesc desc = new HashTableDesc(
+                        DType.F32, 1, capacity, Eviction.LRU, 2, MissingKeys.ZERO, Bounds.ZERO);
+                long[] keys = new Random(capacity).longs(capacity / 4).toArray();
+                HashTableSnapshot old = earlier(arena, desc, slots, keys);
+                for (long now : capacity == 60 ? new long[] {60, 120, 45} : new long[] {capacity, 2 * capacity}) {
+                    HashTable table = rig.keep(HashTable.create(rig.device, ofCapacity(desc, now)));
+                    assertEquals(now == 45, table.slots() == slots, "today's of 45 has 64 as well");
+                    table.restore(rig.stream, old);
+                    assertEquals(keys.length, table.size(rig.stream));
+                    HashTableEntries entries = table.export(rig.stream);
+                    float[] rows = entries.rows().toFloats();
+                    for (int i = 0; i < keys.length; i++) {
+                        assertEquals(entries.keys()[i] >>> 48, (long) rows[i], "the row of its key");
+                        assertEquals(entries.keys()[i] >>> 60, entries.scores()[i], "the score of its key");
+                    }
+                }
+            }
+        }
+    }
+
+    /** Each key in the first of its buckets that has room, with rows and scores that its bits tell. */
+    private static HashTableSnapshot earlier(Arena arena, HashTableDesc desc, int slots, long[] keys) {
+        MemorySegment places = arena.allocate(8L * slots, 8).fill((byte) -1), rows = arena.allocate(4L * slots, 4);
+        MemorySegment scores = arena.allocate(8L * slots, 8);
+        HashGeometry geometry = new HashGeometry(slots);
+        for (long key : keys) {
+            long first = free(places, geometry.bucket(key, false));
+            long slot = first >= 0 ? first : free(places, geometry.bucket(key, true));
+            places.setAtIndex(ValueLayout.JAVA_LONG, slot, key);
+            rows.setAtIndex(ValueLayout.JAVA_FLOAT, slot, key >>> 48);
+            scores.setAtIndex(ValueLayout.JAVA_LONG, slot, key >>> 60);
+        }
+        return new HashTableSnapshot(desc, places, rows, scores, arena.allocate(slots), keys.length, 15);
+    }
+
+    /** A slot of a bucket; -1: it is full. */
+    private static long free(MemorySegment keys, long bucket) {
+        for (long slot = bucket * 8; slot < bucket * 8 + 8; slot++) {
+            if (keys.getAtIndex(ValueLayout.JAVA_LONG, slot) == -1) {
+                return slot;
+            }
+        }
+        return -1;
     }
 
     private static HashTableSnapshot with(HashTableSnapshot good, Arena arena, int slot, long key) {
@@ -100,8 +191,12 @@ class HashTableSnapshotTest {
     }
 
     private static HashTableDesc ofCapacity(long capacity) {
+        return ofCapacity(DESC, capacity);
+    }
+
+    private static HashTableDesc ofCapacity(HashTableDesc desc, long capacity) {
         return new HashTableDesc(
-                DESC.dtype(), DIM, capacity, DESC.eviction(), DESC.admission(), DESC.missing(), DESC.bounds());
+                desc.dtype(), desc.dim(), capacity, desc.eviction(), desc.admission(), desc.missing(), desc.bounds());
     }
 
     /** Forty keys, those that are admitted at once and those seen twice. */
