@@ -52,7 +52,12 @@ public sealed interface KeyFunction {
      * @param firstRow the first row it chooses from
      * @param numRows how many; 0: to the last of the table
      */
-    record Hash(long seed, long firstRow, long numRows) implements KeyFunction {}
+    record Hash(long seed, long firstRow, long numRows) implements KeyFunction {
+        /** A number of 0 to {@code count - 1}. */
+        static long choose(long id, long seed, long count) {
+            return Long.remainderUnsigned(mix(id ^ mix(seed)), count);
+        }
+    }
 
     /**
      * MurmurHash3's 64-bit finaliser.

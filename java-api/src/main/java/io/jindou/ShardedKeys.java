@@ -45,7 +45,7 @@ public final class ShardedKeys {
         if (shards < 1) {
             throw new InvalidArgumentException("argument 'shards': expected at least 1, got " + shards);
         }
-        return (int) Long.remainderUnsigned(KeyFunction.mix(key ^ KeyFunction.mix(SEED)), shards);
+        return (int) KeyFunction.Hash.choose(key, SEED, shards);
     }
 
     /**
@@ -92,10 +92,10 @@ public final class ShardedKeys {
      * What a shard is asked.
      *
      * @param shard the shard
-     * @return its keys, in the order of the call; none for a shard that no key belongs to
+     * @return its keys, in the order of the call; none for a shard that no key belongs to. A copy
      */
     public long[] request(int shard) {
-        return requests[shard];
+        return requests[shard].clone();
     }
 
     /**

@@ -129,7 +129,7 @@ public record TableKeys(List<KeyFunction> functions, boolean sideBySide) {
                         case KeyFunction.Row all -> id;
                         case KeyFunction.Modulo modulo -> Math.floorMod(id, count);
                         case KeyFunction.Quotient quotient -> Math.floorDiv(id, quotient.divisor());
-                        case KeyFunction.Hash hash -> Long.remainderUnsigned(KeyFunction.mix(id ^ KeyFunction.mix(hash.seed())), count);
+                        case KeyFunction.Hash hash -> KeyFunction.Hash.choose(id, hash.seed(), count);
                     };
             if (row < 0 || row >= count) {
                 return false;

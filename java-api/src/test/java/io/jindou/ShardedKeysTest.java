@@ -118,6 +118,9 @@ class ShardedKeysTest {
             assertArrayEquals(keys, routed.merge(parts).data().toArray(ValueLayout.JAVA_LONG_UNALIGNED));
         }
         assertEquals(0, ShardedKeys.route(new long[0], 2).request(1).length);
+        ShardedKeys one = ShardedKeys.route(new long[] {5}, 1);
+        one.request(0)[0] = 6;
+        assertArrayEquals(new long[] {5}, one.request(0), "a copy");
     }
 
     @Test
