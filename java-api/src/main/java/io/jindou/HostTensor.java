@@ -18,7 +18,7 @@ public final class HostTensor {
      *
      * @param dtype element type
      * @param data exactly the bytes of all elements, row-major, little-endian; on or off the Java heap, of any alignment
-     * @param shape dimensions
+     * @param shape dimensions; none: a single element
      * @throws InvalidArgumentException when the number of bytes is not that of the shape
      */
     public HostTensor(DType dtype, MemorySegment data, long... shape) {
@@ -201,6 +201,6 @@ public final class HostTensor {
     }
 
     private static long[] shapeOr(long length, long[] shape) {
-        return shape.length == 0 && length != 1 ? new long[] {length} : shape;
+        return shape.length == 0 ? new long[] {length} : shape;
     }
 }

@@ -50,7 +50,7 @@ class HostDataTest {
         assertArrayEquals(new long[] {255, 1}, new HostTensor(DType.U8, MemorySegment.ofArray(new byte[] {-1, 1}), 2).toLongs());
         assertArrayEquals(new long[] {-1, 1}, new HostTensor(DType.I8, MemorySegment.ofArray(new byte[] {-1, 1}), 2).toLongs());
         assertArrayEquals(new long[] {-7}, HostTensor.of(new int[] {-7}, 1).toLongs());
-        assertEquals(1, HostTensor.of(new float[] {3}).elements());
+        assertArrayEquals(new long[] {1}, HostTensor.of(new float[] {3}).shape(), "one dimension, as of any other number of values");
         assertEquals(0, HostTensor.of(new float[0]).elements());
         refused(InvalidArgumentException.class, () -> HostTensor.of(new float[3], 2, 2), "'data'", "16 bytes", "12");
         refused(InvalidArgumentException.class, () -> HostTensor.of(new float[0], -1, 0), "'shape'", "[-1, 0]");

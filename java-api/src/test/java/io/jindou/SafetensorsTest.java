@@ -36,7 +36,7 @@ class SafetensorsTest {
             written.put(dtype.name(), new HostTensor(dtype, MemorySegment.ofArray(bytes), 3, 5));
         }
         written.put("floats", HostTensor.of(new float[] {1, 2, 3}));
-        written.put("scalar", HostTensor.of(new long[] {42}));
+        written.put("scalar", new HostTensor(DType.I64, MemorySegment.ofArray(new long[] {42})));
         written.put("nothing", HostTensor.of(new float[0], 0, 7));
         written.put("\"quoted\" \u7b4b\u6597\n", HostTensor.of(new int[] {1}, 1));
         Path file = folder.resolve("all.safetensors");

@@ -395,7 +395,7 @@ class ParityTest {
             java.util.Arrays.fill(ones, (byte) 0x38);
             inputs.put(name, new HostTensor(DType.F8_E4M3, java.lang.foreign.MemorySegment.ofArray(ones), 2, 16, 1, 32));
         }
-        inputs.put("key_scales", HostTensor.of(new float[] {0.5f}, new long[0]));
+        inputs.put("key_scales", new HostTensor(DType.F32, java.lang.foreign.MemorySegment.ofArray(new float[] {0.5f})));
         inputs.put("seq_lens", HostTensor.of(new long[] {1, 1}));
         inputs.put("position_bias", HostTensor.of(new float[] {1}));
         float[] out = new float[64];
