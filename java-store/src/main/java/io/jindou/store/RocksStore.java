@@ -152,6 +152,9 @@ final class RocksStore implements AutoCloseable {
         rows = open(current, recovery);
         Acknowledged.check(path(current), mark, rows.getLatestSequenceNumber()); // a manifest that was cut
         acknowledged = acknowledged(current, rows);
+        if (mark == null) {
+            disk.force(path(current)); // where the mark was made now
+        }
         disk.force(directory); // a rename that was not durable yet, before what it replaced is deleted
     }
 
@@ -335,7 +338,8 @@ final class RocksStore implements AutoCloseable {
      * Replaces everything by the next generation, at once. Beside nothing else.
      *
      * @return what is of no use any more, for {@link #discard}
-     * @throws Current.Unsettled when its rows are the current ones for this process, but a loss of power may bring back the old: nothing
+     * @throws Current.Unsettled when CURRENT names the new generation, or may, and a loss of power may take that back: both
+     *     are left on disk, this store is at the old one, and nothing more may be done with it but {@link #close}
      * @throws IOException otherwise: the old rows stay
      */
     Generation use(Generation next) throws IOException {
@@ -415,8 +419,7 @@ final class RocksStore implements AutoCloseable {
         return ByteBuffer.allocate(KEY_BYTES).putLong(0, key).array();
     }
 
-    // -- generations
-    // -----------------------------------------------------------------------------------------------------------
+    // -- generations ---------------------------------------------------------------------------------------------------
 
     private Path path(Current of) {
         return directory.resolve(of.name());

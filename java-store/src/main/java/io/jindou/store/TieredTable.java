@@ -38,8 +38,8 @@ import java.util.concurrent.locks.ReentrantReadWriteLock;
  * otherwise, and the rest is the same.
  *
  * <p>A lookup gives the row of every key that exists, complete, wherever it lies: hits are read on the device, in the order of the caller's
- * stream; missing rows come from below, through page-locked memory and on a stream of the table's own, into the result and into the caches. An update is durable ({@link Durability}) when it returns, and lookups that
- * begin after that see it; one that runs beside it sees of each row the old or the new one, never a mixture. The key -1 is reserved.
+ * stream; missing rows come from below, through page-locked memory and on a stream of the table's own, into the result and into the caches.
+ * An update is durable ({@link Durability}) when it returns, and lookups that begin after that see it; one that runs beside it sees of each row the old or the new one, never a mixture. The key -1 is reserved.
  *
  * <p>All methods may be called from any thread. A crash at any moment, in the middle of an update, a snapshot, a restore or RocksDB's
  * compaction, loses nothing that was durable and leaves nothing half written.
@@ -80,6 +80,8 @@ public final class TieredTable implements AutoCloseable {
     private final LongAdder lookups = new LongAdder(), keysSeen = new LongAdder(), deviceHits = new LongAdder();
     private final LongAdder hostHits = new LongAdder(), storeHits = new LongAdder(), missingKeys = new LongAdder();
     private final LongAdder evictions = new LongAdder();
+    /** How often all rows were replaced; read and written under {@link #life}. */
+    private int restores;
     /** Why caches and disk may no longer agree; null: they do. */
     private volatile Throwable broken;
 
@@ -218,7 +220,8 @@ public final class TieredTable implements AutoCloseable {
 
     /**
      * Looks up rows as {@link #lookup} does, and returns before missing ones are fetched: a thread of the table's goes on with them. On a device
-     * with memory of its own this only enqueues the lookup of hits; on cpu hits are there when it returns.
+     * with memory of its own this only enqueues the lookup of hits; on cpu hits are there when it returns. Where a {@link #restore} comes between
+     * hits and missing rows, all are looked up again: the rows of one call are all of before it or all of after.
      *
      * @param stream of the table's device; not capturing
      * @param keys as {@link #lookup}; copied
@@ -244,6 +247,7 @@ public final class TieredTable implements AutoCloseable {
                     try (call) {
                         open(life.readLock());
                         try {
+                            call.askAgainIfRestored();
                             call.answer();
                             call.done(null);
                         } finally {
@@ -337,8 +341,9 @@ public final class TieredTable implements AutoCloseable {
     }
 
     /**
-     * Replaces all rows by those of a snapshot, at once, with what was updated while they were written beside the old ones. Lookups and updates go on
-     * till that moment; it waits for snapshots and compactions. A crash leaves the old rows or the new ones.
+     * Replaces all rows by those of a snapshot, at once. First they are written beside the old ones, while lookups and updates go on; then they
+     * take the place of the old ones and of all updates to these, those that were made and acknowledged meanwhile included: afterwards the table
+     * has what the snapshot has, nothing else. It waits for snapshots and compactions. A crash leaves the old rows, updated, or the new ones.
      *
      * @param file of {@link #snapshot}, or any other with these tensors
      * @throws IOException when it cannot be read, has other tensors or is damaged, or the disk cannot be written: the old rows stay. Only where the
@@ -371,21 +376,27 @@ public final class TieredTable implements AutoCloseable {
     }
 
     private void replace(RocksStore.Generation next) throws IOException {
-        RocksStore.Generation old;
-        life.writeLock().lock();
+        RocksStore.Generation old = null;
         try {
-            old = store.use(next);
-        } catch (Current.Unsettled e) {
-            broken = e;
-            throw e;
-        } finally {
+            life.writeLock().lock();
             try {
-                clearCaches(); // after a failure too: whatever the disk has, they hold nothing older
+                old = store.use(next);
+                restores++;
+            } catch (Current.Unsettled e) {
+                broken = e;
+                throw e;
             } finally {
-                life.writeLock().unlock();
+                try {
+                    clearCaches(); // after a failure too: whatever the disk has, they hold nothing older
+                } finally {
+                    life.writeLock().unlock();
+                }
+            }
+        } finally {
+            if (old != null) {
+                store.discard(old); // also when the caches fail: nothing else knows it
             }
         }
-        store.discard(old);
     }
 
     private static void checkRestored(Path file, MemorySegment keys) throws IOException {
@@ -488,6 +499,7 @@ public final class TieredTable implements AutoCloseable {
         private final long[] keys;
         private final Tensor rows; // null: none are wanted
         private final long start = log.enter();
+        private final int restoresBefore = restores;
         private boolean done;
 
         private Call(Workspace w, long[] keys, Tensor rows) {
@@ -501,6 +513,13 @@ public final class TieredTable implements AutoCloseable {
             HashTableResults results = new HashTableResults(null, w.outcomes.first(keys.length), null);
             cache.table.lookup(stream, asked, rows, null, results);
             w.looked(stream);
+        }
+
+        /** Hits of before a restore go with no rows of after it. On the stream of the copies, which comes after the first lookup. */
+        private void askAgainIfRestored() {
+            if (restoresBefore != restores) {
+                ask(w.copies);
+            }
         }
 
         private void answer() throws IOException {

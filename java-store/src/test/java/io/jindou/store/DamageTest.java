@@ -357,6 +357,45 @@ class DamageTest {
         assertTrue(Files.notExists(directory.resolve("rows-1")), "gone when it was opened again");
     }
 
+    /** Nothing brings the caches in line with the new rows: the old ones are released and deleted all the same. */
+    @Test
+    void a_cache_that_fails_after_a_restore() throws Exception {
+        Path file = folder.resolve("snapshot");
+        Device failing = Device.open("cpu");
+        try (TieredTable table = TieredTable.open(failing, directory, Victim.desc().withHostRows(0))) {
+            table.snapshot(file);
+            table.update(Victim.keys(), Victim.rows(80));
+            failing.close();
+            IOException e = assertThrows(IOException.class, () -> table.restore(file));
+            assertTrue(e.getMessage().contains("open the table again"), e.getMessage());
+            assertTrue(Files.notExists(directory.resolve("rows-1")));
+            assertThrows(IOException.class, () -> table.update(Victim.keys(), Victim.rows(81)));
+        }
+        assertEquals(UPDATES, version(directory));
+    }
+
+    /** A table of a version that kept no such file: what was made for it is as durable as the rest. */
+    @Test
+    void a_file_of_acknowledged_updates_that_is_made_anew() throws Exception {
+        Files.delete(only(directory, "ACKNOWLEDGED"));
+        for (int again = 0; again < 2; again++) {
+            List<Path> forced = new ArrayList<>();
+            Disk watched = new Disk() {
+                @Override
+                public void force(Path path) throws IOException {
+                    forced.add(path);
+                    if (path.endsWith("rows-1")) {
+                        assertTrue(Files.exists(path.resolve("ACKNOWLEDGED")));
+                    }
+                    Disk.REAL.force(path);
+                }
+            };
+            TieredTable.open(device, directory, Victim.desc(), watched).close();
+            assertEquals(again == 0, forced.contains(directory.resolve("rows-1")), forced.toString());
+        }
+        assertEquals(UPDATES, version(directory));
+    }
+
     /** The disk has the new rows, the cache can neither take nor lose any: better no answer than the old rows. */
     @Test
     void a_cache_that_fails_after_the_disk_was_written() throws Exception {

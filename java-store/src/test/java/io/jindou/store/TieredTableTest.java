@@ -2,6 +2,7 @@ package io.jindou.store;
 
 import static org.junit.jupiter.api.Assertions.assertArrayEquals;
 import static org.junit.jupiter.api.Assertions.assertEquals;
+import static org.junit.jupiter.api.Assertions.assertNull;
 import static org.junit.jupiter.api.Assertions.assertThrows;
 import static org.junit.jupiter.api.Assertions.assertTrue;
 
@@ -456,6 +457,60 @@ class TieredTableTest {
             assertEquals(1, versions(looked(table, stream, device, keys))[49]);
             table.update(keys, rows(50, 9));
             assertEquals(9, versions(looked(table, stream, device, keys))[49]);
+        }
+    }
+
+    /** The restore comes after the hits were read and before the missing rows are: the call gives none of the old ones beside new ones. */
+    @ParameterizedTest
+    @ValueSource(strings = {"cpu", "late"})
+    void a_lookup_under_way_across_a_restore_is_of_one_piece(String name) throws Exception {
+        long[] keys = new Random(1).longs(50).toArray();
+        Path file = folder.resolve("snapshot");
+        CountDownLatch written = new CountDownLatch(1);
+        Disk watched = new Disk() {
+            @Override
+            public void force(Path path) throws IOException {
+                Disk.REAL.force(path);
+                if (path.endsWith("rows-2")) {
+                    written.countDown();
+                }
+            }
+        };
+        try (Device device = open(name); Stream stream = Stream.create(device);
+                Tensor out = Tensor.create(device, DType.F32, keys.length, DIM);
+                TieredTable table = TieredTable.open(device, folder.resolve("table"), desc(200), watched)) {
+            table.update(keys, rows(50, 1));
+            table.snapshot(file);
+            table.update(keys, rows(50, 2));
+            assertEquals(2, versions(looked(table, stream, device, Arrays.copyOf(keys, 25)))[24]); // cached
+            List<CompletableFuture<Void>> all = new ArrayList<>();
+            Throwable[] failure = new Throwable[1];
+            Thread restore = new Thread(() -> {
+                try {
+                    table.restore(file);
+                } catch (IOException | RuntimeException | Error e) {
+                    failure[0] = e;
+                }
+            });
+            synchronized (table.log) { // no reading goes on: they take all turns, and the lookup's comes when the restore waits for them
+                for (int i = 0; i < 4 * Math.max(8, Runtime.getRuntime().availableProcessors()); i++) {
+                    all.add(table.prefetch(new long[] {i}));
+                }
+                Thread.sleep(50);
+                all.add(table.lookupAsync(stream, keys, out));
+                restore.start();
+                assertTrue(written.await(60, TimeUnit.SECONDS));
+                Thread.sleep(50);
+            }
+            for (CompletableFuture<Void> each : all) {
+                each.get(60, TimeUnit.SECONDS);
+            }
+            restore.join();
+            assertNull(failure[0]);
+            float[] versions = versions(out.readFloats(stream));
+            for (float version : versions) {
+                assertEquals(versions[0], version);
+            }
         }
     }
 
