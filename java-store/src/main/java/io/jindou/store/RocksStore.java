@@ -152,9 +152,7 @@ final class RocksStore implements AutoCloseable {
         rows = open(current, recovery);
         Acknowledged.check(path(current), mark, rows.getLatestSequenceNumber()); // a manifest that was cut
         acknowledged = acknowledged(current, rows);
-        if (mark == null) {
-            disk.force(path(current)); // where the mark was made now
-        }
+        disk.force(path(current)); // where the mark was made now, or by an opening that died before this
         disk.force(directory); // a rename that was not durable yet, before what it replaced is deleted
     }
 

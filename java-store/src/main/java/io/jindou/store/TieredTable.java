@@ -39,7 +39,8 @@ import java.util.concurrent.locks.ReentrantReadWriteLock;
  *
  * <p>A lookup gives the row of every key that exists, complete, wherever it lies: hits are read on the device, in the order of the caller's
  * stream; missing rows come from below, through page-locked memory and on a stream of the table's own, into the result and into the caches.
- * An update is durable ({@link Durability}) when it returns, and lookups that begin after that see it; one that runs beside it sees of each row the old or the new one, never a mixture. The key -1 is reserved.
+ * An update is durable ({@link Durability}) when it returns, and lookups that begin after that see it; one that runs beside it sees of each
+ * row the old or the new one, never a mixture. The key -1 is reserved.
  *
  * <p>All methods may be called from any thread. A crash at any moment, in the middle of an update, a snapshot, a restore or RocksDB's
  * compaction, loses nothing that was durable and leaves nothing half written.
