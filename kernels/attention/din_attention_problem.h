@@ -25,6 +25,10 @@ JD_HOST_DEVICE inline int32_t num_pieces(int32_t events) {
   const int32_t length = piece_length(events);
   return events <= length ? 1 : (events + length - 1) / length;
 }
+// Upper bound of num_pieces for histories of up to `events` events: past kMaxPieces * kPieceEvents a longer one may have fewer pieces.
+JD_HOST_DEVICE inline int32_t max_pieces(int64_t events) {
+  return events >= int64_t{kMaxPieces} * kPieceEvents ? kMaxPieces : num_pieces(static_cast<int32_t>(events));
+}
 
 // Rows [rows, dim], last dimension contiguous.
 struct Matrix {

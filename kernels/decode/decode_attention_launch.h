@@ -20,7 +20,7 @@ struct DecodeAttentionPlan : KernelPlan {
   DecodeAttentionPlan(const PlanResources &resources, const jd_decode_attention_desc &description)
       : KernelPlan(JDB_OP_DECODE_ATTENTION, resources),
         desc(description),
-        most_pieces(decode::num_pieces(static_cast<int32_t>(description.max_seq_len))) {}
+        most_pieces(decode::max_pieces(description.max_seq_len)) {}
 
   static jd_status create(const PlanResources &resources, const jd_decode_attention_desc &desc, KernelPlan **plan,
                           jd_error *error) {

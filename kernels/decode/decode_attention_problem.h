@@ -25,6 +25,10 @@ JD_HOST_DEVICE inline int32_t num_pieces(int32_t keys) {
   const int32_t length = piece_length(keys);
   return keys <= length ? 1 : (keys + length - 1) / length;
 }
+// Upper bound of num_pieces for sequences of up to `keys` keys: past kMaxPieces * kPieceKeys a longer one may have fewer pieces.
+JD_HOST_DEVICE inline int32_t max_pieces(int64_t keys) {
+  return keys >= int64_t{kMaxPieces} * kPieceKeys ? kMaxPieces : num_pieces(static_cast<int32_t>(keys));
+}
 
 // Of one row over some keys; scores in units of log 2.
 struct State {

@@ -93,9 +93,9 @@ JD_HASH_FUNCTION int64_t least_score(const int64_t *scores, int64_t bucket) {
 template <class Table>
 JD_HASH_FUNCTION int64_t slot_to_clear(const Table &t, const Places &places) {
   const int64_t first = least_score(t.scores, places.bucket[0]), second = least_score(t.scores, places.bucket[1]);
-  const int64_t sooner = t.scores[first] - t.scores[second];
-  const int64_t allowed = t.eviction == JD_EVICT_LRU ? (t.tick - t.scores[first]) / 2 : 0;
-  return sooner > allowed ? second : first;
+  const int64_t worst = t.scores[first], other = t.scores[second];
+  if (t.eviction != JD_EVICT_LRU) return other < worst ? second : first;  // given scores are any: no difference of theirs
+  return worst - other > (t.tick - worst) / 2 ? second : first;
 }
 
 // LFU ages where keys compete, without a clock: a new key begins one above the score of the one it replaces, and none of the sixteen stays

@@ -2,6 +2,7 @@
 // in 128 bits. (native/tests/operators_wide_*.cpp runs the kernels themselves in the emulator over address space of that size.)
 #include <gtest/gtest.h>
 
+#include <algorithm>
 #include <vector>
 
 #include "attention/din_attention_problem.h"
@@ -345,6 +346,19 @@ TEST(WideIndex, lists_of_work_have_32_bits) {
   EXPECT_LT(Wide{128} * (static_cast<Wide>(kSoftmaxLength) * kHeads / 32), room);               // softmax_attention
   EXPECT_LT(Wide{128} * (static_cast<Wide>(kLength) / 32 * kHeads), room);                      // hstu_attention
   EXPECT_LT(Wide{128} * kCandidates * din::kMaxPieces, room);                                   // din_attention
+}
+
+// Scratch is made for the longest sequence, and a shorter one may be cut into more pieces.
+TEST(WideIndex, scratch_has_room_for_the_pieces_of_every_length) {
+  int32_t target = 0, decoded = 0, pooled = 0;
+  for (int32_t n = 1; n <= kLength; ++n) {
+    target = std::max(target, attention::num_pieces(n));
+    decoded = std::max(decoded, decode::num_pieces(n));
+    pooled = std::max(pooled, din::num_pieces(n));
+    ASSERT_EQ(attention::max_pieces(n), target) << n;
+    ASSERT_EQ(decode::max_pieces(n), decoded) << n;
+    ASSERT_EQ(din::max_pieces(n), pooled) << n;
+  }
 }
 
 TEST(WideIndex, schedules_of_the_largest_batches) {

@@ -25,6 +25,8 @@ int64_t piece_length(int64_t keys) {
   return std::max(kPieceKeys, even);
 }
 int64_t num_pieces(int64_t keys) { return std::max<int64_t>(1, (keys + piece_length(keys) - 1) / piece_length(keys)); }
+// Of sequences of up to `keys` keys: past kMaxPieces * kPieceKeys a longer one may have fewer pieces.
+int64_t max_pieces(int64_t keys) { return keys >= kMaxPieces * kPieceKeys ? kMaxPieces : num_pieces(keys); }
 
 // One sequence of a run; a refused one has no queries.
 struct Sequence {
@@ -44,7 +46,7 @@ class DecodeAttention final : public Plan {
 
   jd_status prepare(jd_error *error) {
     const int64_t threads = device.pool.size();
-    most_pieces_ = num_pieces(desc_.max_seq_len);
+    most_pieces_ = max_pieces(desc_.max_seq_len);
     // Pairs of a run that is split: more of them keep the threads busy by themselves.
     split_pairs_ = threads == 1 || most_pieces_ == 1 ? 0 : std::min(desc_.max_batch * desc_.num_kv_heads, threads * kTasksOfThread);
     Layout layout;

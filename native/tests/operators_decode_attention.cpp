@@ -309,6 +309,25 @@ TEST_P(DecodeAttention, bits_depend_on_the_sequence_alone) {
   }
 }
 
+// A plan for 33,000 keys cuts them into 31 pieces, and 32,768 keys into 32: what it keeps of them has room for both. (The kernels' pieces:
+// kernels/testing/wide_index_test.cpp.)
+TEST_F(DecodeAttention, a_shorter_sequence_may_have_more_pieces) {
+  Rig one("cpu", 1), four("cpu", 4);
+  Problem p = make(12, JD_F32, 32, 1, 1, {32768, 32768}, {1, 1});
+  Variant s;
+  s.page_size = 128;
+  s.max_seq_len = 33000;
+  const auto bits_of = [&](Rig &rig, const Variant &variant) {
+    PagedStore store(rig, shape_of(p, variant), 3);
+    store.append(JD_F32, p.lengths, p.c.keys, p.c.values);
+    return rig.bits(run(rig, p, variant, store).out);
+  };
+  const std::vector<uint32_t> expected = bits_of(one, s);
+  EXPECT_EQ(bits_of(four, s), expected);
+  s.max_seq_len = 32768;
+  EXPECT_EQ(bits_of(four, s), expected);
+}
+
 TEST_P(DecodeAttention, refused_pages_and_lengths) {
   Rig rig(GetParam());
   for (const int32_t dtype : {JD_F32, JD_BF16}) {

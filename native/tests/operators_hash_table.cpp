@@ -563,7 +563,8 @@ TEST_P(HashTable, the_least_score_of_sixteen_makes_room) {
     for (int64_t tick = 1; tick < 400; ++tick) {
       if (eviction == JD_EVICT_LFU && tick % 4 == 0) table.lookup(Keys(9, random.integer(0, 20) * 13), tick);  // some are popular
       const Keys key = {random.integer(0, 300) * 13};
-      const Keys scores = {random.integer(0, 1000)};
+      const int64_t drawn = random.integer(0, 1000);
+      const Keys scores = {drawn < 30 ? INT64_MIN : drawn > 970 ? INT64_MAX : drawn};
       const Keys keys_before = table.table_keys(), scores_before = table.table_scores();
       const bool known = std::find(keys_before.begin(), keys_before.end(), key[0]) != keys_before.end();
       const Table::Result r = table.insert(key, table.rows_of(key), tick, scores);

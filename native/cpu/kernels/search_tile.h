@@ -1,4 +1,4 @@
-// Products of a tile of vectors with rows: what history_search and lsh_signatures share.
+// Products of a tile of vectors with rows: what history_search, top_k_inner_product and lsh_signatures share.
 //
 //   s[r][i] = row_r . q_i
 //

@@ -58,7 +58,8 @@ JD_API jd_status jd_device_close(jd_device device, jd_error *error);
 JD_API jd_status jd_device_get_info(jd_device device, jd_device_info *info, jd_error *error);
 JD_API jd_status jd_device_memory(jd_device device, jd_memory_info *info, jd_error *error);
 
-/* Waits for all streams of the device. What STRICT operators met is reported by each stream's own synchronisation.
+/* Waits for all streams of the device: for the work of calls that have returned. What STRICT operators met is reported by each stream's own
+ * synchronisation.
  * JD_INVALID_ARGUMENT while a stream of the device is capturing. */
 JD_API jd_status jd_device_synchronize(jd_device device, jd_error *error);
 

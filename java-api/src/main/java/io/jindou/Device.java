@@ -181,7 +181,8 @@ public final class Device extends NativeObject {
     }
 
     /**
-     * Waits for all streams of the device.
+     * Waits for all streams of the device: for the work of calls that have returned. On the cpu a call does its work itself, so that there is
+     * none to wait for.
      *
      * @throws ClosedException when the device is closed
      */
