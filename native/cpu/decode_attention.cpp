@@ -77,12 +77,10 @@ class DecodeAttention final : public Plan {
       work += int64_t{sequences[b].keys} * sequences[b].queries;
     }
     const bool split = present * desc_.num_kv_heads <= split_pairs_;
-    for (int64_t b = 0; b < a.batch; ++b) parts += sequences[b].queries > 0 ? (split ? num_pieces(sequences[b].keys) : 1) : 0;
+    const auto parts_of = [&](const Sequence &x) { return x.queries == 0 ? 0 : split ? num_pieces(x.keys) : 1; };
+    for (int64_t b = 0; b < a.batch; ++b) parts += parts_of(sequences[b]);
     const int64_t groups = head_groups(parts);
-    for (int64_t b = 0; b < a.batch; ++b) {
-      if (sequences[b].queries > 0) tasks += groups * (split ? num_pieces(sequences[b].keys) : 1);
-      ends[b] = tasks;
-    }
+    for (int64_t b = 0; b < a.batch; ++b) ends[b] = tasks += groups * parts_of(sequences[b]);
     const int64_t operations = work * desc_.num_heads * (desc_.head_dim_qk + desc_.head_dim_v) * 2;
     device.pool.run(tasks, operations, [&](int64_t index, int worker) {
       const int64_t b = std::upper_bound(ends, ends + a.batch, index) - ends;
@@ -209,6 +207,7 @@ class DecodeAttention final : public Plan {
   void fill(const jdb_decode_attention_args &a, const PageTable &table, const Sequence &x, int64_t head, int worker, int64_t place,
             DecodeTask *t) const {
     const int64_t first_head = head * group_;
+    *t = {};
     t->dtype = desc_.dtype;
     t->out_dtype = desc_.out_dtype;
     t->dim_qk = desc_.head_dim_qk;
@@ -225,8 +224,6 @@ class DecodeAttention final : public Plan {
     t->out = element(a.out, x.first_query * a.out.strides[0] + first_head * a.out.strides[1]);
     t->out_row = a.out.strides[0];
     t->out_head = a.out.strides[1];
-    t->lse = nullptr;
-    t->lse_row = t->lse_head = 0;
     if (a.lse.dtype) {
       t->lse = static_cast<float *>(a.lse.data) + x.first_query * a.lse.strides[0] + first_head * a.lse.strides[1];
       t->lse_row = a.lse.strides[0];
@@ -234,11 +231,7 @@ class DecodeAttention final : public Plan {
     }
     t->scratch = memory.part<float>(scratch_at_) + scratch_floats() * worker;
     t->scaled_queries = memory.part<float>(queries_at_) + (most_heads_ * worker + place) * query_floats_;
-    t->silu_norm = 0;
-    t->state = nullptr;
-    t->first_key = t->last_key = 0;
     t->end_key = x.keys;
-    t->continues = false;
   }
 
   const jd_decode_attention_desc desc_;
