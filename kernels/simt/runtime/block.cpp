@@ -58,6 +58,7 @@ std::string Block::run(const Launch &launch, const Options &options, prim::Dim3 
   acquire(&run_order_);
   device::current_thread = outer;
 
+  for (int t = 0; t < launch.threads; ++t) threads_[static_cast<size_t>(t)]->fiber.ended = error_.empty();
   if (error_.empty()) {
     const ptrdiff_t stray = shared_.first_byte_written_past_end();
     if (stray >= 0) {

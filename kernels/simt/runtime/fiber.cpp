@@ -24,6 +24,9 @@ constexpr size_t kStackBytes = 64 * 1024;
 // With the guard page the distance is not a power of two: tops of neighbouring stacks fall into different cache sets.
 constexpr size_t kStackDistance = kStackBytes + kPage;
 
+// Red zones are left by the calls that a fiber ends in, entry and few more. Those of an abandoned fiber may lie anywhere.
+constexpr size_t kLastCallsBytes = 16 * 1024;
+
 struct Departure {
   Fiber *from;
   Fiber *to;
@@ -45,7 +48,8 @@ void arrive(transfer_t transfer) {
 }  // namespace
 
 void start_fiber(Fiber &fiber) {
-  make_accessible(fiber.stack, fiber.stack_bytes);
+  const size_t used = fiber.ended ? kLastCallsBytes : fiber.stack_bytes;
+  make_accessible(fiber.stack + fiber.stack_bytes - used, used);
   // Within a page too, the tops of stacks spread over the cache.
   const size_t colour = reinterpret_cast<uintptr_t>(fiber.stack) / kPage % 16 * 192;
   fiber.fake_stack = nullptr;

@@ -15,6 +15,7 @@ struct Fiber {
   void *owner = nullptr;
   char *stack = nullptr;                                 // lowest byte
   size_t stack_bytes = 0;
+  bool ended = false;          // by itself, when it last ran; to be set by who knows
   void *fake_stack = nullptr;  // AddressSanitizer's
   void *race_state = nullptr;  // ThreadSanitizer's
 };
