@@ -43,7 +43,7 @@ struct DinAttentionKernel {
   static constexpr int kWarps = Core::kWarps, kThreads = kWarps * 32, kMinBlocks = Core::kMinBlocks;
   static constexpr int kCandidates = Core::kCandidates, kGroup = Core::kGroup;
   static constexpr int kTile = kWarps * Core::kEvents;
-  static_assert(kPieceGranule % kTile == 0 && kMaxColumns == 2 * kThreads, "");
+  static_assert(din_pieces().granule % kTile == 0 && kMaxColumns == 2 * kThreads, "");
 
   struct Shared {
     alignas(128) char keys[kWarps][Core::kEvents * KeyTile::kPitch];
@@ -114,7 +114,7 @@ struct DinAttentionKernel {
 
     for (int32_t piece = item.first_piece; piece < item.last_piece; ++piece) {
       // Phase 2: the piece, tile by tile.
-      const int32_t length = piece_length(item.events), begin = piece * length;
+      const int32_t length = din_pieces().length(item.events), begin = piece * length;
       const int32_t end = item.events - begin < length ? item.events : begin + length;
       float sums[kCandidates][2] = {};
       if (prim::thread_idx().x < kCandidates) {
@@ -416,7 +416,7 @@ struct DinAttentionMergeKernel {
         p.batch, *reinterpret_cast<Shared *>(shared_memory),
         [&](int64_t b) -> uint32_t {
           const DinUser user = read_user(p, b);
-          if (num_pieces(user.history.length) == 1) return 0;
+          if (din_pieces().number(user.history.length) == 1) return 0;
           return static_cast<uint32_t>((int64_t{user.candidates.length} * p.dim_v + kThreads - 1) / kThreads);
         },
         [&](int64_t b, uint32_t item) {
@@ -427,7 +427,7 @@ struct DinAttentionMergeKernel {
           const int32_t column = static_cast<int32_t>(at % p.dim_v);
           attention::SoftmaxState state{};
           float x = 0.0f;
-          for (int32_t piece = 0; piece < num_pieces(user.history.length); ++piece) {
+          for (int32_t piece = 0; piece < din_pieces().number(user.history.length); ++piece) {
             const int64_t from = partial_row(p, candidate, piece);
             const attention::SoftmaxState newer = p.partial_states[from];
             const float y = p.partial_outputs[from * p.dim_v + column];

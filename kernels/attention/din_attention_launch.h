@@ -51,7 +51,7 @@ struct DinAttentionPlan : KernelPlan {
   DinAttentionPlan(const PlanResources &resources, const jd_din_attention_desc &description)
       : KernelPlan(JDB_OP_DIN_ATTENTION, resources),
         desc(description),
-        most_pieces(din::max_pieces(std::min(description.max_history, description.num_latest))) {}
+        most_pieces(din::din_pieces().most_up_to(std::min(description.max_history, description.num_latest))) {}
 
   static jd_status create(const PlanResources &resources, const jd_din_attention_desc &desc, KernelPlan **plan, jd_error *error) {
     auto made = std::make_unique<DinAttentionPlan>(resources, desc);

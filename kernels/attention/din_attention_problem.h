@@ -7,28 +7,12 @@
 
 #include "attention/jagged.h"
 #include "attention/online_softmax.h"
+#include "attention/pieces.h"
 
 namespace jindou::din {
 
-// Folding the first layer for a candidate costs as much as one event: 1,024 make it no matter.
-constexpr int32_t kPieceEvents = 1024;
-constexpr int32_t kMaxPieces = 32;
-constexpr int32_t kPieceGranule = 128;  // whole tiles for every kernel
-
-JD_HOST_DEVICE inline int32_t piece_length(int32_t events) {
-  const int32_t even = ((events + kMaxPieces - 1) / kMaxPieces + kPieceGranule - 1) / kPieceGranule * kPieceGranule;
-  return even > kPieceEvents ? even : kPieceEvents;
-}
-
-// At least one, so that a user without history still gets an answer.
-JD_HOST_DEVICE inline int32_t num_pieces(int32_t events) {
-  const int32_t length = piece_length(events);
-  return events <= length ? 1 : (events + length - 1) / length;
-}
-// Upper bound of num_pieces for histories of up to `events` events: past kMaxPieces * kPieceEvents a longer one may have fewer pieces.
-JD_HOST_DEVICE inline int32_t max_pieces(int64_t events) {
-  return events >= int64_t{kMaxPieces} * kPieceEvents ? kMaxPieces : num_pieces(static_cast<int32_t>(events));
-}
+// Folding the first layer for a candidate costs as much as one event: 1,024 make it no matter. 128 events are whole tiles for every kernel.
+JD_HOST_DEVICE constexpr attention::Pieces din_pieces() { return {1024, 32, 128}; }
 
 // Rows [rows, dim], last dimension contiguous.
 struct Matrix {
@@ -120,7 +104,7 @@ JD_DEVICE uint32_t count_items(const DinProblem &p, int64_t b) {
   const DinUser user = read_user(p, b);
   if (user.fault.fault != JDB_FAULT_NONE && prim::block_idx().x == 0) report_fault(p.sink, user.fault);
   const uint32_t groups = static_cast<uint32_t>((user.candidates.length + kCandidates - 1) / kCandidates);
-  return groups * (p.split ? num_pieces(user.history.length) : 1);
+  return groups * (p.split ? din_pieces().number(user.history.length) : 1);
 }
 
 // Candidates of one piece follow each other, so that blocks running together share the history in L2.
@@ -134,7 +118,7 @@ JD_DEVICE DinItem read_item(const DinProblem &p, int64_t b, uint32_t index) {
   item.count = user.candidates.length - first < kCandidates ? user.candidates.length - first : kCandidates;
   item.event = user.history.begin;
   item.events = user.history.length;
-  item.pieces = num_pieces(user.history.length);
+  item.pieces = din_pieces().number(user.history.length);
   item.first_piece = p.split ? static_cast<int32_t>(index / groups) : 0;
   item.last_piece = p.split ? item.first_piece + 1 : item.pieces;
   return item;

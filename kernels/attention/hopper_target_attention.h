@@ -84,9 +84,9 @@ struct HopperTargetAttentionKernel {
   // In tiles of keys, of which all tiles of rows meet all.
   JD_DEVICE static TileCosts costs(const TargetAttentionUsers &p, const TargetAttentionUser &user) {
     const auto tiles = [](int32_t keys) { return (keys + Core::kKeys - 1) / Core::kKeys; };
-    const int32_t n = user.history.length, all = tiles(n), pieces = p.split != 0 ? num_pieces(n) : 1;
+    const int32_t n = user.history.length, all = tiles(n), pieces = p.split != 0 ? target_pieces().number(n) : 1;
     const int32_t rows = static_cast<int32_t>(packed_tiles<Core::kRows>(user.candidates, p.group));
-    return TileCosts{rows, pieces, all, all, pieces > 1 ? tiles(piece_length(n)) : all > 0 ? all : 1};
+    return TileCosts{rows, pieces, all, all, pieces > 1 ? tiles(target_pieces().length(n)) : all > 0 ? all : 1};
   }
 
   // Of no pieces, -1, if there is no work.
@@ -103,7 +103,7 @@ struct HopperTargetAttentionKernel {
 
   // Keys of a piece.
   JD_DEVICE static int32_t piece_keys(const TargetAttentionUser &user, int32_t piece) {
-    const int32_t length = piece_length(user.history.length), left = user.history.length - piece * length;
+    const int32_t length = target_pieces().length(user.history.length), left = user.history.length - piece * length;
     return left < length ? left : length;
   }
 
@@ -127,7 +127,7 @@ struct HopperTargetAttentionKernel {
                           static_cast<int32_t>(item.user.candidates.begin) + item.first_row / users.group, 0, barrier);
       });
       for (int32_t piece = item.first_piece; piece < item.last_piece; ++piece) {
-        const int64_t token = item.user.history.begin + piece * piece_length(item.user.history.length);
+        const int64_t token = item.user.history.begin + piece * target_pieces().length(item.user.history.length);
         const int32_t keys = piece_keys(item.user, piece);
         for (int32_t key = 0; key < keys; key += Core::kKeys) {
           producer.template copy_tile<false>(p.keys, token + key, item.kv_head, 0);

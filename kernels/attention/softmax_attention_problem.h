@@ -14,6 +14,7 @@
 
 #include "attention/jagged.h"
 #include "attention/online_softmax.h"
+#include "attention/pieces.h"
 #include "attention/score_options.h"
 #include "attention/softmax_mask.h"
 
@@ -35,18 +36,12 @@ struct SoftmaxPieces {
     const int64_t tiles = (rows + 63) / 64 * kv_heads;
     const int64_t wanted = tiles >= kEnoughItems ? 1 : kEnoughItems / (tiles > 0 ? tiles : 1);
     const int32_t most = static_cast<int32_t>(wanted < kMost ? wanted : kMost);
-    const int32_t even = ((keys + most - 1) / most + kGranule - 1) / kGranule * kGranule;
-    SoftmaxPieces pieces;
-    pieces.length = most == 1 ? even : even > kLeastKeys ? even : kLeastKeys;
-    pieces.count = keys <= pieces.length ? 1 : (keys + pieces.length - 1) / pieces.length;
-    return pieces;
+    const Pieces pieces{most == 1 ? 0 : kLeastKeys, most, kGranule};
+    return {pieces.length(keys), pieces.number(keys)};
   }
 
   // Upper bound of `count` for up to `keys` keys.
-  JD_HOST_DEVICE static int32_t most(int64_t keys) {
-    const int64_t count = (keys + kLeastKeys - 1) / kLeastKeys;
-    return count < 1 ? 1 : count < kMost ? static_cast<int32_t>(count) : kMost;
-  }
+  JD_HOST_DEVICE static int32_t most(int64_t keys) { return Pieces{kLeastKeys, kMost, kGranule}.most_up_to(keys); }
 };
 
 // All that is not the inputs.

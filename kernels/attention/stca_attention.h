@@ -88,7 +88,7 @@ struct StcaAttentionKernel {
     const float scale = prim::max(prim::abs(p.scale), 1.17549435e-38f);
 
     for (int32_t piece = work.first_piece; piece < work.last_piece; ++piece) {
-      const int32_t length = p.users.piece_length(work.user.history.length);
+      const int32_t length = p.users.pieces().length(work.user.history.length);
       const int32_t left = work.user.history.length - piece * length;
       const int32_t keys = left < length ? left : length;
       const int tiles = (keys + Core::kKeys - 1) / Core::kKeys;

@@ -68,7 +68,7 @@ struct StcaAttentionPlan : KernelPlan {
              attention::core_name(desc.dtype), desc.dtype == JD_F32 ? "8 rows x 8" : "32 rows x 16", pieces(desc.max_history));
   }
 
-  int32_t pieces(int64_t history) const { return attention::stca_max_pieces(std::min(history, desc.max_history), piece_keys); }
+  int32_t pieces(int64_t history) const { return attention::stca_pieces(piece_keys).most_up_to(std::min(history, desc.max_history)); }
   int32_t tile_rows() const { return desc.dtype == JD_F32 ? 8 : 32; }
   // Blocks of a run that parks results between the pieces of a history.
   int64_t parking_blocks() const { return multiprocessors; }

@@ -14,8 +14,6 @@ namespace jindou::attention {
 constexpr int32_t kStcaTileRows = 32;  // that pieces are reckoned by
 constexpr int32_t kStcaPieceKeys = 96;
 constexpr int32_t kStcaMostPieceKeys = 1024;
-constexpr int32_t kStcaMaxPieces = 128;
-constexpr int32_t kStcaGranule = 16;  // whole tiles of events for every kernel
 
 // The least events of a piece.
 inline int32_t stca_piece_keys(int64_t max_candidates, int64_t heads) {
@@ -23,27 +21,16 @@ inline int32_t stca_piece_keys(int64_t max_candidates, int64_t heads) {
   return static_cast<int32_t>(tiles * kStcaPieceKeys < kStcaMostPieceKeys ? tiles * kStcaPieceKeys : kStcaMostPieceKeys);
 }
 
+// 16 events are whole tiles for every kernel.
+JD_HOST_DEVICE constexpr Pieces stca_pieces(int32_t least) { return {least, 128, 16}; }
+
 struct StcaUsers : TargetAttentionUsers {
   int32_t piece_keys;
 
-  JD_HOST_DEVICE static int32_t length_of_piece(int32_t keys, int32_t least) {
-    const int32_t even = ((keys + kStcaMaxPieces - 1) / kStcaMaxPieces + kStcaGranule - 1) / kStcaGranule * kStcaGranule;
-    return even > least ? even : least;
-  }
-  JD_DEVICE int32_t piece_length(int32_t keys) const { return length_of_piece(keys, piece_keys); }
-  JD_DEVICE int32_t num_pieces(int32_t keys) const {
-    const int32_t length = piece_length(keys);
-    return keys <= length ? 1 : (keys + length - 1) / length;
-  }
+  JD_DEVICE Pieces pieces() const { return stca_pieces(piece_keys); }
 };
 
-// Upper bound of num_pieces for histories of up to `keys` events.
-inline int32_t stca_max_pieces(int64_t keys, int32_t least) {
-  const int64_t pieces = (keys + least - 1) / least;
-  return static_cast<int32_t>(pieces < 1 ? 1 : pieces < kStcaMaxPieces ? pieces : kStcaMaxPieces);
-}
-
-JD_DEVICE inline int32_t pieces_of(const StcaUsers &p, const TargetAttentionUser &user) { return p.num_pieces(user.history.length); }
+JD_DEVICE inline int32_t pieces_of(const StcaUsers &p, const TargetAttentionUser &user) { return p.pieces().number(user.history.length); }
 
 // Of user b; what is wrong with the user's offsets is reported once.
 template <int kRows>
@@ -51,7 +38,7 @@ JD_DEVICE uint32_t count_items(const StcaUsers &p, int64_t b) {
   const TargetAttentionUser user = read_user(p, b);
   if (user.fault.fault != JDB_FAULT_NONE && prim::block_idx().x == 0) report_fault(p.sink, user.fault);
   const uint32_t tiles = packed_tiles<kRows>(user.candidates, p.group);
-  return tiles * (p.split ? p.num_pieces(user.history.length) : 1);
+  return tiles * (p.split ? pieces_of(p, user) : 1);
 }
 
 // Tiles of one piece follow each other, so that blocks running together share its events in L2.
@@ -62,7 +49,7 @@ JD_DEVICE TargetAttentionItem read_item(const StcaUsers &p, int64_t b, uint32_t 
   const uint32_t tiles = packed_tiles<kRows>(work.user.candidates, p.group);
   work.first_row = static_cast<int32_t>(item % tiles) * kRows;
   work.kv_head = 0;
-  work.pieces = p.num_pieces(work.user.history.length);
+  work.pieces = pieces_of(p, work.user);
   work.first_piece = p.split ? static_cast<int32_t>(item / tiles) : 0;
   work.last_piece = p.split ? work.first_piece + 1 : work.pieces;
   return work;

@@ -73,7 +73,7 @@ struct TargetAttentionKernel {
     float scale = 1.0f;
     for (int32_t piece = work.first_piece; piece < work.last_piece; ++piece) {
       // Phase 1: copies start.
-      const int32_t length = piece_length(work.user.history.length);
+      const int32_t length = target_pieces().length(work.user.history.length);
       const int32_t left = work.user.history.length - piece * length;
       const int32_t keys = left < length ? left : length;
       const int64_t token = work.user.history.begin + piece * length;

@@ -132,7 +132,7 @@ struct TargetAttentionPlan : KernelPlan {
   }
 
  private:
-  int32_t pieces(int64_t history) const { return attention::max_pieces(std::min(history, desc.num_latest)); }
+  int32_t pieces(int64_t history) const { return attention::target_pieces().most_up_to(std::min(history, desc.num_latest)); }
 
   int64_t tile_heads(int64_t candidates, int64_t batch, int32_t rows) const {
     return attention::max_tiles(candidates, desc.num_heads / desc.num_kv_heads, batch, rows) * desc.num_kv_heads;

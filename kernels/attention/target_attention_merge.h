@@ -14,7 +14,7 @@ namespace jindou::attention {
 
 // How many pieces a user's history has.
 JD_DEVICE inline int32_t pieces_of(const TargetAttentionUsers &, const TargetAttentionUser &user) {
-  return num_pieces(user.history.length);
+  return target_pieces().number(user.history.length);
 }
 
 // Users: TargetAttentionUsers, or what is derived from it with pieces_of of its own.

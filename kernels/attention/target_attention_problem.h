@@ -4,7 +4,7 @@
 // candidate r / group, head kv_head * group + r % group. So one read of the history serves rows = candidates * group
 // queries.
 //
-// A history is cut into pieces of piece_length(n) keys, n = the events the user's candidates attend to. Pieces are
+// A history is cut into pieces by the number of events that the user's candidates attend to (pieces.h), which are
 // merged in order. Blocks either take one piece each (`split`: few tiles, long histories; a second kernel merges) or
 // all pieces of a tile in turn. Both do the same arithmetic on the same numbers, so the launcher chooses by load and no
 // bit changes.
@@ -13,30 +13,13 @@
 
 #include "attention/jagged.h"
 #include "attention/online_softmax.h"
+#include "attention/pieces.h"
 
 namespace jindou::attention {
 
 // A piece's partial output, d + 2 floats a row, costs a few percent of the work of 1,024 keys; 32 pieces are as many
-// blocks as one tile can use.
-constexpr int32_t kPieceKeys = 1024;
-constexpr int32_t kMaxPieces = 32;
-constexpr int32_t kPieceGranule = 64;  // whole tiles of keys for every kernel
-
-JD_HOST_DEVICE inline int32_t piece_length(int32_t keys) {
-  const int32_t even = ((keys + kMaxPieces - 1) / kMaxPieces + kPieceGranule - 1) / kPieceGranule * kPieceGranule;
-  return even > kPieceKeys ? even : kPieceKeys;
-}
-
-// At least one, so that a user without history still gets an answer.
-JD_HOST_DEVICE inline int32_t num_pieces(int32_t keys) {
-  const int32_t length = piece_length(keys);
-  return keys <= length ? 1 : (keys + length - 1) / length;
-}
-
-// Upper bound of num_pieces for histories of up to `keys` events.
-JD_HOST_DEVICE inline int32_t max_pieces(int64_t keys) {
-  return keys >= int64_t{kMaxPieces} * kPieceKeys ? kMaxPieces : num_pieces(static_cast<int32_t>(keys));
-}
+// blocks as one tile can use. 64 keys are whole tiles for every kernel.
+JD_HOST_DEVICE constexpr Pieces target_pieces() { return {1024, 32, 64}; }
 
 // All that is not the inputs.
 struct TargetAttentionUsers {
@@ -102,7 +85,7 @@ struct TargetAttentionItem {
 template <int kRows>
 JD_DEVICE uint32_t num_items(const TargetAttentionUsers &p, const TargetAttentionUser &user) {
   const uint32_t tiles = packed_tiles<kRows>(user.candidates, p.group);
-  return tiles * p.kv_heads * (p.split ? num_pieces(user.history.length) : 1);
+  return tiles * p.kv_heads * (p.split ? target_pieces().number(user.history.length) : 1);
 }
 
 // Of user b; what is wrong with the user's offsets is reported once.
@@ -116,7 +99,7 @@ JD_DEVICE uint32_t count_items(const TargetAttentionUsers &p, int64_t b) {
 // `piece` counts with `split`.
 JD_DEVICE inline TargetAttentionItem make_item(const TargetAttentionUsers &p, const TargetAttentionUser &user, int32_t first_row,
                                                int32_t kv_head, int32_t piece) {
-  const int32_t pieces = num_pieces(user.history.length);
+  const int32_t pieces = target_pieces().number(user.history.length);
   return TargetAttentionItem{user, first_row, kv_head, p.split ? piece : 0, p.split ? piece + 1 : pieces, pieces};
 }
 

@@ -127,7 +127,7 @@ struct BeamKernel {
     float scale = 1.0f;
     for (int32_t piece = work.first_piece; piece < work.last_piece; ++piece) {
       // Phase 1: copies start.
-      const int32_t length = attention::piece_length(work.request.prefix.length);
+      const int32_t length = attention::target_pieces().length(work.request.prefix.length);
       const int32_t first = piece * length;
       const int32_t last = work.most_seen - first < length ? work.most_seen - first : length, keys = last > 0 ? last : 0;
       // Read again from shared memory wherever it is asked for: the loop needs the registers.
@@ -476,14 +476,14 @@ struct BeamMergeKernel {
         p.batch, *reinterpret_cast<Shared *>(shared_memory),
         [&](int64_t b) -> uint32_t {
           const BeamRequest r = read_request(p, b);
-          return attention::num_pieces(r.prefix.length) == 1 ? 0 : static_cast<uint32_t>((units(r) + kThreads - 1) / kThreads);
+          return attention::target_pieces().number(r.prefix.length) == 1 ? 0 : static_cast<uint32_t>((units(r) + kThreads - 1) / kThreads);
         },
         [&](int64_t b, uint32_t item) {
           const BeamRequest r = read_request(p, b);
           const int64_t unit = int64_t{item} * kThreads + prim::thread_idx().x;
           if (unit >= units(r)) return;
           const int64_t row = unit / groups;
-          merge_row(p, attention::num_pieces(r.prefix.length), r.beams.begin + row / heads, static_cast<int32_t>(row % heads),
+          merge_row(p, attention::target_pieces().number(r.prefix.length), r.beams.begin + row / heads, static_cast<int32_t>(row % heads),
                     static_cast<int32_t>(unit % groups) * 4);
         });
   }

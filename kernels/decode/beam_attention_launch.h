@@ -55,7 +55,7 @@ struct BeamAttentionPlan : KernelPlan {
         globals(of_plan),
         shape{description.dtype, description.head_dim_qk, description.head_dim_v},
         columns(decode::BeamKernels::columns(shape)),
-        most_pieces(attention::max_pieces(description.max_prefix)) {
+        most_pieces(attention::target_pieces().most_up_to(description.max_prefix)) {
     const int64_t a_tile = int64_t{attention::kLargeTile} * most_pieces * (desc.head_dim_v + 2) * 4;
     // Two blocks a multiprocessor are busy without a split.
     split_limit = std::min(int64_t{2} * multiprocessors, std::max<int64_t>(1, kScratchBudget / a_tile));

@@ -4,7 +4,7 @@
 //
 // A request is to its beams what a user is to the candidates of target_attention, and its work is cut up likewise: the query heads
 // that read one key/value head are packed with the beams, row r is beam r / group, head kv_head * group + r % group; the prefix is cut
-// into pieces of piece_length(n) keys by its length alone, which are merged in order. Either a block takes one piece (`split`: a
+// into pieces as there, by its length alone, which are merged in order. Either a block takes one piece (`split`: a
 // second kernel merges) or all of them in turn, with the same arithmetic.
 #ifndef JINDOU_KERNELS_DECODE_BEAM_ATTENTION_PROBLEM_H
 #define JINDOU_KERNELS_DECODE_BEAM_ATTENTION_PROBLEM_H
@@ -160,7 +160,7 @@ template <int kRows>
 JD_DEVICE uint32_t count_items(const BeamProblem &p, int64_t b) {
   const BeamRequest r = read_request(p, b);
   if (r.fault.fault != JDB_FAULT_NONE && prim::block_idx().x == 0) report_fault(p.sink, r.fault);
-  return row_tiles<kRows>(p, r) * p.kv_heads * (p.split ? attention::num_pieces(r.prefix.length) : 1);
+  return row_tiles<kRows>(p, r) * p.kv_heads * (p.split ? attention::target_pieces().number(r.prefix.length) : 1);
 }
 
 // A block's share of a launch: kRows packed rows of a request and key/value head, pieces [first_piece, last_piece).
@@ -185,7 +185,7 @@ JD_DEVICE BeamItem read_item(const BeamProblem &p, int64_t b, uint32_t item) {
   const uint32_t tiles = row_tiles<kRows>(p, work.request);
   work.first_row = static_cast<int32_t>(item % tiles) * kRows;
   work.kv_head = static_cast<int32_t>(item / tiles % p.kv_heads);
-  work.pieces = attention::num_pieces(work.request.prefix.length);
+  work.pieces = attention::target_pieces().number(work.request.prefix.length);
   work.first_piece = p.split ? static_cast<int32_t>(item / tiles / p.kv_heads) : 0;
   work.last_piece = p.split ? work.first_piece + 1 : work.pieces;
   const int32_t first = work.first_row / p.group, end = (work.first_row + kRows - 1) / p.group + 1;

@@ -111,7 +111,7 @@ struct DecodeKernel {
   JD_DEVICE static void attend(const Params &p, Shared &shared, const DecodeItem &item, int32_t piece) {
     const int thread = prim::opaque_thread_index(), lane = thread & 31, warp = thread >> 5;
     WarpShared &mine = shared.warps[warp];
-    const int32_t length = piece_length(item.sequence.keys), begin = piece * length;
+    const int32_t length = decode_pieces().length(item.sequence.keys), begin = piece * length;
     const int32_t end = item.sequence.keys - begin < length ? item.sequence.keys : begin + length;
     const int32_t all_tiles = (end - begin + kKeys - 1) / kKeys;
     const int32_t tiles = all_tiles > warp ? (all_tiles - warp + kWarps - 1) / kWarps : 0;
@@ -360,7 +360,7 @@ struct DecodeMergeKernel {
         p.batch, *reinterpret_cast<Shared *>(shared_memory),
         [&](int64_t b) -> uint32_t {
           const DecodeSequence s = read_sequence(p, b);
-          return num_pieces(s.keys) == 1 ? 0 : static_cast<uint32_t>((units(s) + kThreads - 1) / kThreads);
+          return decode_pieces().number(s.keys) == 1 ? 0 : static_cast<uint32_t>((units(s) + kThreads - 1) / kThreads);
         },
         [&](int64_t b, uint32_t item) {
           const DecodeSequence s = read_sequence(p, b);
@@ -373,7 +373,7 @@ struct DecodeMergeKernel {
           float x[8];
 #pragma unroll
           for (int i = 0; i < 8; ++i) x[i] = p.partial_outputs[at * p.dim_v + column + i];
-          const int32_t pieces = num_pieces(s.keys);
+          const int32_t pieces = decode_pieces().number(s.keys);
           for (int32_t piece = 1; piece < pieces; ++piece) {
             const float *y = p.partial_outputs + (at + piece) * p.dim_v + column;
             const Factors f = merge(state, p.partial_states[at + piece]);

@@ -20,7 +20,7 @@ struct DecodeAttentionPlan : KernelPlan {
   DecodeAttentionPlan(const PlanResources &resources, const jd_decode_attention_desc &description)
       : KernelPlan(JDB_OP_DECODE_ATTENTION, resources),
         desc(description),
-        most_pieces(decode::max_pieces(description.max_seq_len)) {}
+        most_pieces(decode::decode_pieces().most_up_to(description.max_seq_len)) {}
 
   static jd_status create(const PlanResources &resources, const jd_decode_attention_desc &desc, KernelPlan **plan,
                           jd_error *error) {
@@ -33,7 +33,7 @@ struct DecodeAttentionPlan : KernelPlan {
   void describe(char *text, size_t capacity) const override {
     snprintf(text, capacity, "decode_attention %s, head dims %d and %d in %d: %s, tiles of 16 rows, pieces of %d keys and more",
              desc.dtype == JD_F32 ? "f32" : desc.dtype == JD_F16 ? "f16" : "bf16", desc.head_dim_qk, desc.head_dim_v, kernel_dim(),
-             desc.dtype == JD_F32 ? "FMA" : "mma.sync m16n8k16", decode::kPieceKeys);
+             desc.dtype == JD_F32 ? "FMA" : "mma.sync m16n8k16", decode::decode_pieces().least);
   }
 
   // Kernels have 64, 128 and 256 columns; heads between them are filled up with zeros that no memory is read for.

@@ -1,34 +1,20 @@
 // What the decode_attention kernels share: parameters, and how a sequence's work is cut up.
 //
 // The query heads that read one key/value head are packed with the queries: row r is query r / group, head kv_head * group + r %
-// group; a tile is 16 rows. A sequence of n keys is cut into pieces of piece_length(n) keys, by its length alone; pieces are merged
+// group; a tile is 16 rows. A sequence is cut into pieces by its length alone (attention/pieces.h), which are merged
 // in order. Either a block takes one piece (`split`: a second kernel merges) or all of them in turn, with the same arithmetic.
 #ifndef JINDOU_KERNELS_DECODE_DECODE_ATTENTION_PROBLEM_H
 #define JINDOU_KERNELS_DECODE_DECODE_ATTENTION_PROBLEM_H
 
 #include "attention/jagged.h"
+#include "attention/pieces.h"
 #include "decode/pages.h"
 
 namespace jindou::decode {
 
 // 512 keys of one head are read in a few microseconds, many times what their partial result costs; 64 pieces a tile and head
-// fill a device with one sequence of 32k keys.
-constexpr int32_t kPieceKeys = 512;
-constexpr int32_t kMaxPieces = 64;
-constexpr int32_t kPieceGranule = 128;  // whole tiles of keys for every warp of every kernel
-
-JD_HOST_DEVICE inline int32_t piece_length(int32_t keys) {
-  const int32_t even = ((keys + kMaxPieces - 1) / kMaxPieces + kPieceGranule - 1) / kPieceGranule * kPieceGranule;
-  return even > kPieceKeys ? even : kPieceKeys;
-}
-JD_HOST_DEVICE inline int32_t num_pieces(int32_t keys) {
-  const int32_t length = piece_length(keys);
-  return keys <= length ? 1 : (keys + length - 1) / length;
-}
-// Upper bound of num_pieces for sequences of up to `keys` keys: past kMaxPieces * kPieceKeys a longer one may have fewer pieces.
-JD_HOST_DEVICE inline int32_t max_pieces(int64_t keys) {
-  return keys >= int64_t{kMaxPieces} * kPieceKeys ? kMaxPieces : num_pieces(static_cast<int32_t>(keys));
-}
+// fill a device with one sequence of 32k keys. 128 keys are whole tiles for every warp of every kernel.
+JD_HOST_DEVICE constexpr attention::Pieces decode_pieces() { return {512, 64, 128}; }
 
 // Of one row over some keys; scores in units of log 2.
 struct State {
@@ -102,7 +88,7 @@ JD_DEVICE inline uint32_t row_tiles(const DecodeProblem &p, const DecodeSequence
 JD_DEVICE inline uint32_t count_items(const DecodeProblem &p, int64_t b) {
   const DecodeSequence s = read_sequence(p, b);
   if (s.fault.fault != JDB_FAULT_NONE && prim::block_idx().x == 0) report_fault(p.sink, s.fault);
-  return row_tiles(p, s) * p.kv_heads * (p.split ? num_pieces(s.keys) : 1);
+  return row_tiles(p, s) * p.kv_heads * (p.split ? decode_pieces().number(s.keys) : 1);
 }
 
 struct DecodeItem {
@@ -119,7 +105,7 @@ JD_DEVICE inline DecodeItem read_item(const DecodeProblem &p, int64_t b, uint32_
   const uint32_t tiles = row_tiles(p, work.sequence);
   work.first_row = static_cast<int32_t>(item % tiles) * 16;
   work.kv_head = static_cast<int32_t>(item / tiles % p.kv_heads);
-  work.pieces = num_pieces(work.sequence.keys);
+  work.pieces = decode_pieces().number(work.sequence.keys);
   work.first_piece = p.split ? static_cast<int32_t>(item / tiles / p.kv_heads) : 0;
   work.last_piece = p.split ? work.first_piece + 1 : work.pieces;
   return work;

@@ -126,7 +126,7 @@ TEST(WideIndex, target_attention_items) {
     p.group = group;
     p.split = 1;
     const attention::TargetAttentionUser user = attention::read_user(p, 1);
-    const int32_t pieces = attention::num_pieces(kLength);
+    const int32_t pieces = attention::target_pieces().number(kLength);
     const Wide tiles = (static_cast<Wide>(kCandidates) * group + 63) / 64, items = tiles * p.kv_heads * pieces;
     EXPECT_TRUE(equal(attention::num_items<64>(p, user), items));
     const attention::TargetAttentionItem last = attention::read_item<64>(p, 1, static_cast<uint32_t>(items - 1));
@@ -138,7 +138,7 @@ TEST(WideIndex, target_attention_items) {
     EXPECT_EQ(row.head, kHeads - 1);
     EXPECT_TRUE(equal(attention::partial_row(p, pieces - 1, row.candidate, row.head),
                       (static_cast<Wide>(pieces - 1) * p.candidate_rows + row.candidate) * kHeads + row.head));
-    EXPECT_LT((last.last_piece - 1) * static_cast<Wide>(attention::piece_length(kLength)), kLength);
+    EXPECT_LT((last.last_piece - 1) * static_cast<Wide>(attention::target_pieces().length(kLength)), kLength);
   }
 }
 
@@ -214,7 +214,7 @@ TEST(WideIndex, decode_and_beam_attention_items) {
   d.group = kHeads;
   d.table = paged::PageTable{table.data(), 1, 1, 1, 7};
   d.split = 1;
-  d.most_pieces = decode::num_pieces(kLength);
+  d.most_pieces = decode::decode_pieces().number(kLength);
   const uint32_t items = decode::count_items(d, 1);
   EXPECT_EQ(items, static_cast<uint32_t>(16 * kHeads / 16 * d.most_pieces));
   const decode::DecodeRow row = decode::read_row(d, decode::read_item(d, 1, items - 1), 15);
@@ -328,7 +328,7 @@ TEST(WideIndex, din_attention_items) {
   p.max_history = kLength;
   p.num_latest = INT64_MAX;
   p.split = 1;
-  p.most_pieces = din::num_pieces(kLength);
+  p.most_pieces = din::din_pieces().number(kLength);
   const uint32_t items = din::count_items<2>(p, 1);
   EXPECT_EQ(items, static_cast<uint32_t>(kCandidates / 2 * p.most_pieces));
   const din::DinItem last = din::read_item<2>(p, 1, items - 1);
@@ -341,24 +341,11 @@ TEST(WideIndex, din_attention_items) {
 // The items of 128 sequences and a grid, which a block adds up in 32 bits (work_list.h), at the largest of each operator.
 TEST(WideIndex, lists_of_work_have_32_bits) {
   const Wide room = (Wide{1} << 32) - (int64_t{1} << 20);
-  EXPECT_LT(Wide{128} * (kCandidates * kHeads / 32) * attention::kMaxPieces, room);            // target_attention, beam_attention
+  EXPECT_LT(Wide{128} * (kCandidates * kHeads / 32) * attention::target_pieces().most, room);            // target_attention, beam_attention
   EXPECT_LT(Wide{128} * (Wide{256 * kCandidates + kLength} * kHeads / 32), room);               // longer_attention: so many are not split
   EXPECT_LT(Wide{128} * (static_cast<Wide>(kSoftmaxLength) * kHeads / 32), room);               // softmax_attention
   EXPECT_LT(Wide{128} * (static_cast<Wide>(kLength) / 32 * kHeads), room);                      // hstu_attention
-  EXPECT_LT(Wide{128} * kCandidates * din::kMaxPieces, room);                                   // din_attention
-}
-
-// Scratch is made for the longest sequence, and a shorter one may be cut into more pieces.
-TEST(WideIndex, scratch_has_room_for_the_pieces_of_every_length) {
-  int32_t target = 0, decoded = 0, pooled = 0;
-  for (int32_t n = 1; n <= kLength; ++n) {
-    target = std::max(target, attention::num_pieces(n));
-    decoded = std::max(decoded, decode::num_pieces(n));
-    pooled = std::max(pooled, din::num_pieces(n));
-    ASSERT_EQ(attention::max_pieces(n), target) << n;
-    ASSERT_EQ(decode::max_pieces(n), decoded) << n;
-    ASSERT_EQ(din::max_pieces(n), pooled) << n;
-  }
+  EXPECT_LT(Wide{128} * kCandidates * din::din_pieces().most, room);                                   // din_attention
 }
 
 TEST(WideIndex, schedules_of_the_largest_batches) {

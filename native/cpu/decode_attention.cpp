@@ -9,24 +9,16 @@
 #include <cstdio>
 #include <new>
 
+#include "attention/pieces.h"
 #include "core/error.h"
 #include "cpu/pages.h"
 
 namespace jindou::cpu {
 namespace {
 
-constexpr int64_t kPieceKeys = 1024;
-constexpr int64_t kMaxPieces = 32;
+constexpr attention::Pieces kPieces{1024, 32, kKeyBlock};
 constexpr int kTasksOfThread = 4;
 constexpr int64_t kBlockBytes = 256 * 1024;  // of one block of keys and values of a task's heads: it and the next stay in L2
-
-int64_t piece_length(int64_t keys) {
-  const int64_t even = ((keys + kMaxPieces - 1) / kMaxPieces + kKeyBlock - 1) / kKeyBlock * kKeyBlock;
-  return std::max(kPieceKeys, even);
-}
-int64_t num_pieces(int64_t keys) { return std::max<int64_t>(1, (keys + piece_length(keys) - 1) / piece_length(keys)); }
-// Of sequences of up to `keys` keys: past kMaxPieces * kPieceKeys a longer one may have fewer pieces.
-int64_t max_pieces(int64_t keys) { return keys >= kMaxPieces * kPieceKeys ? kMaxPieces : num_pieces(keys); }
 
 // One sequence of a run; a refused one has no queries.
 struct Sequence {
@@ -46,7 +38,7 @@ class DecodeAttention final : public Plan {
 
   jd_status prepare(jd_error *error) {
     const int64_t threads = device.pool.size();
-    most_pieces_ = max_pieces(desc_.max_seq_len);
+    most_pieces_ = kPieces.most_up_to(desc_.max_seq_len);
     // Pairs of a run that is split: more of them keep the threads busy by themselves.
     split_pairs_ = threads == 1 || most_pieces_ == 1 ? 0 : std::min(desc_.max_batch * desc_.num_kv_heads, threads * kTasksOfThread);
     Layout layout;
@@ -61,8 +53,8 @@ class DecodeAttention final : public Plan {
   }
 
   void describe(char *text, size_t capacity) const override {
-    snprintf(text, capacity, "decode_attention on cpu (%s): keys in blocks of %d, pieces of %lld and more", device.kernels.isa,
-             kKeyBlock, static_cast<long long>(kPieceKeys));
+    snprintf(text, capacity, "decode_attention on cpu (%s): keys in blocks of %d, pieces of %d and more", device.kernels.isa,
+             kKeyBlock, kPieces.least);
   }
 
   jd_status run(Stream &stream, const void *args, jd_error *) override {
@@ -77,14 +69,14 @@ class DecodeAttention final : public Plan {
       work += int64_t{sequences[b].keys} * sequences[b].queries;
     }
     const bool split = present * desc_.num_kv_heads <= split_pairs_;
-    const auto parts_of = [&](const Sequence &x) { return x.queries == 0 ? 0 : split ? num_pieces(x.keys) : 1; };
+    const auto parts_of = [&](const Sequence &x) { return x.queries == 0 ? 0 : split ? kPieces.number(x.keys) : 1; };
     for (int64_t b = 0; b < a.batch; ++b) parts += parts_of(sequences[b]);
     const int64_t groups = head_groups(parts);
     for (int64_t b = 0; b < a.batch; ++b) ends[b] = tasks += groups * parts_of(sequences[b]);
     const int64_t operations = work * desc_.num_heads * (desc_.head_dim_qk + desc_.head_dim_v) * 2;
     device.pool.run(tasks, operations, [&](int64_t index, int worker) {
       const int64_t b = std::upper_bound(ends, ends + a.batch, index) - ends;
-      const int64_t within = index - (b > 0 ? ends[b - 1] : 0), pieces = num_pieces(sequences[b].keys);
+      const int64_t within = index - (b > 0 ? ends[b - 1] : 0), pieces = kPieces.number(sequences[b].keys);
       const int64_t group = split ? within / pieces : within;
       Heads heads(*this, a, table, sequences[b], desc_.num_kv_heads * group / groups, desc_.num_kv_heads * (group + 1) / groups, worker);
       if (split) {
@@ -105,7 +97,7 @@ class DecodeAttention final : public Plan {
       DecodeTask t;
       fill(a, table, sequences[b], head, worker, 0, &t);
       t.state = partial(sequences, b, head, 0);
-      const int64_t pieces = num_pieces(sequences[b].keys);
+      const int64_t pieces = kPieces.number(sequences[b].keys);
       for (int64_t piece = 1; piece < pieces; ++piece) {
         device.kernels.decode_merge(t.state, partial(sequences, b, head, piece), t.rows, t.dim_v);
       }
@@ -134,7 +126,7 @@ class DecodeAttention final : public Plan {
     // state_of(head) := of a piece.
     template <class States>
     void attend(int64_t piece, const States &state_of) const {
-      const int64_t length = piece_length(x_.keys), begin = piece * length, end = std::min<int64_t>(x_.keys, begin + length);
+      const int64_t length = kPieces.length(x_.keys), begin = piece * length, end = std::min<int64_t>(x_.keys, begin + length);
       for (int64_t head = first_; head < last_; ++head) tasks_[head - first_].state = state_of(head);
       for (int64_t first = begin; first < end; first += kKeyBlock) {
         for (int64_t i = 0; i < last_ - first_; ++i) {

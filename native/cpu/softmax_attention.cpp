@@ -11,6 +11,7 @@
 #include <cstdio>
 #include <new>
 
+#include "attention/pieces.h"
 #include "attention/softmax_mask.h"
 #include "attention/t5_buckets.h"
 #include "core/error.h"
@@ -23,12 +24,9 @@ constexpr int64_t kMostTilesOfTask = 8;
 constexpr size_t kTileBytesOfTask = 448 << 10;      // queries and sums of a task stay in the L2 cache beside a block of keys
 constexpr int64_t kMostPartialBytes = 32 << 20;     // of all pieces of a run
 constexpr int kTasksOfThread = 4;                   // wanted, so that no thread waits long for the last one
-constexpr int64_t kMostPieces = 64;
+constexpr attention::Pieces kPieces{kSegment, 64, kKeyBlock};
 
 int64_t divide(int64_t n, int64_t by) { return (n + by - 1) / by; }  // rounded up
-
-int64_t piece_keys(int64_t keys) { return std::max(kSegment, divide(divide(keys, kMostPieces), kKeyBlock) * kKeyBlock); }
-int64_t num_pieces(int64_t keys) { return std::max<int64_t>(1, divide(keys, piece_keys(keys))); }
 
 // One sequence of a run.
 struct Sequence {
@@ -66,9 +64,9 @@ class SoftmaxAttention final : public Plan {
     const int64_t most_tiles = divide(desc_.max_queries * group_, lanes_);
     const int64_t fitting = std::max<int64_t>(1, kTileBytesOfTask / (scratch_.tile * sizeof(float)));
     tiles_of_task_ = std::min({kMostTilesOfTask, fitting, most_tiles});
-    if (threads > 1 && num_pieces(desc_.max_keys) > 1) {
+    if (threads > 1 && kPieces.most_up_to(desc_.max_keys) > 1) {
       const int64_t tiles = std::min<int64_t>(2 * threads, desc_.max_batch * desc_.num_heads * most_tiles);
-      partial_floats_ = std::min<int64_t>(tiles * num_pieces(desc_.max_keys) * static_cast<int64_t>(scratch_.partial),
+      partial_floats_ = std::min<int64_t>(tiles * kPieces.most_up_to(desc_.max_keys) * static_cast<int64_t>(scratch_.partial),
                                           kMostPartialBytes / static_cast<int64_t>(sizeof(float)));
     }
     floats_of_worker_ = scratch_.task + static_cast<size_t>(tiles_of_task_) * scratch_.tile;
@@ -188,7 +186,7 @@ class SoftmaxAttention final : public Plan {
       x.tiles_of_task = static_cast<int32_t>(tiles_of_task_);
       x.pieces = 1;
       if (!shared || x.tiles == 0) continue;
-      const int64_t of_tile = x.cost / x.tiles, pieces = num_pieces(x.keys);
+      const int64_t of_tile = x.cost / x.tiles, pieces = kPieces.number(x.keys);
       x.tiles_of_task = static_cast<int32_t>(
           std::clamp<int64_t>(cost / (threads * kTasksOfThread) / std::max<int64_t>(1, of_tile), 1, tiles_of_task_));
       const int64_t floats = groups(x) * x.tiles * pieces * static_cast<int64_t>(scratch_.partial);
@@ -227,7 +225,7 @@ class SoftmaxAttention final : public Plan {
     t.lse_row = a.lse.strides[0];
     t.lse_head = 1;
     t.scratch = memory.part<float>(scratch_at_) + floats_of_worker_ * static_cast<size_t>(worker);
-    t.piece_keys = static_cast<int32_t>(piece_keys(x.keys));
+    t.piece_keys = kPieces.length(x.keys);
     t.phase = phase;
     t.piece = piece;
     t.partial = memory.part<float>(partial_at_) + x.partial +

@@ -154,24 +154,6 @@ TEST(StcaAttention, both_ways_agree_and_read_nothing_outside) {
   }
 }
 
-TEST(StcaPieces, cover_every_history_in_whole_tiles) {
-  for (const int64_t candidates : {1, 2, 3, 64, 4096}) {
-    const int32_t least = attention::stca_piece_keys(candidates, 16);
-    for (int32_t n = 0; n <= 131072; n += n < 3000 ? 1 : 61) {
-      attention::StcaUsers users{};
-      users.piece_keys = least;
-      const int32_t length = users.piece_length(n), pieces = users.num_pieces(n);
-      ASSERT_EQ(length % attention::kStcaGranule, 0);
-      ASSERT_GE(pieces, 1);
-      ASSERT_LE(pieces, attention::stca_max_pieces(n, least));
-      ASSERT_GE(int64_t{length} * pieces, n);
-      if (pieces > 1) {
-        ASSERT_LT(int64_t{length} * (pieces - 1), n) << "an empty piece";
-      }
-    }
-  }
-}
-
 TEST(StcaAttentionPlan, scratch_stays_bounded) {
   StcaCase c;
   c.candidates.resize(1);

@@ -340,7 +340,7 @@ TEST(TargetAttention, empty_batch_and_no_candidates) {
   EXPECT_EQ(outcome.report.has_error, 0);
 }
 
-// More than kMaxPieces * kPieceKeys events: pieces grow instead of becoming more.
+// More than 32 pieces of 1,024 events: pieces grow instead of becoming more.
 TEST(TargetAttention, very_long_history) {
   TargetCase c;
   c.candidates = {2};
@@ -352,21 +352,7 @@ TEST(TargetAttention, very_long_history) {
   EXPECT_TRUE(run_and_expect_close(c).schedule.split);
 }
 
-// -- pieces and schedules, without a kernel -------------------------------------------------------------------------
-TEST(TargetAttentionPieces, cover_every_history_in_whole_tiles) {
-  for (int32_t n = 0; n <= 131072; n += n < 5000 ? 1 : 61) {
-    const int32_t length = attention::piece_length(n), pieces = attention::num_pieces(n);
-    ASSERT_EQ(length % attention::kPieceGranule, 0);
-    ASSERT_GE(pieces, 1);
-    ASSERT_LE(pieces, attention::max_pieces(n));
-    ASSERT_LE(pieces, attention::kMaxPieces);
-    ASSERT_GE(int64_t{length} * pieces, n);
-    if (pieces > 1) {
-      ASSERT_LT(int64_t{length} * (pieces - 1), n) << "an empty piece";
-    }
-  }
-}
-
+// -- schedules, without a kernel -------------------------------------------------------------------------
 TEST(TargetAttentionSchedule, grids_hold_every_item_and_scratch_stays_bounded) {
   std::mt19937_64 random(7);
   for (int round = 0; round < 200; ++round) {
@@ -390,7 +376,7 @@ TEST(TargetAttentionSchedule, grids_hold_every_item_and_scratch_stays_bounded) {
     for (size_t b = 0; b < batch; ++b) {
       const int64_t rows = c.candidates[b] * c.heads / c.kv_heads;
       items += (rows + s.tile_rows - 1) / s.tile_rows * c.kv_heads *
-               (s.split ? attention::num_pieces(static_cast<int32_t>(c.history[b])) : 1);
+               (s.split ? attention::target_pieces().number(static_cast<int32_t>(c.history[b])) : 1);
     }
     EXPECT_GE(s.items, items);
     const size_t states = size_t{8} * 132 * 4 * 1024 + (size_t{132} << 12) * 32;
@@ -400,7 +386,7 @@ TEST(TargetAttentionSchedule, grids_hold_every_item_and_scratch_stays_bounded) {
     const TargetAttentionSchedule t = plan.schedule(static_cast<int64_t>(batch), many, c.history_rows());
     if (t.split) {
       EXPECT_LE(t.pieces * many * c.heads * c.dv * 4, static_cast<int64_t>(plan.scratch_bytes()));
-    } else if (attention::max_pieces(c.history_rows()) > 1) {
+    } else if (attention::target_pieces().most_up_to(c.history_rows()) > 1) {
       EXPECT_LE(t.most_blocks * attention::kLargeTile * plan.columns * 4, static_cast<int64_t>(plan.scratch_bytes()));
     }
   }
