@@ -170,6 +170,17 @@ int64_t jd_hash_table_slots(int64_t capacity) {
   return capacity < 1 || capacity > kMaxCapacity ? 0 : jindou::hashing::Geometry::slots_for(capacity);
 }
 
+int64_t jd_hash_table_buckets(int64_t num_slots, int64_t n, const int64_t *keys, int64_t *buckets) {
+  using jindou::hashing::Geometry;
+  if (!Geometry::is_valid(num_slots) || n < 0 || (n > 0 && (!keys || !buckets))) return 0;
+  const Geometry geometry(num_slots);
+  for (int64_t i = 0; i < n; ++i) {
+    const jindou::hashing::Places places = geometry.places(keys[i]);
+    for (int side = 0; side < 2; ++side) buckets[2 * i + side] = places.bucket[side];
+  }
+  return num_slots / jindou::hashing::kBucketSlots;
+}
+
 jd_status jd_hash_lookup_plan(jd_device device, const jd_hash_table_desc *desc, jd_plan *plan, jd_error *error) {
   return plan_of("hash_lookup", JDB_OP_HASH_LOOKUP, device, desc, plan, error);
 }

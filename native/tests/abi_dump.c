@@ -712,6 +712,7 @@ static void functions(void) {
   FUNCTION(jd_status, jd_softmax_attention_run, jd_plan, jd_stream, const jd_softmax_attention_args *, jd_error *);
   FUNCTION(jd_status, jd_merge_attention_states, jd_stream, const jd_merge_attention_states_args *, jd_error *);
   FUNCTION(int64_t, jd_hash_table_slots, int64_t);
+  FUNCTION(int64_t, jd_hash_table_buckets, int64_t, int64_t, const int64_t *, int64_t *);
   FUNCTION(jd_status, jd_hash_lookup_plan, jd_device, const jd_hash_table_desc *, jd_plan *, jd_error *);
   FUNCTION(jd_status, jd_hash_lookup_run, jd_plan, jd_stream, const jd_hash_table_args *, jd_error *);
   FUNCTION(jd_status, jd_hash_insert_plan, jd_device, const jd_hash_table_desc *, jd_plan *, jd_error *);

@@ -798,6 +798,47 @@ TEST(HashGeometry, two_buckets_of_one_partition) {
   }
 }
 
+// What a snapshot is looked through by is where tables put their keys: moved about in full ones, of one partition and of several.
+TEST_P(HashTable, keys_lie_in_the_buckets_that_are_said) {
+  Rig rig(GetParam());
+  for (const int64_t capacity : {int64_t{100}, rig.fast() ? int64_t{60000} : int64_t{1000}}) {
+    Shape s;
+    s.capacity = capacity;
+    s.dim = 1;
+    Table table(rig, s);
+    Random random(capacity);
+    Keys keys(static_cast<size_t>(capacity)), buckets(2 * keys.size());
+    for (int64_t &key : keys) key = random.integer(INT64_MIN, INT64_MAX);
+    const Table::Result inserted = table.insert(keys, std::vector<double>(keys.size(), 1.0));
+    ASSERT_EQ(inserted.status, JD_OK) << inserted.message;
+    ASSERT_EQ(jd_hash_table_buckets(table.slots, capacity, keys.data(), buckets.data()), table.slots / 8);
+    const Keys slots = table.lookup(keys).slots;
+    int64_t in_second = 0;
+    for (size_t i = 0; i < keys.size(); ++i) {
+      const int64_t bucket = slots[i] / 8;
+      ASSERT_TRUE(bucket == buckets[2 * i] || bucket == buckets[2 * i + 1]) << keys[i] << " in " << bucket;
+      in_second += bucket != buckets[2 * i];
+    }
+    EXPECT_GT(in_second, 0) << "both sides are tried";
+  }
+}
+
+TEST(HashGeometry, buckets_of_no_table) {
+  const int64_t key = 5;
+  int64_t buckets[] = {-7, -7};
+  for (const int64_t slots : {int64_t{-16}, int64_t{0}, int64_t{8}, int64_t{20}, int64_t{16384 * 3 + 8}, INT64_MIN, INT64_MAX}) {
+    EXPECT_EQ(jd_hash_table_buckets(slots, 1, &key, buckets), 0) << slots;
+  }
+  EXPECT_EQ(jd_hash_table_buckets(16, -1, &key, buckets), 0);
+  EXPECT_EQ(jd_hash_table_buckets(16, 1, nullptr, buckets), 0);
+  EXPECT_EQ(jd_hash_table_buckets(16, 1, &key, nullptr), 0);
+  EXPECT_EQ(jd_hash_table_buckets(16, 0, nullptr, nullptr), 2);
+  EXPECT_EQ(jd_hash_table_buckets(105264, 0, nullptr, nullptr), 105264 / 8) << "of 100,000 keys in an earlier version";
+  EXPECT_EQ(buckets[0], -7);
+  EXPECT_EQ(jd_hash_table_buckets(16, 1, &key, buckets), 2);
+  EXPECT_EQ(buckets[0] + buckets[1], 1) << "both of two";
+}
+
 JD_INSTANTIATE_ON_DEVICES(HashTable);
 
 }  // namespace

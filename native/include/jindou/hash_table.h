@@ -99,6 +99,14 @@ typedef struct jd_hash_table_args {
  * threads may call it at once, as all functions without a handle. */
 JD_API int64_t jd_hash_table_slots(int64_t capacity);
 
+/* Where keys may lie, so that a table that comes from a file can be looked through before it is used: writes the two buckets of each key, the
+ * first one first, in a table of num_slots slots, which is what jd_hash_table_slots gives or gave in an earlier version.
+ *   keys     [n], any
+ *   buckets  [n, 2], 0..num_slots / 8 - 1; both in host memory, and not read or written where n is 0
+ * Returns the number of buckets, num_slots / 8; 0, with nothing written, where no table has so many slots, n is negative or keys or buckets
+ * are missing. */
+JD_API int64_t jd_hash_table_buckets(int64_t num_slots, int64_t n, const int64_t *keys, int64_t *buckets);
+
 JD_API jd_status jd_hash_lookup_plan(jd_device device, const jd_hash_table_desc *desc, jd_plan *plan, jd_error *error);
 JD_API jd_status jd_hash_lookup_run(jd_plan plan, jd_stream stream, const jd_hash_table_args *args, jd_error *error);
 JD_API jd_status jd_hash_insert_plan(jd_device device, const jd_hash_table_desc *desc, jd_plan *plan, jd_error *error);

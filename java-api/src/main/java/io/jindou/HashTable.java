@@ -54,8 +54,9 @@ public final class HashTable implements AutoCloseable {
             if (slots == 0) {
                 throw new InvalidArgumentException("argument 'capacity': expected 1.." + (1L << 40) + ", got " + desc.capacity());
             }
+            long buckets = JindouAbi.jd_hash_table_buckets(slots, 0, MemorySegment.NULL, MemorySegment.NULL);
             state = new HashCall.State(
-                    own(Tensor.create(device, DType.I64, slots / HashGeometry.BUCKET_SLOTS, HashGeometry.BUCKET_SLOTS)),
+                    own(Tensor.create(device, DType.I64, buckets, slots / buckets)),
                     own(Tensor.create(device, desc.dtype(), slots, desc.dim())),
                     desc.eviction() == Eviction.NONE ? null : own(Tensor.create(device, DType.I64, slots)),
                     desc.admission() == 1 ? null : own(Tensor.create(device, DType.U8, slots)),

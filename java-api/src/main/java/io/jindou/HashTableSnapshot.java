@@ -1,6 +1,7 @@
 package io.jindou;
 
 import io.jindou.bindings.JindouAbi;
+import java.lang.foreign.Arena;
 import java.lang.foreign.MemorySegment;
 import java.lang.foreign.ValueLayout;
 import java.util.Objects;
@@ -33,6 +34,9 @@ public record HashTableSnapshot(
     /** The most that a call's tick or a count of uses can be: 2^62 - 1, which leaves a restored table as many calls and uses again. */
     static final long MOST = Long.MAX_VALUE / 2;
 
+    /** Buckets that are looked through at a time. */
+    private static final int PART = 512;
+
     /**
      * Checks for null.
      *
@@ -57,7 +61,8 @@ public record HashTableSnapshot(
             throw wrong("desc", "a capacity of a table", desc.capacity());
         }
         long slots = keys.byteSize() / Long.BYTES;
-        if (keys.byteSize() % Long.BYTES != 0 || !HashGeometry.isValid(slots)) {
+        long buckets = JindouAbi.jd_hash_table_buckets(slots, 0, MemorySegment.NULL, MemorySegment.NULL);
+        if (keys.byteSize() % Long.BYTES != 0 || buckets == 0) {
             throw wrong("keys", "as many as a table can have slots, 8 bytes each", keys.byteSize() + " bytes");
         }
         String table = " (" + slots + " slots)";
@@ -68,39 +73,75 @@ public record HashTableSnapshot(
         if (tick < 0 || tick > MOST) {
             throw wrong("tick", "0.." + MOST, tick);
         }
-        long found = 0;
-        HashGeometry geometry = new HashGeometry(slots);
-        for (long slot = 0; slot < slots; slot++) {
-            long key = at(keys, slot);
-            if (key == -1) {
-                continue;
-            }
-            found++;
-            long bucket = slot / HashGeometry.BUCKET_SLOTS;
-            long first = geometry.bucket(key, false);
-            if (bucket != first && bucket != geometry.bucket(key, true)) {
-                throw wrong("keys", "each key in one of its two buckets", key + " in slot " + slot);
-            }
-            if (stands(key, bucket, slot) || (bucket != first && stands(key, first, Long.MAX_VALUE))) {
-                throw wrong("keys", "each key once", key + " again in slot " + slot);
-            }
-            if (desc.eviction() == Eviction.LRU && (at(scores, slot) < 0 || at(scores, slot) > tick)) {
-                throw wrong("scores", "calls up to the last, " + tick, at(scores, slot) + " in slot " + slot);
-            }
-            if (desc.eviction() == Eviction.LFU && (at(scores, slot) < 0 || at(scores, slot) > MOST)) {
-                throw wrong("scores", "counts of 0.." + MOST, at(scores, slot) + " in slot " + slot);
-            }
-        }
+        long found = countKeys(buckets, (int) (slots / buckets));
         if (found != size) {
             throw wrong("size", found + ", the number of keys", size);
         }
         return slots;
     }
 
-    /** Whether a bucket has the key in a slot before {@code end}. */
-    private boolean stands(long key, long bucket, long end) {
-        long first = bucket * HashGeometry.BUCKET_SLOTS;
-        for (long slot = first; slot < Math.min(end, first + HashGeometry.BUCKET_SLOTS); slot++) {
+    /** The number of keys, each of which lies in one of its two buckets, once, with a score that it can have. */
+    private long countKeys(long buckets, int bucketSlots) {
+        int most = PART * bucketSlots;
+        long[] part = new long[most];
+        long[] places = new long[2 * most];
+        long found = 0;
+        try (Arena arena = Arena.ofConfined()) {
+            MemorySegment partKeys = arena.allocate(ValueLayout.JAVA_LONG, most), partPlaces = arena.allocate(ValueLayout.JAVA_LONG, 2 * most);
+            for (long first = 0; first < buckets; first += PART) {
+                int count = (int) Math.min(PART, buckets - first) * bucketSlots;
+                MemorySegment.copy(keys, first * bucketSlots * Long.BYTES, partKeys, 0, (long) count * Long.BYTES);
+                JindouAbi.jd_hash_table_buckets(buckets * bucketSlots, count, partKeys, partPlaces);
+                MemorySegment.copy(partKeys, ValueLayout.JAVA_LONG, 0, part, 0, count);
+                MemorySegment.copy(partPlaces, ValueLayout.JAVA_LONG, 0, places, 0, 2 * count);
+                for (int i = 0; i < count; i += bucketSlots) {
+                    found += checkBucket(first + i / bucketSlots, part, places, i, bucketSlots);
+                }
+            }
+        }
+        return found;
+    }
+
+    /** Keys in a bucket, which are those at {@code start} of a part. */
+    private int checkBucket(long bucket, long[] part, long[] places, int start, int bucketSlots) {
+        int found = 0;
+        for (int i = start; i < start + bucketSlots; i++) {
+            long key = part[i], first = places[2 * i], slot = bucket * bucketSlots + i - start;
+            if (key == -1) {
+                continue;
+            }
+            found++;
+            if (bucket != first && bucket != places[2 * i + 1]) {
+                throw wrong("keys", "each key in one of its two buckets", key + " in slot " + slot);
+            }
+            if (stands(key, part, start, i) || (bucket != first && stands(key, first, bucketSlots))) {
+                throw wrong("keys", "each key once", key + " again in slot " + slot);
+            }
+            checkScore(slot);
+        }
+        return found;
+    }
+
+    private void checkScore(long slot) {
+        if (desc.eviction() == Eviction.LRU && (at(scores, slot) < 0 || at(scores, slot) > tick)) {
+            throw wrong("scores", "calls up to the last, " + tick, at(scores, slot) + " in slot " + slot);
+        }
+        if (desc.eviction() == Eviction.LFU && (at(scores, slot) < 0 || at(scores, slot) > MOST)) {
+            throw wrong("scores", "counts of 0.." + MOST, at(scores, slot) + " in slot " + slot);
+        }
+    }
+
+    private static boolean stands(long key, long[] keys, int begin, int end) {
+        for (int i = begin; i < end; i++) {
+            if (keys[i] == key) {
+                return true;
+            }
+        }
+        return false;
+    }
+
+    private boolean stands(long key, long bucket, int bucketSlots) {
+        for (long slot = bucket * bucketSlots; slot < (bucket + 1) * bucketSlots; slot++) {
             if (at(keys, slot) == key) {
                 return true;
             }

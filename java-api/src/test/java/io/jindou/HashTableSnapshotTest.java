@@ -4,6 +4,7 @@ import static io.jindou.Rig.refused;
 import static org.junit.jupiter.api.Assertions.assertArrayEquals;
 import static org.junit.jupiter.api.Assertions.assertEquals;
 
+import io.jindou.bindings.JindouAbi;
 import java.lang.foreign.Arena;
 import java.lang.foreign.MemorySegment;
 import java.lang.foreign.ValueLayout;
@@ -57,11 +58,11 @@ class HashTableSnapshotTest {
             used++;
         }
         long key = keys.getAtIndex(ValueLayout.JAVA_LONG, used);
-        HashGeometry geometry = new HashGeometry(SLOTS);
         int bucket = used / 8;
-        int other = (int) geometry.bucket(key, geometry.bucket(key, false) == bucket);
+        long[] buckets = buckets(SLOTS, key);
+        int other = (int) (buckets[0] + buckets[1] - bucket);
         long stranger = key + 1;
-        while (geometry.bucket(stranger, false) == bucket || geometry.bucket(stranger, true) == bucket) {
+        while (buckets(SLOTS, stranger)[0] == bucket || buckets(SLOTS, stranger)[1] == bucket) {
             stranger++;
         }
         Arena closed = Arena.ofConfined();
@@ -163,15 +164,25 @@ class HashTableSnapshotTest {
     private static HashTableSnapshot earlier(Arena arena, HashTableDesc desc, int slots, long[] keys) {
         MemorySegment places = arena.allocate(8L * slots, 8).fill((byte) -1), rows = arena.allocate(4L * slots, 4);
         MemorySegment scores = arena.allocate(8L * slots, 8);
-        HashGeometry geometry = new HashGeometry(slots);
-        for (long key : keys) {
-            long first = free(places, geometry.bucket(key, false));
-            long slot = first >= 0 ? first : free(places, geometry.bucket(key, true));
+        long[] buckets = buckets(slots, keys);
+        for (int i = 0; i < keys.length; i++) {
+            long key = keys[i], first = free(places, buckets[2 * i]);
+            long slot = first >= 0 ? first : free(places, buckets[2 * i + 1]);
             places.setAtIndex(ValueLayout.JAVA_LONG, slot, key);
             rows.setAtIndex(ValueLayout.JAVA_FLOAT, slot, key >>> 48);
             scores.setAtIndex(ValueLayout.JAVA_LONG, slot, key >>> 60);
         }
         return new HashTableSnapshot(desc, places, rows, scores, arena.allocate(slots), keys.length, 15);
+    }
+
+    /** The two buckets of each key. */
+    private static long[] buckets(long slots, long... keys) {
+        try (Arena arena = Arena.ofConfined()) {
+            MemorySegment buckets = arena.allocate(ValueLayout.JAVA_LONG, 2 * keys.length);
+            assertEquals(slots / 8, JindouAbi.jd_hash_table_buckets(
+                    slots, keys.length, arena.allocateFrom(ValueLayout.JAVA_LONG, keys), buckets));
+            return buckets.toArray(ValueLayout.JAVA_LONG);
+        }
     }
 
     /** A slot of a bucket; -1: it is full. */
@@ -229,11 +240,10 @@ class HashTableSnapshotTest {
             float[] rows = Rig.random(new Random(6), keys.length, 1);
             table.insert(rig.stream, rig.longs(keys), rig.floats(rows, keys.length, 1));
             HashTableSnapshot snapshot = table.snapshot(rig.stream, arena);
-            HashGeometry geometry = new HashGeometry(table.slots());
+            long[] all = snapshot.keys().toArray(ValueLayout.JAVA_LONG), buckets = buckets(table.slots(), all);
             long inSecond = 0;
-            for (int slot = 0; slot < table.slots(); slot++) {
-                long key = snapshot.keys().getAtIndex(ValueLayout.JAVA_LONG, slot);
-                inSecond += key != -1 && geometry.bucket(key, false) != slot / 8 ? 1 : 0;
+            for (int slot = 0; slot < all.length; slot++) {
+                inSecond += all[slot] != -1 && buckets[2 * slot] != slot / 8 ? 1 : 0;
             }
             assertEquals(0.3, (double) inSecond / keys.length, 0.2, "keys in their second bucket");
             for (long capacity : new long[] {100_000, 150_000}) {

@@ -2412,6 +2412,67 @@ public class JindouAbi {
         }
     }
 
+    private static class jd_hash_table_buckets {
+        public static final FunctionDescriptor DESC = FunctionDescriptor.of(
+            JindouAbi.C_LONG,
+            JindouAbi.C_LONG,
+            JindouAbi.C_LONG,
+            JindouAbi.C_POINTER,
+            JindouAbi.C_POINTER
+        );
+
+        public static final MemorySegment ADDR = JindouAbi.findOrThrow("jd_hash_table_buckets");
+
+        public static final MethodHandle HANDLE = Linker.nativeLinker().downcallHandle(ADDR, DESC);
+    }
+
+    /**
+     * Function descriptor for:
+     * {@snippet lang=c :
+     * int64_t jd_hash_table_buckets(int64_t num_slots, int64_t n, const int64_t *keys, int64_t *buckets)
+     * }
+     */
+    public static FunctionDescriptor jd_hash_table_buckets$descriptor() {
+        return jd_hash_table_buckets.DESC;
+    }
+
+    /**
+     * Downcall method handle for:
+     * {@snippet lang=c :
+     * int64_t jd_hash_table_buckets(int64_t num_slots, int64_t n, const int64_t *keys, int64_t *buckets)
+     * }
+     */
+    public static MethodHandle jd_hash_table_buckets$handle() {
+        return jd_hash_table_buckets.HANDLE;
+    }
+
+    /**
+     * Address for:
+     * {@snippet lang=c :
+     * int64_t jd_hash_table_buckets(int64_t num_slots, int64_t n, const int64_t *keys, int64_t *buckets)
+     * }
+     */
+    public static MemorySegment jd_hash_table_buckets$address() {
+        return jd_hash_table_buckets.ADDR;
+    }
+
+    /**
+     * {@snippet lang=c :
+     * int64_t jd_hash_table_buckets(int64_t num_slots, int64_t n, const int64_t *keys, int64_t *buckets)
+     * }
+     */
+    public static long jd_hash_table_buckets(long num_slots, long n, MemorySegment keys, MemorySegment buckets) {
+        var mh$ = jd_hash_table_buckets.HANDLE;
+        try {
+            if (TRACE_DOWNCALLS) {
+                traceDowncall("jd_hash_table_buckets", num_slots, n, keys, buckets);
+            }
+            return (long)mh$.invokeExact(num_slots, n, keys, buckets);
+        } catch (Throwable ex$) {
+           throw new AssertionError("should not reach here", ex$);
+        }
+    }
+
     private static class jd_hash_lookup_plan {
         public static final FunctionDescriptor DESC = FunctionDescriptor.of(
             JindouAbi.C_INT,
