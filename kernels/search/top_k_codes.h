@@ -24,24 +24,15 @@ struct TopKCodesParams {
 };
 
 template <class Shape>
-struct TopKCodesKernel {
-  using Core = typename Shape::Core;
+struct TopKCodesKernel : TopKSlices<Shape> {
+  using Slices = TopKSlices<Shape>;
+  using typename Slices::Block, typename Slices::Place, typename Slices::Share, typename Slices::Slot, typename Slices::Tile;
   using Params = TopKCodesParams;
-  using Tile = typename Core::Tile;
-  using Block = TopKBlock<Shape>;
-  using Share = typename Block::Share;
   using Codes = embedding::RowCodesNarrow;
-  static constexpr int kItemWarps = Shape::kItemWarps, kItems = Shape::kItems, kGroup = kItems / kItemWarps;
-  static constexpr int kQueries = Block::kQueries, kThreads = Block::kThreads;
-  static constexpr int kMinBlocks = 4;
-  static constexpr int kColumns = Tile::kRowBytes / 4;  // of a slice
+  using Slices::kColumns, Slices::kItems, Slices::kQueries, Slices::kThreads;
   static constexpr int kItemVectors = kItems * Tile::kChunks / kThreads, kQueryVectors = kQueries * Tile::kChunks / kThreads;
   static_assert(kItemVectors * kThreads == kItems * Tile::kChunks && kQueryVectors * kThreads == kQueries * Tile::kChunks, "");
 
-  struct Slot {
-    alignas(128) char queries[kQueries * Tile::kRowBytes];
-    alignas(128) char items[kItems * Tile::kRowBytes];
-  };
   struct Shared {
     Slot slots[2];
     typename Block::Lists lists;
@@ -100,7 +91,7 @@ struct TopKCodesKernel {
     for (int i = 0; i < kItemVectors; ++i) {
       float x[4];
       Codes::widen(fetched.items[i], p.layout, x);
-      prim::store_shared16(slot.items + place(thread + i * kThreads),
+      prim::store_shared16(slot.items + offset(thread + i * kThreads),
                            prim::Vec4u{prim::as_uint(x[0]), prim::as_uint(x[1]), prim::as_uint(x[2]), prim::as_uint(x[3])});
     }
 #pragma unroll
@@ -117,48 +108,34 @@ struct TopKCodesKernel {
         }
         v = prim::Vec4u{prim::as_uint(x[0]), prim::as_uint(x[1]), prim::as_uint(x[2]), prim::as_uint(x[3])};
       }
-      prim::store_shared16(slot.queries + place(thread + i * kThreads), v);
+      prim::store_shared16(slot.queries + offset(thread + i * kThreads), v);
     }
   }
-  JD_DEVICE static int place(int vector) { return Tile::offset(vector / Tile::kChunks, vector % Tile::kChunks); }
+  JD_DEVICE static int offset(int vector) { return Tile::offset(vector / Tile::kChunks, vector % Tile::kChunks); }
 
   JD_DEVICE static void scan(const Params &p, Shared &shared, const Share &share) {
-    const int thread = static_cast<int>(prim::thread_idx().x), lane = thread & 31, warp = thread >> 5;
-    const int first = warp / kItemWarps * kWarpCandidates;  // the warp's first query of the block
-    const int group = warp % kItemWarps * kGroup;           // and its first item of the tile
-    Block::start(p.problem, shared.lists, share, thread);
+    const Place at = Slices::place();
+    Block::start(p.problem, shared.lists, share, at.thread);
 
     Step step{share.begin, 0};
     int slot = 0;
     Fetched fetched;
-    fetch(p, share, step, thread, fetched);
-    store(p, fetched, thread, shared.slots[slot]);
-    typename Core::Scores scores;
+    fetch(p, share, step, at.thread, fetched);
+    store(p, fetched, at.thread, shared.slots[slot]);
+    typename Slices::Scores scores;
 #pragma unroll 1
     while (step.begin < share.end) {
       prim::sync_threads();  // the step lies in its slot, everyone is done with the step before, and lists are cut
       const Step next = step.after(p.dim);
       const bool more = next.begin < share.end;
-      if (more) fetch(p, share, next, thread, fetched);
-      if (step.column == 0) Core::clear(scores);
-      typename Core::Rows rows;
-      Core::load(rows, shared.slots[slot].queries + first * Tile::kRowBytes, lane);
-      Core::add(scores, rows, shared.slots[slot].items + group * Tile::kRowBytes, 0, lane);
+      if (more) fetch(p, share, next, at.thread, fetched);
+      Slices::multiply(scores, shared.slots[slot], step.column == 0, 0, at);
       slot ^= 1;
-      if (more) store(p, fetched, thread, shared.slots[slot]);
-      const int64_t begin = step.begin;
+      if (more) store(p, fetched, at.thread, shared.slots[slot]);
+      if (next.begin != step.begin) Slices::take(p.problem, shared.lists, share, scores, step.begin, !more, at);
       step = next;
-      if (step.begin == begin) continue;  // more slices
-
-      float thresholds[Core::Scores::kRows];
-#pragma unroll
-      for (int r = 0; r < Core::Scores::kRows; ++r) thresholds[r] = shared.lists.thresholds[first + Core::row(lane, r)];
-      if (share.end - begin < kItems) hide_past<Core>(scores, static_cast<int32_t>(share.end - begin) - group, lane);
-      Block::template take<Core>(p.problem, shared.lists, share, first, scores, thresholds, static_cast<int32_t>(begin) + group, lane);
-      Block::sync_sharing();
-      if (more) Block::cut_full(p.problem, shared.lists, share, first, warp, lane);
     }
-    Block::finish(p.problem, shared.lists, share, first, warp, lane);
+    Block::finish(p.problem, shared.lists, share, at.first, at.warp, at.lane);
   }
 };
 
