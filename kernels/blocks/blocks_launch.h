@@ -96,22 +96,20 @@ jd_status launch_layer_norm(Exec &exec, const jdb_layer_norm_args &args) {
 template <class Exec>
 jd_status launch_l2_normalize(Exec &exec, const jdb_l2_normalize_args &args) {
   const auto fill = [&](auto &p) {
-    p.x = static_cast<decltype(p.x)>(args.x.data);
-    p.out = static_cast<decltype(p.out)>(args.out.data);
+    p.x = args.x.data;
+    p.out = args.out.data;
     p.n = args.x.shape[0];
     p.x_stride = args.x.strides[0];
     p.out_stride = args.out.strides[0];
     p.d = static_cast<int32_t>(args.x.shape[1]);
     p.eps = args.eps;
+    p.x_dtype = args.x.dtype;
+    p.out_dtype = args.out.dtype;
   };
   if (args.x.dtype == JD_F32 && args.out.dtype == JD_F32) {
     return blocks::launch_rows<blocks::L2NormalizeKernel>(exec, args.x.shape[1], fill);
   }
-  return blocks::launch_rows<blocks::L2NormalizeHalvesKernel>(exec, args.x.shape[1], [&](auto &p) {
-    fill(p);
-    p.x_dtype = args.x.dtype;
-    p.out_dtype = args.out.dtype;
-  });
+  return blocks::launch_rows<blocks::L2NormalizeHalvesKernel>(exec, args.x.shape[1], fill);
 }
 
 }  // namespace jindou

@@ -11,58 +11,9 @@
 
 namespace jindou::blocks {
 
-// The row of a thread, in place.
-template <class Traits>
-JD_DEVICE JD_INLINE void l2_normalize(Float4 (&x)[Traits::kVectors], float eps, char *shared) {
-  constexpr int kVectors = Traits::kVectors;
-  float square = 0.0f;
-#pragma unroll
-  for (int i = 0; i < kVectors; ++i) {
-    square += (x[i].x * x[i].x + x[i].y * x[i].y) + (x[i].z * x[i].z + x[i].w * x[i].w);
-  }
-  const float norm = prim::sqrt(RowOwner<Traits>::sum(square, 0, shared));
-  const float divisor = norm < eps ? eps : norm;  // a NaN norm stays
-#pragma unroll
-  for (int i = 0; i < kVectors; ++i) x[i] = Float4{x[i].x / divisor, x[i].y / divisor, x[i].z / divisor, x[i].w / divisor};
-}
-
-// f32 to f32.
-template <class Traits>
-struct L2NormalizeKernel {
-  using Owner = RowOwner<Traits>;
-  static constexpr int kThreads = Owner::kThreads;
-  static constexpr int kMinBlocks = 1024 / kThreads;
-  static constexpr int kRowsPerBlock = Owner::kRowsPerBlock;
-  static constexpr size_t shared_bytes() { return Owner::shared_bytes(); }
-
-  struct Params {
-    const float *x;
-    float *out;
-    int64_t n, x_stride, out_stride;
-    int32_t d;
-    float eps;
-  };
-
-  JD_DEVICE static void run(const Params &p, char *shared) {
-    constexpr int kVectors = Traits::kVectors;
-    const int64_t row = Owner::row(p.n);
-    if (row < 0) return;
-    const int vectors = p.d / 4;
-
-    Float4 x[kVectors];
-    Owner::read(p.x + row * p.x_stride, vectors, x);
-    l2_normalize<Traits>(x, p.eps, shared);
-#pragma unroll
-    for (int i = 0; i < kVectors; ++i) {
-      if (Owner::vector(i) >= vectors) continue;
-      store(p.out + row * p.out_stride + 4 * Owner::vector(i), x[i]);
-    }
-  }
-};
-
-// 16-bit elements on either side, or on both.
-template <class Traits>
-struct L2NormalizeHalvesKernel {
+// kHalves: 16-bit elements on either side, or on both; else f32 to f32.
+template <class Traits, bool kHalves>
+struct L2NormalizeRows {
   using Owner = RowOwner<Traits>;
   static constexpr int kThreads = Owner::kThreads;
   static constexpr int kMinBlocks = 1024 / kThreads;
@@ -83,20 +34,33 @@ struct L2NormalizeHalvesKernel {
     const int64_t row = Owner::row(p.n);
     if (row < 0) return;
     const int vectors = p.d / 4;
+    const int32_t x_dtype = kHalves ? p.x_dtype : JD_F32, out_dtype = kHalves ? p.out_dtype : JD_F32;
 
     Float4 x[kVectors];
+    float square = 0.0f;
 #pragma unroll
     for (int i = 0; i < kVectors; ++i) {
-      x[i] = Owner::vector(i) < vectors ? load(p.x, p.x_dtype, row * p.x_stride + 4 * Owner::vector(i)) : Float4{0.0f, 0.0f, 0.0f, 0.0f};
+      x[i] = Owner::vector(i) < vectors ? load(p.x, x_dtype, row * p.x_stride + 4 * Owner::vector(i)) : Float4{0.0f, 0.0f, 0.0f, 0.0f};
     }
-    l2_normalize<Traits>(x, p.eps, shared);
+#pragma unroll
+    for (int i = 0; i < kVectors; ++i) {
+      square += (x[i].x * x[i].x + x[i].y * x[i].y) + (x[i].z * x[i].z + x[i].w * x[i].w);
+    }
+    const float norm = prim::sqrt(Owner::sum(square, 0, shared));
+    const float divisor = norm < p.eps ? p.eps : norm;  // a NaN norm stays
 #pragma unroll
     for (int i = 0; i < kVectors; ++i) {
       if (Owner::vector(i) >= vectors) continue;
-      store(p.out, p.out_dtype, row * p.out_stride + 4 * Owner::vector(i), x[i]);
+      store(p.out, out_dtype, row * p.out_stride + 4 * Owner::vector(i),
+            Float4{x[i].x / divisor, x[i].y / divisor, x[i].z / divisor, x[i].w / divisor});
     }
   }
 };
+
+template <class Traits>
+struct L2NormalizeKernel : L2NormalizeRows<Traits, false> {};
+template <class Traits>
+struct L2NormalizeHalvesKernel : L2NormalizeRows<Traits, true> {};
 
 }  // namespace jindou::blocks
 
