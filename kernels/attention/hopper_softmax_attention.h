@@ -16,8 +16,7 @@
 
 #include "attention/hopper_pipeline.h"
 #include "attention/hopper_schedule.h"
-#include "attention/softmax_attention_problem.h"
-#include "attention/tile_results.h"
+#include "attention/softmax_attention_rows.h"
 
 namespace jindou::attention {
 
@@ -196,13 +195,9 @@ struct HopperSoftmaxAttentionKernel {
           park<kConsumerThreads>(parked, place, acc);
           parks = true;
         } else if (split) {
-          store_partials(p.sequences.partial_outputs, p.sequences.partial_states, p.sequences.shape.dim_v, place, acc,
-                         [&](int local) {
-                           const SoftmaxRow row = read_row(p.sequences, item, local);
-                           return row.valid ? partial_row(p.sequences, piece, row.token, row.head) : -1;
-                         });
+          store_partial(p.sequences, item, place, piece, acc);
         } else {
-          store_finished(p, item, place, acc);
+          store_out(p.sequences, item, place, acc);
         }
       }
       consumer.release_queries();
@@ -241,21 +236,6 @@ struct HopperSoftmaxAttentionKernel {
     const SoftmaxRow row = read_row(p.sequences, item, local);
     if (row.valid)
       p.sequences.partial_states[partial_row(p.sequences, piece, row.token, row.head)] = SoftmaxState{-INFINITY, 0.0f};
-  }
-
-  JD_DEVICE static void store_finished(const Problem &p, const SoftmaxItem &item, const Place &place, TileResults<Core> &acc) {
-    store_results(
-        p.sequences.out, p.sequences.shape.dim_v, place, acc,
-        [&](int local) {
-          const SoftmaxRow row = read_row(p.sequences, item, local);
-          return row.valid ? p.sequences.out.at(row.token, row.head) : -1;
-        },
-        [](float sum) { return softmax_normalizer(sum); });
-#pragma unroll
-    for (int r = 0; r < Core::Accumulators::kRows; ++r) {
-      const SoftmaxRow row = read_row(p.sequences, item, place.row(r));
-      if (row.valid && place.leads()) store_lse(p.sequences, row.token, row.head, acc.top[r], acc.sum[r]);
-    }
   }
 };
 
