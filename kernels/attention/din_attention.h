@@ -415,12 +415,12 @@ struct DinAttentionMergeKernel {
     attention::for_each_item(
         p.batch, *reinterpret_cast<Shared *>(shared_memory),
         [&](int64_t b) -> uint32_t {
-          const DinUser user = read_user(p, b);
+          const User user = read_user(p, b);
           if (din_pieces().number(user.history.length) == 1) return 0;
           return static_cast<uint32_t>((int64_t{user.candidates.length} * p.dim_v + kThreads - 1) / kThreads);
         },
         [&](int64_t b, uint32_t item) {
-          const DinUser user = read_user(p, b);
+          const User user = read_user(p, b);
           const int64_t at = int64_t{item} * kThreads + prim::thread_idx().x;
           if (at >= int64_t{user.candidates.length} * p.dim_v) return;
           const int64_t candidate = user.candidates.begin + at / p.dim_v;

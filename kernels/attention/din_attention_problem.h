@@ -5,9 +5,9 @@
 #ifndef JINDOU_KERNELS_ATTENTION_DIN_ATTENTION_PROBLEM_H
 #define JINDOU_KERNELS_ATTENTION_DIN_ATTENTION_PROBLEM_H
 
-#include "attention/jagged.h"
 #include "attention/online_softmax.h"
 #include "attention/pieces.h"
+#include "attention/users.h"
 
 namespace jindou::din {
 
@@ -66,28 +66,9 @@ struct DinProblem {
   FaultSink sink;
 };
 
-struct DinUser {
-  attention::Sequence candidates, history;  // history: the latest events only
-  Fault fault;
-};
+using attention::User;
 
-// A refused user has no candidates.
-JD_DEVICE inline DinUser read_user(const DinProblem &p, int64_t b) {
-  DinUser user;
-  user.history = attention::Sequence{0, 0};
-  user.fault = attention::read_sequence(p.candidate_offsets, b, p.batch, p.candidate_rows, p.max_candidates, user.candidates);
-  user.fault.table = 0;  // which tensor of offsets
-  if (user.fault.fault != JDB_FAULT_NONE) return user;
-  user.fault = attention::read_sequence(p.history_offsets, b, p.batch, p.history_rows, p.max_history, user.history);
-  user.fault.table = 1;
-  if (user.fault.fault != JDB_FAULT_NONE) {
-    user.candidates.length = 0;
-  } else if (user.history.length > p.num_latest) {
-    user.history.begin += user.history.length - p.num_latest;
-    user.history.length = static_cast<int32_t>(p.num_latest);
-  }
-  return user;
-}
+JD_DEVICE inline User read_user(const DinProblem &p, int64_t b) { return attention::read_latest_user(p, b); }
 
 // A block's share: candidates [first, first + count) of a user against pieces [first_piece, last_piece).
 struct DinItem {
@@ -101,7 +82,7 @@ struct DinItem {
 // Number of items of user b; what is wrong with the user's offsets is reported once.
 template <int kCandidates>
 JD_DEVICE uint32_t count_items(const DinProblem &p, int64_t b) {
-  const DinUser user = read_user(p, b);
+  const User user = read_user(p, b);
   if (user.fault.fault != JDB_FAULT_NONE && prim::block_idx().x == 0) report_fault(p.sink, user.fault);
   const uint32_t groups = static_cast<uint32_t>((user.candidates.length + kCandidates - 1) / kCandidates);
   return groups * (p.split ? din_pieces().number(user.history.length) : 1);
@@ -110,7 +91,7 @@ JD_DEVICE uint32_t count_items(const DinProblem &p, int64_t b) {
 // Candidates of one piece follow each other, so that blocks running together share the history in L2.
 template <int kCandidates>
 JD_DEVICE DinItem read_item(const DinProblem &p, int64_t b, uint32_t index) {
-  const DinUser user = read_user(p, b);
+  const User user = read_user(p, b);
   const uint32_t groups = static_cast<uint32_t>((user.candidates.length + kCandidates - 1) / kCandidates);
   const int32_t first = static_cast<int32_t>(index % groups) * kCandidates;
   DinItem item;

@@ -82,7 +82,7 @@ struct HopperTargetAttentionKernel {
   };
 
   // In tiles of keys, of which all tiles of rows meet all.
-  JD_DEVICE static TileCosts costs(const TargetAttentionUsers &p, const TargetAttentionUser &user) {
+  JD_DEVICE static TileCosts costs(const TargetAttentionUsers &p, const User &user) {
     const auto tiles = [](int32_t keys) { return (keys + Core::kKeys - 1) / Core::kKeys; };
     const int32_t n = user.history.length, all = tiles(n), pieces = p.split != 0 ? target_pieces().number(n) : 1;
     const int32_t rows = static_cast<int32_t>(packed_tiles<Core::kRows>(user.candidates, p.group));
@@ -95,14 +95,14 @@ struct HopperTargetAttentionKernel {
       made.pieces = -1;
       return;
     }
-    const TargetAttentionUser user = read_user(p, work.sequence);
+    const User user = read_user(p, work.sequence);
     const int32_t first_row = work.tile * Core::kRows + work.before(Core::kRows), count = work.count(Core::kRows);
     const int32_t left = user.candidates.length * p.group - first_row;
     made = Item{make_item(p, user, first_row, work.head, work.piece), left < count ? left : count};
   }
 
   // Keys of a piece.
-  JD_DEVICE static int32_t piece_keys(const TargetAttentionUser &user, int32_t piece) {
+  JD_DEVICE static int32_t piece_keys(const User &user, int32_t piece) {
     const int32_t length = target_pieces().length(user.history.length), left = user.history.length - piece * length;
     return left < length ? left : length;
   }

@@ -30,12 +30,12 @@ struct StcaUsers : TargetAttentionUsers {
   JD_DEVICE Pieces pieces() const { return stca_pieces(piece_keys); }
 };
 
-JD_DEVICE inline int32_t pieces_of(const StcaUsers &p, const TargetAttentionUser &user) { return p.pieces().number(user.history.length); }
+JD_DEVICE inline int32_t pieces_of(const StcaUsers &p, const User &user) { return p.pieces().number(user.history.length); }
 
 // Of user b; what is wrong with the user's offsets is reported once.
 template <int kRows>
 JD_DEVICE uint32_t count_items(const StcaUsers &p, int64_t b) {
-  const TargetAttentionUser user = read_user(p, b);
+  const User user = read_user(p, b);
   if (user.fault.fault != JDB_FAULT_NONE && prim::block_idx().x == 0) report_fault(p.sink, user.fault);
   const uint32_t tiles = packed_tiles<kRows>(user.candidates, p.group);
   return tiles * (p.split ? pieces_of(p, user) : 1);

@@ -13,8 +13,29 @@
 namespace jindou::attention {
 
 // How many pieces a user's history has.
-JD_DEVICE inline int32_t pieces_of(const TargetAttentionUsers &, const TargetAttentionUser &user) {
+JD_DEVICE inline int32_t pieces_of(const TargetAttentionUsers &, const User &user) {
   return target_pieces().number(user.history.length);
+}
+
+// Four outputs of a row, from `column` on: those of its pieces in their order. row(piece): where a piece's result lies.
+template <class Params, class Row>
+JD_DEVICE SoftmaxState merge_pieces(const Params &p, int32_t pieces, const Row &row, int32_t column, float (&out)[4]) {
+  SoftmaxState state{};
+  for (int32_t piece = 0; piece < pieces; ++piece) {
+    const int64_t at = row(piece);
+    const SoftmaxState newer = p.partial_states[at];
+    const float *partial = p.partial_outputs + at * p.shape.dim_v + column;
+    if (piece == 0) {
+      state = newer;
+#pragma unroll
+      for (int i = 0; i < 4; ++i) out[i] = partial[i];
+    } else {
+      const MergeFactors factors = merge(state, newer);
+#pragma unroll
+      for (int i = 0; i < 4; ++i) out[i] = merge_outputs(out[i], partial[i], factors);
+    }
+  }
+  return state;
 }
 
 // Users: TargetAttentionUsers, or what is derived from it with pieces_of of its own.
@@ -32,45 +53,29 @@ struct PiecesMerge {
     for_each_item(
         p.batch, *reinterpret_cast<Shared *>(shared_memory),
         [&](int64_t b) -> uint32_t {
-          const TargetAttentionUser user = read_user(p, b);
+          const User user = read_user(p, b);
           if (pieces_of(p, user) == 1) return 0;
           return static_cast<uint32_t>((rows_of(p, user) * groups + kThreads - 1) / kThreads);
         },
         [&](int64_t b, uint32_t item) {
-          const TargetAttentionUser user = read_user(p, b);
+          const User user = read_user(p, b);
           const int64_t at = int64_t{item} * kThreads + prim::thread_idx().x;
           if (at < rows_of(p, user) * groups) merge_row(p, user, at / groups, static_cast<int32_t>(at % groups) * 4);
         });
   }
 
  private:
-  JD_DEVICE static int64_t rows_of(const Params &p, const TargetAttentionUser &user) {
+  JD_DEVICE static int64_t rows_of(const Params &p, const User &user) {
     return int64_t{user.candidates.length} * p.kv_heads * p.group;
   }
 
-  JD_DEVICE static void merge_row(const Params &p, const TargetAttentionUser &user, int64_t row, int32_t column) {
+  JD_DEVICE static void merge_row(const Params &p, const User &user, int64_t row, int32_t column) {
     const int32_t heads = p.kv_heads * p.group;
     const int64_t candidate = user.candidates.begin + row / heads;
     const int32_t head = static_cast<int32_t>(row % heads);
-    const int32_t pieces = pieces_of(p, user);
-
-    SoftmaxState state{};
     float out[4] = {};
-    for (int32_t piece = 0; piece < pieces; ++piece) {
-      const int64_t at = partial_row(p, piece, candidate, head);
-      const SoftmaxState newer = p.partial_states[at];
-      const float *partial = p.partial_outputs + at * p.shape.dim_v + column;
-      if (piece == 0) {
-        state = newer;
-#pragma unroll
-        for (int i = 0; i < 4; ++i) out[i] = partial[i];
-      } else {
-        const MergeFactors factors = merge(state, newer);
-#pragma unroll
-        for (int i = 0; i < 4; ++i) out[i] = merge_outputs(out[i], partial[i], factors);
-      }
-    }
-
+    const auto row_of = [&](int32_t piece) { return partial_row(p, piece, candidate, head); };
+    const SoftmaxState state = merge_pieces(p, pieces_of(p, user), row_of, column, out);
     const float normalizer = p.normalizer(state.sum);
     const int64_t at = p.out.at(candidate, head) + column;
     p.out.store_pair(at, out[0] * normalizer, out[1] * normalizer);

@@ -11,9 +11,9 @@
 #ifndef JINDOU_KERNELS_ATTENTION_TARGET_ATTENTION_PROBLEM_H
 #define JINDOU_KERNELS_ATTENTION_TARGET_ATTENTION_PROBLEM_H
 
-#include "attention/jagged.h"
 #include "attention/online_softmax.h"
 #include "attention/pieces.h"
+#include "attention/users.h"
 
 namespace jindou::attention {
 
@@ -50,40 +50,18 @@ struct TargetAttentionParams {
   float scale;  // softmax: log2(e) * scale
 };
 
-// One user.
-struct TargetAttentionUser {
-  Sequence candidates, history;  // history: the latest events only
-  Fault fault;
-};
-
-JD_DEVICE inline TargetAttentionUser read_user(const TargetAttentionUsers &p, int64_t b) {
-  TargetAttentionUser user;
-  user.history = Sequence{0, 0};
-  user.fault =
-      read_sequence(p.candidate_offsets, b, p.batch, p.candidate_rows, p.max_candidates, user.candidates);
-  user.fault.table = 0;  // which tensor of offsets
-  if (user.fault.fault != JDB_FAULT_NONE) return user;
-  user.fault = read_sequence(p.history_offsets, b, p.batch, p.history_rows, p.max_history, user.history);
-  user.fault.table = 1;
-  if (user.fault.fault != JDB_FAULT_NONE) {
-    user.candidates.length = 0;
-  } else if (user.history.length > p.num_latest) {
-    user.history.begin += user.history.length - p.num_latest;
-    user.history.length = static_cast<int32_t>(p.num_latest);
-  }
-  return user;
-}
+JD_DEVICE inline User read_user(const TargetAttentionUsers &p, int64_t b) { return read_latest_user(p, b); }
 
 // A block's share of a launch: kRows packed rows of a user and key/value head, pieces [first_piece, last_piece).
 struct TargetAttentionItem {
-  TargetAttentionUser user;
+  User user;
   int32_t first_row, kv_head;
   int32_t first_piece, last_piece, pieces;
 };
 
 // Number of items of a user.
 template <int kRows>
-JD_DEVICE uint32_t num_items(const TargetAttentionUsers &p, const TargetAttentionUser &user) {
+JD_DEVICE uint32_t num_items(const TargetAttentionUsers &p, const User &user) {
   const uint32_t tiles = packed_tiles<kRows>(user.candidates, p.group);
   return tiles * p.kv_heads * (p.split ? target_pieces().number(user.history.length) : 1);
 }
@@ -91,13 +69,13 @@ JD_DEVICE uint32_t num_items(const TargetAttentionUsers &p, const TargetAttentio
 // Of user b; what is wrong with the user's offsets is reported once.
 template <int kRows>
 JD_DEVICE uint32_t count_items(const TargetAttentionUsers &p, int64_t b) {
-  const TargetAttentionUser user = read_user(p, b);
+  const User user = read_user(p, b);
   if (user.fault.fault != JDB_FAULT_NONE && prim::block_idx().x == 0) report_fault(p.sink, user.fault);
   return num_items<kRows>(p, user);
 }
 
 // `piece` counts with `split`.
-JD_DEVICE inline TargetAttentionItem make_item(const TargetAttentionUsers &p, const TargetAttentionUser &user, int32_t first_row,
+JD_DEVICE inline TargetAttentionItem make_item(const TargetAttentionUsers &p, const User &user, int32_t first_row,
                                                int32_t kv_head, int32_t piece) {
   const int32_t pieces = target_pieces().number(user.history.length);
   return TargetAttentionItem{user, first_row, kv_head, p.split ? piece : 0, p.split ? piece + 1 : pieces, pieces};
@@ -106,7 +84,7 @@ JD_DEVICE inline TargetAttentionItem make_item(const TargetAttentionUsers &p, co
 // Tiles of one head and piece follow each other, so that blocks running together share the history in L2.
 template <int kRows>
 JD_DEVICE TargetAttentionItem read_item(const TargetAttentionUsers &p, int64_t b, uint32_t item) {
-  const TargetAttentionUser user = read_user(p, b);
+  const User user = read_user(p, b);
   const uint32_t tiles = packed_tiles<kRows>(user.candidates, p.group);
   return make_item(p, user, static_cast<int32_t>(item % tiles) * kRows, static_cast<int32_t>(item / tiles % p.kv_heads),
                    static_cast<int32_t>(item / tiles / p.kv_heads));

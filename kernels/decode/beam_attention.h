@@ -28,6 +28,7 @@
 #define JINDOU_KERNELS_DECODE_BEAM_ATTENTION_H
 
 #include "attention/key_value_loop.h"
+#include "attention/target_attention_merge.h"
 #include "attention/target_attention_rows.h"
 #include "attention/tile_copy.h"
 #include "attention/work_list.h"
@@ -490,22 +491,9 @@ struct BeamMergeKernel {
 
  private:
   JD_DEVICE static void merge_row(const Params &p, int32_t pieces, int64_t token, int32_t head, int32_t column) {
-    attention::SoftmaxState state{};
     float out[4] = {};
-    for (int32_t piece = 0; piece < pieces; ++piece) {
-      const int64_t at = partial_row(p, piece, token, head);
-      const attention::SoftmaxState newer = p.partial_states[at];
-      const float *partial = p.partial_outputs + at * p.shape.dim_v + column;
-      if (piece == 0) {
-        state = newer;
-#pragma unroll
-        for (int i = 0; i < 4; ++i) out[i] = partial[i];
-      } else {
-        const attention::MergeFactors factors = attention::merge(state, newer);
-#pragma unroll
-        for (int i = 0; i < 4; ++i) out[i] = attention::merge_outputs(out[i], partial[i], factors);
-      }
-    }
+    const auto row_of = [&](int32_t piece) { return partial_row(p, piece, token, head); };
+    const attention::SoftmaxState state = attention::merge_pieces(p, pieces, row_of, column, out);
     if (column == 0) store_lse(p, token, head, state);
     const float normalizer = attention::softmax_normalizer(state.sum);
     const int64_t at = p.out.at(token, head) + column;

@@ -189,7 +189,7 @@ struct SearchMergeKernel {
     attention::for_each_item(
         p.batch, shared.list, [&](int64_t b) { return static_cast<uint32_t>(read_user(p, b).candidates.length); },
         [&](int64_t b, uint32_t item) {
-          const SearchUser user = read_user(p, b);
+          const User user = read_user(p, b);
           merge(p, shared.merge, user.candidates.begin + item, user.history.length, static_cast<int>(prim::thread_idx().x));
         });
   }

@@ -13,8 +13,8 @@
 #ifndef JINDOU_KERNELS_SEARCH_SEARCH_ATTENTION_H
 #define JINDOU_KERNELS_SEARCH_SEARCH_ATTENTION_H
 
-#include "attention/jagged.h"
 #include "attention/silu.h"
+#include "attention/users.h"
 #include "attention/work_list.h"
 
 namespace jindou::search {
@@ -80,36 +80,21 @@ struct SearchAttentionKernel {
     attention::for_each_item(
         p.problem.batch, *reinterpret_cast<Shared *>(shared_memory), [&](int64_t b) { return count_items(p.problem, b); },
         [&](int64_t b, uint32_t item) {
-          const User user = read_user(p.problem, b);
+          const User user = attention::read_whole_user(p.problem, b);
           const int64_t unit = int64_t{item} * kWarps + prim::warp_id();
           if (unit < units(p.problem, user)) attend(p, user, unit);
         });
   }
 
  private:
-  struct User {
-    attention::Sequence candidates, history;
-    Fault fault;
-  };
-
-  JD_DEVICE static User read_user(const SearchAttentionProblem &p, int64_t b) {
-    User user;
-    user.history = attention::Sequence{0, 0};
-    user.fault = attention::read_sequence(p.candidate_offsets, b, p.batch, p.candidate_rows, p.max_candidates, user.candidates);
-    user.fault.table = 0;
-    if (user.fault.fault != JDB_FAULT_NONE) return user;
-    user.fault = attention::read_sequence(p.history_offsets, b, p.batch, p.history_rows, p.max_history, user.history);
-    user.fault.table = 1;
-    if (user.fault.fault != JDB_FAULT_NONE) user.candidates.length = 0;
-    return user;
-  }
+  using User = attention::User;
 
   JD_DEVICE static int32_t head_parts(const SearchAttentionProblem &p) { return (p.group + kHeads - 1) / kHeads; }
   JD_DEVICE static int64_t units(const SearchAttentionProblem &p, const User &user) {
     return int64_t{user.candidates.length} * p.kv_heads * head_parts(p);
   }
   JD_DEVICE static uint32_t count_items(const SearchAttentionProblem &p, int64_t b) {
-    const User user = read_user(p, b);
+    const User user = attention::read_whole_user(p, b);
     if (user.fault.fault != JDB_FAULT_NONE && prim::block_idx().x == 0) report_fault(p.sink, user.fault);
     return static_cast<uint32_t>((units(p, user) + kWarps - 1) / kWarps);
   }

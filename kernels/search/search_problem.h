@@ -7,7 +7,7 @@
 #ifndef JINDOU_KERNELS_SEARCH_SEARCH_PROBLEM_H
 #define JINDOU_KERNELS_SEARCH_SEARCH_PROBLEM_H
 
-#include "attention/jagged.h"
+#include "attention/users.h"
 #include "search/top_k_merge.h"
 
 namespace jindou::search {
@@ -55,24 +55,12 @@ struct SearchProblem {
   }
 };
 
-// One user; candidates: those in the window.
-struct SearchUser {
-  attention::Sequence candidates, history;
-  Fault fault;
-};
+using attention::User;
 
-JD_DEVICE inline SearchUser read_user(const SearchProblem &p, int64_t b) {
-  SearchUser user;
-  user.history = attention::Sequence{0, 0};
-  user.fault = attention::read_sequence(p.candidate_offsets, b, p.batch, p.candidate_rows, p.max_candidates, user.candidates);
-  user.fault.table = 0;  // which tensor of offsets
+// Candidates: those in the window.
+JD_DEVICE inline User read_user(const SearchProblem &p, int64_t b) {
+  User user = attention::read_whole_user(p, b);
   if (user.fault.fault != JDB_FAULT_NONE) return user;
-  user.fault = attention::read_sequence(p.history_offsets, b, p.batch, p.history_rows, p.max_history, user.history);
-  user.fault.table = 1;
-  if (user.fault.fault != JDB_FAULT_NONE) {
-    user.candidates.length = 0;
-    return user;
-  }
   const int64_t end = user.candidates.begin + user.candidates.length;
   const int64_t first = user.candidates.begin > p.first_row ? user.candidates.begin : p.first_row;
   const int64_t last = end < p.last_row ? end : p.last_row;
@@ -92,7 +80,7 @@ struct SearchItem {
 // What is wrong with a user's offsets is reported once.
 template <int kCandidates>
 JD_DEVICE inline uint32_t count_items(const SearchProblem &p, int64_t b) {
-  const SearchUser user = read_user(p, b);
+  const User user = read_user(p, b);
   if (user.fault.fault != JDB_FAULT_NONE && prim::block_idx().x == 0 && p.first_row == 0 && p.newer == 0) report_fault(p.sink, user.fault);
   const uint32_t tiles = static_cast<uint32_t>((user.candidates.length + kCandidates - 1) / kCandidates);
   return tiles * static_cast<uint32_t>(p.pieces(user.history.length));
@@ -101,7 +89,7 @@ JD_DEVICE inline uint32_t count_items(const SearchProblem &p, int64_t b) {
 // Tiles of one piece follow each other, so that blocks running together share it in L2.
 template <int kCandidates>
 JD_DEVICE inline SearchItem read_item(const SearchProblem &p, int64_t b, uint32_t item) {
-  const SearchUser user = read_user(p, b);
+  const User user = read_user(p, b);
   const uint32_t tiles = static_cast<uint32_t>((user.candidates.length + kCandidates - 1) / kCandidates);
   const int32_t first = static_cast<int32_t>(item % tiles) * kCandidates;
   SearchItem work;

@@ -125,7 +125,7 @@ TEST(WideIndex, target_attention_items) {
     p.kv_heads = kHeads / group;
     p.group = group;
     p.split = 1;
-    const attention::TargetAttentionUser user = attention::read_user(p, 1);
+    const attention::User user = attention::read_user(p, 1);
     const int32_t pieces = attention::target_pieces().number(kLength);
     const Wide tiles = (static_cast<Wide>(kCandidates) * group + 63) / 64, items = tiles * p.kv_heads * pieces;
     EXPECT_TRUE(equal(attention::num_items<64>(p, user), items));
