@@ -105,8 +105,8 @@ JD_DEVICE JD_INLINE int find_table(const Jagged &in, int num_tables, int64_t pos
 //
 //   sum_{s<t} (ids of s) * dim_s + (i - offsets[t*B]) * dim_t  =  i * dim_t - sum_{0<s<=t} offsets[s*B] * (dim_s - dim_{s-1})
 //
-// of which only tables that are not as wide as the one before ask for their offset. Terms first..t of that sum, every `step`-th;
-// modulo 2^64, for offsets may hold anything.
+// of which only tables that are not as wide as the one before ask for their offset (tables with pooling, which have no such rows, count
+// as of width 0). Terms first..t of that sum, every `step`-th; modulo 2^64, for offsets may hold anything.
 JD_DEVICE JD_INLINE uint64_t block_terms(const Jagged &in, const TableMeta *tables, int first, int t, int step) {
   uint64_t sum = 0;
 #pragma unroll 1
@@ -117,10 +117,10 @@ JD_DEVICE JD_INLINE uint64_t block_terms(const Jagged &in, const TableMeta *tabl
   return sum;
 }
 
-// The first element of a row of `dim`, or -1 where bad offsets would have it written outside the output.
-JD_DEVICE JD_INLINE int64_t block_element(int64_t position, int64_t dim, uint64_t terms, int64_t out_elements) {
+// The first element of a row of `dim` in blocks of `elements`, or -1 where bad offsets would have it written outside them.
+JD_DEVICE JD_INLINE int64_t block_element(int64_t position, int64_t dim, uint64_t terms, int64_t elements) {
   const auto at = static_cast<int64_t>(static_cast<uint64_t>(position) * static_cast<uint64_t>(dim) - terms);
-  return at >= 0 && at <= out_elements - dim ? at : -1;
+  return at >= 0 && at <= elements - dim ? at : -1;
 }
 
 // Whether an id contributes: not the padding id and, unless the caller is trusted, one that the table takes.

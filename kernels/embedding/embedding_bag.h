@@ -5,7 +5,8 @@
 //   max   elementwise maximum of w_i * row_t(ids[i])
 //
 // Layouts: ids, weights [total]; offsets [T*B + 1], bag b of table t at t*B + b; rows of table t `row_bytes` apart,
-// read in vectors of 16 bytes (8 for narrow rows, 8 codes for quantised ones, table.h); out [B, sum dims].
+// read in vectors of 16 bytes (8 for narrow rows, 8 codes for quantised ones, table.h); out [B, sum dims], or a block [B, columns of
+// t] a table.
 //
 // Work: a group of 8, 16 or 32 lanes owns a run of 1..8 consecutive bags of one table and one chunk of their columns,
 // one vector a lane: 32 lanes x 16 bytes = 512 bytes of a row; wider rows are cut into chunks. The ids of a run are
@@ -81,9 +82,10 @@ struct EmbeddingBagKernel {
     Run *run;                  // shared memory
   };
 
+  JD_DEVICE JD_INLINE static void run(const Params &p, char *shared) { run_block(p, shared, prim::block_idx().x, prim::grid_dim().x); }
+
   // Inlined by force: as a function of its own, with what a call may not clobber saved, it would spill.
-  JD_DEVICE JD_INLINE static void run(const Params &p, char *shared) {
-    const uint32_t block = prim::block_idx().x;
+  JD_DEVICE JD_INLINE static void run_block(const Params &p, char *shared, uint32_t block, uint32_t) {
     int c = 0;
     while (c + 1 < p.num_classes && block >= p.classes[c + 1].first_block) ++c;
     const BagClass &geometry = p.classes[c];

@@ -1,8 +1,9 @@
 // embedding_bag: from a description to table metadata and launch geometry, and from a run to a kernel launch.
 //
-// EmbeddingBagKernel is for pooled plans, EmbeddingRowsKernel and, with codes, EmbeddingRowCodesKernel for JD_POOL_NONE. They have no traits: tables
-// of one launch differ in row dtype, width and pooling, so these are read from the metadata; dtypes of ids, offsets and
-// output, weights and bounds cost one uniform branch for 8 to 32 ids or for a bag.
+// EmbeddingBagKernel is for pooled tables, EmbeddingRowsKernel and, with codes, EmbeddingRowCodesKernel for JD_POOL_NONE; plans of both
+// launch them side by side (embedding_mixed_launch.h, compiled apart). They have no traits: tables of one launch differ in row dtype,
+// width and pooling, so these are read from the metadata; dtypes of ids, offsets and output, weights and bounds cost one uniform branch
+// for 8 to 32 ids or for a bag.
 #ifndef JINDOU_KERNELS_EMBEDDING_EMBEDDING_BAG_LAUNCH_H
 #define JINDOU_KERNELS_EMBEDDING_EMBEDDING_BAG_LAUNCH_H
 
@@ -86,9 +87,9 @@ struct EmbeddingBagPlan : KernelPlan {
 
   // What a plan keeps in device memory: a row of zeros, the tables, their functions.
   struct TableMemory {
-    TableMemory(int64_t widest, const keys::Parts &parts)
+    TableMemory(int64_t widest, size_t tables, const keys::Parts &parts)
         : zero_bytes((widest * 4 + 8 + 15) / 16 * 16),  // 8: a row of codes may have a header
-          table_bytes(parts.parts.size() * sizeof(embedding::TableMeta)),
+          table_bytes(tables * sizeof(embedding::TableMeta)),
           function_bytes(parts.functions.size() * sizeof(keys::Function)) {}
 
     jd_status allocate(KernelPlan &plan, jd_error *error) {
@@ -123,35 +124,36 @@ struct EmbeddingBagPlan : KernelPlan {
     made->desc.table_pooling = made->desc.row_formats = made->desc.dims = nullptr;
     made->desc.table_keys = nullptr;
     made->sum_dims = desc.sum_dims;
-    made->unpooled = desc.table_pooling[0] == JD_POOL_NONE;
 
     std::vector<RowLayout> layouts(num_tables);
     for (int32_t t = 0; t < num_tables; ++t) layouts[t] = row_layout(desc.row_formats[t], desc.dims[t]);
 
     // Without pooling the tables share one geometry: narrow rows anywhere, or f32 beside others, make all lanes read 4
     // elements.
+    const auto pooled = [&](int32_t t) { return desc.table_pooling[t] != JD_POOL_NONE; };
     bool all_narrow = false;
-    if (made->unpooled) {
-      for (int32_t t = 0; t < num_tables; ++t) {
-        all_narrow |= needs_narrow(desc.tables[t], layouts[t], desc.dims[t], JD_POOL_NONE) || desc.tables[t].dtype == JD_F32;
-      }
+    for (int32_t t = 0; t < num_tables; ++t) {
+      if (pooled(t)) continue;
+      made->num_row_tables = num_tables;
+      all_narrow |= needs_narrow(desc.tables[t], layouts[t], desc.dims[t], JD_POOL_NONE) || desc.tables[t].dtype == JD_F32;
     }
 
-    const keys::Parts parts = keys::Parts::of(desc.table_keys, desc.tables, desc.dims, num_tables);
-    const auto num_parts = static_cast<int32_t>(parts.parts.size());
+    const keys::Parts parts = keys::Parts::of(desc.table_keys, desc.tables, desc.dims, num_tables, desc.table_pooling);
+    for (const keys::Part &part : parts.parts) made->num_parts += pooled(part.table);
     int64_t widest = 0;
     for (int32_t t = 0; t < num_tables; ++t) widest = std::max<int64_t>(widest, desc.dims[t]);
-    TableMemory metadata(widest, parts);
+    TableMemory metadata(widest, static_cast<size_t>(made->num_parts + made->num_row_tables), parts);
     if (const jd_status status = metadata.allocate(*made, error)) return status;
 
-    std::vector<embedding::TableMeta> tables(num_parts);
-    for (int32_t i = 0; i < num_parts; ++i) {
-      const keys::Part &part = parts.parts[i];
+    const auto row_dim = [&](int32_t t) { return pooled(t) ? 0 : desc.dims[t]; };
+    std::vector<embedding::TableMeta> tables, row_tables;  // the pooled ones; all, where some are not
+    for (const keys::Part &part : parts.parts) {
       const int32_t t = part.table;
       const jdb_tensor &tensor = desc.tables[t];
       const int64_t dim = desc.dims[t];
-      embedding::TableMeta &table = tables[i];
-      table.kind = kind_of(tensor, layouts[t], all_narrow || needs_narrow(tensor, layouts[t], dim, desc.table_pooling[t]));
+      embedding::TableMeta table{};
+      table.kind = kind_of(tensor, layouts[t],
+                           (all_narrow && !pooled(t)) || needs_narrow(tensor, layouts[t], dim, desc.table_pooling[t]));
       table.data = tensor.data;
       table.limit = part.limit;
       table.functions = metadata.functions + part.first_function;
@@ -160,38 +162,40 @@ struct EmbeddingBagPlan : KernelPlan {
       table.reports = part.reports;
       table.table_column = part.table_column;
       table.table_columns = part.table_columns;
-      table.part = i;
+      table.part = part.number;
       table.dim = desc.dims[t];
       table.row_bytes = tensor.strides[0] * core::element_size(tensor.dtype);
-      table.out_column = made->unpooled ? 0 : part.column;
+      table.out_column = part.column;
       table.vectors = static_cast<int32_t>(dim / elements_of(table.kind));
       table.table = t;
       table.pooling = desc.table_pooling[t];
       table.layout = embedding::CodeLayout::of(
           layouts[t], tensor.dtype == JD_F8_E4M3 || desc.row_formats[t] == JD_ROWS_E4M3, of_words(tensor, layouts[t]));
-      table.dim_step = t > 0 ? desc.dims[t] - desc.dims[t - 1] : 0;
-      made->kinds |= 1 << table.kind;
-    }
-
-    if (made->unpooled) {
-      for (const embedding::TableMeta &table : tables) made->vectors = std::max(made->vectors, table.vectors);
-      made->classes.push_back({geometry_of(made->vectors), 0, num_parts});
-    } else {
-      // Wide rows first: the blocks that move most bytes do not start last.
-      std::stable_sort(tables.begin(), tables.end(),
-                       [](const auto &a, const auto &b) { return class_order(a) > class_order(b); });
-      for (int32_t i = 0; i < num_parts; ++i) {
-        const Geometry geometry = geometry_of(tables[i].vectors);
-        if (made->classes.empty() || !(made->classes.back().geometry == geometry)) {
-          made->classes.push_back({geometry, i, 0});
-        }
-        ++made->classes.back().tables;
+      table.dim_step = t > 0 ? row_dim(t) - row_dim(t - 1) : 0;
+      if (pooled(t)) {
+        tables.push_back(table);
+      } else {
+        made->kinds |= 1 << table.kind;
+        made->vectors = std::max(made->vectors, table.vectors);
+        ++made->num_unpooled;
       }
+      if (made->num_row_tables > 0 && part.reports) row_tables.push_back(table);
+    }
+    if (made->num_row_tables > 0) made->row_geometry = geometry_of(made->vectors);
+
+    // Wide rows first: the blocks that move most bytes do not start last.
+    std::stable_sort(tables.begin(), tables.end(), [](const auto &a, const auto &b) { return class_order(a) > class_order(b); });
+    for (int32_t i = 0; i < made->num_parts; ++i) {
+      const Geometry geometry = geometry_of(tables[i].vectors);
+      if (made->classes.empty() || !(made->classes.back().geometry == geometry)) {
+        made->classes.push_back({geometry, i, 0});
+      }
+      ++made->classes.back().tables;
     }
 
+    tables.insert(tables.end(), row_tables.begin(), row_tables.end());
     if (const jd_status status = metadata.upload(resources, tables, parts, error)) return status;
-    made->num_parts = num_parts;
-    if (desc.d.out_dtype == JD_I8 && !made->unpooled) {  // what the codes are made of
+    if (desc.d.out_dtype == JD_I8 && made->num_parts > 0) {  // what the codes are made of
       void *pooled = nullptr;
       const int64_t elements = std::max<int64_t>(desc.d.max_batch * desc.sum_dims, 4);
       if (const jd_status status = made->buffers.alloc(static_cast<size_t>(elements) * 4, &pooled, error)) return status;
@@ -199,6 +203,7 @@ struct EmbeddingBagPlan : KernelPlan {
     }
     made->zero_row = metadata.zero_row;
     made->tables = metadata.tables;
+    made->row_tables = metadata.tables + made->num_parts;
     *plan = made.release();
     return JD_OK;
   }
@@ -206,25 +211,35 @@ struct EmbeddingBagPlan : KernelPlan {
   void describe(char *text, size_t capacity) const override {
     const int written =
         snprintf(text, capacity, "embedding_bag: %d tables, %s, ids %s, lanes x chunks a row:", desc.num_tables,
-                 unpooled ? "one row an id" : "pooled", jd_dtype_name_of(desc.index_dtype));
+                 num_parts == 0        ? "one row an id"
+                 : num_row_tables == 0 ? "pooled"
+                                       : "pooled and one row an id",
+                 jd_dtype_name_of(desc.index_dtype));
     size_t at = std::min(static_cast<size_t>(std::max(written, 0)), capacity);
-    for (const Class &c : classes) {
-      const int more = snprintf(text + at, capacity - at, " %dx%d (%d tables)", 1 << c.geometry.lanes_log2,
-                                c.geometry.chunks, c.tables);
+    const auto add = [&](const Geometry &geometry, int32_t tables_of) {
+      const int more = snprintf(text + at, capacity - at, " %dx%d (%d tables)", 1 << geometry.lanes_log2, geometry.chunks, tables_of);
       at = std::min(at + static_cast<size_t>(std::max(more, 0)), capacity);
-    }
+    };
+    for (const Class &c : classes) add(c.geometry, c.tables);
+    if (num_unpooled > 0) add(row_geometry, num_unpooled);
   }
 
   jd_embedding_bag_desc desc{};
   int64_t sum_dims = 0;
-  bool unpooled = false;
-  int32_t kinds = 0;    // bit k: some table has RowKind k
-  int32_t vectors = 0;  // unpooled: of the widest table
+  // Of the pooled tables.
   std::vector<Class> classes;
-  int32_t num_parts = 0;
+  int32_t num_parts = 0;  // each counted as often as its ids have rows side by side
+  // Of those without pooling.
+  int32_t num_unpooled = 0;
+  int32_t kinds = 0;    // bit k: some table has RowKind k
+  int32_t vectors = 0;  // of the widest table
+  Geometry row_geometry{};
+  int32_t num_row_tables = 0;  // of row_tables: all tables, or 0 where all are pooled
+
   float *pooled = nullptr;                       // device memory, JD_I8: [max_batch, sum_dims]
   const void *zero_row = nullptr;                // device memory: zeros, as long as the widest row
-  const embedding::TableMeta *tables = nullptr;  // device memory
+  const embedding::TableMeta *tables = nullptr;  // device memory: parts of pooled tables, sorted by class
+  const embedding::TableMeta *row_tables = nullptr;  // device memory: tables in the caller's order
 
  private:
   static int32_t class_order(const embedding::TableMeta &table) {
@@ -267,11 +282,22 @@ inline int32_t bags_per_group(const EmbeddingBagPlan &plan, const Jagged &in) {
   return bags;
 }
 
-template <class Exec>
-jd_status launch_pooled(Exec &exec, const EmbeddingBagPlan &plan, const jdb_embedding_bag_args &args,
-                        const Jagged &in) {
+// What a kernel gets, and how many blocks it is.
+template <class Kernel>
+struct Work {
+  typename Kernel::Params params{};
+  int64_t blocks = 0;
+
+  template <class Exec>
+  jd_status launch(Exec &exec) const {
+    return exec.template launch<Kernel>(prim::Grid{static_cast<uint32_t>(blocks), 1, 1}, params);
+  }
+};
+
+inline Work<EmbeddingBagKernel> pooled_work(const EmbeddingBagPlan &plan, const jdb_embedding_bag_args &args, const Jagged &in) {
   using Kernel = EmbeddingBagKernel;
-  Kernel::Params params{};
+  Work<Kernel> work;
+  Kernel::Params &params = work.params;
   params.in = in;
   params.tables = plan.tables;
   params.zero_row = plan.zero_row;
@@ -281,7 +307,7 @@ jd_status launch_pooled(Exec &exec, const EmbeddingBagPlan &plan, const jdb_embe
   params.out_dtype = codes ? JD_F32 : plan.desc.out_dtype;
   params.mean_length = plan.desc.mean_denominator == JD_MEAN_LENGTH;
   const int32_t bags = bags_per_group(plan, in);
-  int64_t blocks = 0;
+  int64_t &blocks = work.blocks;
   for (const EmbeddingBagPlan::Class &c : plan.classes) {
     const int64_t groups = Kernel::kThreads >> c.geometry.lanes_log2;
     const int64_t units = (in.batch + bags - 1) / bags * c.geometry.chunks;
@@ -294,14 +320,14 @@ jd_status launch_pooled(Exec &exec, const EmbeddingBagPlan &plan, const jdb_embe
     target.bags_per_group = bags;
     blocks += static_cast<int64_t>(target.blocks_per_table) * c.tables;
   }
-  return exec.template launch<Kernel>(prim::Grid{static_cast<uint32_t>(blocks), 1, 1}, params);
+  return work;
 }
 
-// The pooled rows that the kernel before has left.
-template <class Exec>
-jd_status launch_codes(Exec &exec, const EmbeddingBagPlan &plan, const jdb_embedding_bag_args &args) {
+// Of the pooled rows that the kernel before has left.
+inline Work<EmbeddingCodesKernel> codes_work(const EmbeddingBagPlan &plan, const jdb_embedding_bag_args &args) {
   using Kernel = EmbeddingCodesKernel;
-  Kernel::Params p{};
+  Work<Kernel> work;
+  Kernel::Params &p = work.params;
   p.tables = plan.tables;
   p.x = plan.pooled;
   p.out = static_cast<char *>(args.out.data);
@@ -309,24 +335,31 @@ jd_status launch_codes(Exec &exec, const EmbeddingBagPlan &plan, const jdb_embed
   p.batch = args.batch;
   p.x_stride = plan.sum_dims;
   p.out_stride = plan.desc.split_out ? 0 : args.out.strides[0];
-  p.scale_stride = args.out_scales.strides[0];
+  p.scale_stride = args.out_scales.rank == 2 ? args.out_scales.strides[0] : plan.num_parts;
   p.parts = plan.num_parts;
   const int64_t warps = Kernel::kThreads / 32;
-  const int64_t blocks = (args.batch * plan.num_parts + warps - 1) / warps;
-  return exec.template launch<Kernel>(prim::Grid{static_cast<uint32_t>(blocks), 1, 1}, p);
+  work.blocks = (args.batch * plan.num_parts + warps - 1) / warps;
+  return work;
 }
 
-template <class Exec>
-jd_status launch_rows(Exec &exec, const EmbeddingBagPlan &plan, const jdb_embedding_bag_args &args, const Jagged &in) {
-  using Kernel = EmbeddingRowsKernel;
-  const EmbeddingBagPlan::Geometry geometry = plan.classes[0].geometry;
-  Kernel::Params params{};
+// Elements of out before the blocks of tables without pooling.
+inline int64_t pooled_elements(const EmbeddingBagPlan &plan, const jdb_embedding_bag_args &args) {
+  return plan.num_parts > 0 ? args.batch * plan.sum_dims : 0;
+}
+
+// Kernel: EmbeddingRowsKernel, or what stands for it beside the pooled one.
+template <class Kernel>
+Work<Kernel> rows_work(const EmbeddingBagPlan &plan, const jdb_embedding_bag_args &args, const Jagged &in) {
+  const EmbeddingBagPlan::Geometry geometry = plan.row_geometry;
+  const int64_t before = pooled_elements(plan, args);
+  Work<Kernel> work;
+  typename Kernel::Params &params = work.params;
   params.in = in;
-  params.tables = plan.tables;
+  params.tables = plan.row_tables;
   params.zero_row = plan.zero_row;
-  params.out = args.out.data;
+  params.out = static_cast<char *>(args.out.data) + before * core::element_size(plan.desc.out_dtype);
   params.out_stride = plan.desc.split_out ? 0 : args.out.strides[0];
-  params.out_elements = args.out.shape[0];
+  params.out_elements = args.out.shape[0] - before;
   params.out_dtype = plan.desc.out_dtype;
   params.num_tables = plan.desc.num_tables;
   params.kinds = plan.kinds;
@@ -336,39 +369,48 @@ jd_status launch_rows(Exec &exec, const EmbeddingBagPlan &plan, const jdb_embedd
   const int64_t groups = Kernel::kThreads >> geometry.lanes_log2;
   const int64_t units = (in.total + Kernel::kRows - 1) / Kernel::kRows * geometry.chunks;
   // Without ids there may still be offsets to check.
-  const int64_t blocks = std::max<int64_t>((units + groups - 1) / groups, in.bags > 0 ? 1 : 0);
-  return exec.template launch<Kernel>(prim::Grid{static_cast<uint32_t>(blocks), 1, 1}, params);
+  work.blocks = std::max<int64_t>((units + groups - 1) / groups, in.bags > 0 ? 1 : 0);
+  return work;
 }
 
-// Of rows without pooling.
-template <class Exec>
-jd_status launch_row_codes(Exec &exec, const EmbeddingBagPlan &plan, const jdb_embedding_bag_args &args, const Jagged &in) {
-  using Kernel = EmbeddingRowCodesKernel;
-  Kernel::Params p{};
+// The same in codes.
+template <class Kernel>
+Work<Kernel> row_codes_work(const EmbeddingBagPlan &plan, const jdb_embedding_bag_args &args, const Jagged &in) {
+  const int64_t before = pooled_elements(plan, args);
+  Work<Kernel> work;
+  typename Kernel::Params &p = work.params;
   p.in = in;
-  p.tables = plan.tables;
+  p.tables = plan.row_tables;
   p.zero_row = plan.zero_row;
-  p.out = static_cast<char *>(args.out.data);
-  p.scales = static_cast<float *>(args.out_scales.data);
+  p.out = static_cast<char *>(args.out.data) + before;
+  p.scales = static_cast<float *>(args.out_scales.data) + args.batch * plan.num_parts;
   p.out_stride = plan.desc.split_out ? 0 : args.out.strides[0];
-  p.out_elements = args.out.shape[0];
+  p.out_elements = args.out.shape[0] - before;
   p.scale_stride = args.out_scales.strides[0];
   p.num_tables = plan.desc.num_tables;
-  const int64_t blocks = std::max<int64_t>((in.total + Kernel::kWarps - 1) / Kernel::kWarps, in.bags > 0 ? 1 : 0);
-  return exec.template launch<Kernel>(prim::Grid{static_cast<uint32_t>(blocks), 1, 1}, p);
+  work.blocks = std::max<int64_t>((in.total + Kernel::kWarps - 1) / Kernel::kWarps, in.bags > 0 ? 1 : 0);
+  return work;
 }
 
 }  // namespace embedding
+
+// Of plans with pooled tables and others: embedding_mixed_launch.h.
+template <class Exec>
+jd_status launch_embedding_mixed(Exec &exec, const EmbeddingBagPlan &plan, const jdb_embedding_bag_args &args,
+                                 const embedding::Jagged &in);
 
 template <class Exec>
 jd_status launch_embedding_bag(Exec &exec, const EmbeddingBagPlan &plan, const jdb_embedding_bag_args &args) {
   using namespace embedding;
   const Jagged in = jagged_of(plan, args, exec.faults(), exec.launch_number());
-  if (plan.unpooled) {
-    return plan.desc.out_dtype == JD_I8 ? launch_row_codes(exec, plan, args, in) : launch_rows(exec, plan, args, in);
+  const bool codes = plan.desc.out_dtype == JD_I8;
+  if (plan.num_row_tables == 0) {
+    if (const jd_status status = pooled_work(plan, args, in).launch(exec)) return status;
+    return codes ? codes_work(plan, args).launch(exec) : JD_OK;
   }
-  if (const jd_status status = launch_pooled(exec, plan, args, in)) return status;
-  return plan.desc.out_dtype == JD_I8 ? launch_codes(exec, plan, args) : JD_OK;
+  if (plan.num_parts > 0) return launch_embedding_mixed(exec, plan, args, in);
+  if (codes) return row_codes_work<EmbeddingRowCodesKernel>(plan, args, in).launch(exec);
+  return rows_work<EmbeddingRowsKernel>(plan, args, in).launch(exec);
 }
 
 }  // namespace jindou

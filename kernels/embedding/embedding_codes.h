@@ -34,8 +34,10 @@ struct EmbeddingCodesKernel {
     int32_t parts;
   };
 
-  JD_DEVICE static void run(const Params &p, char *) {
-    const int64_t at = static_cast<int64_t>(prim::block_idx().x) * (kThreads / 32) + prim::thread_idx().x / 32;
+  JD_DEVICE JD_INLINE static void run(const Params &p, char *shared) { run_block(p, shared, prim::block_idx().x, prim::grid_dim().x); }
+
+  JD_DEVICE JD_INLINE static void run_block(const Params &p, char *, uint32_t block, uint32_t) {
+    const int64_t at = static_cast<int64_t>(block) * (kThreads / 32) + prim::thread_idx().x / 32;
     const int64_t bag = at / p.parts;
     if (bag >= p.batch) return;  // the whole warp
     const TableMeta &table = p.tables[at % p.parts];

@@ -5,7 +5,8 @@
 // Layouts: as embedding_rows.h; scales [total], a stride apart.
 //
 // Work: a warp owns a position. Its lanes find the table and the row (the same loads, one transaction) and write its codes
-// (write_row_codes.h). Bags' offsets are checked by all threads on the way. A position that no table holds, which only bad offsets can make, gives zeros ([total, dim]) or no row (blocks), and scale 0.
+// (write_row_codes.h). Bags' offsets are checked by all threads on the way. A position that no table holds, which only bad offsets can
+// make, gives zeros ([total, dim]) or no row (blocks), and scale 0; one of a pooled table beside (embedding_mixed.h) gives nothing.
 //
 // Floor: bytes = total * (row + id [+ weight] + dim + 4). A warp has a row of 512 bytes in flight, 48 of them fill a multiprocessor.
 #ifndef JINDOU_KERNELS_EMBEDDING_EMBEDDING_ROW_CODES_H
@@ -17,7 +18,8 @@
 
 namespace jindou::embedding {
 
-struct EmbeddingRowCodesKernel {
+template <bool kBesidePooled>
+struct EmbeddingRowCodes {
   static constexpr int kThreads = 256;
   static constexpr int kMinBlocks = 6;
   static constexpr int kWarps = kThreads / 32;
@@ -27,7 +29,7 @@ struct EmbeddingRowCodesKernel {
     Jagged in;
     const TableMeta *tables;  // [T], in the caller's order
     const void *zero_row;     // zero bytes, as many as the widest row has
-    char *out;
+    char *out;             // of blocks the first
     float *scales;
     int64_t out_stride;    // 0: every table has a block of rows of its own
     int64_t out_elements;  // of blocks, and room behind them
@@ -35,13 +37,17 @@ struct EmbeddingRowCodesKernel {
     int32_t num_tables;    // T
   };
 
-  JD_DEVICE static void run(const Params &p, char *) {
+  JD_DEVICE JD_INLINE static void run(const Params &p, char *shared) { run_block(p, shared, prim::block_idx().x, prim::grid_dim().x); }
+
+  JD_DEVICE JD_INLINE static void run_block(const Params &p, char *, int64_t block, int64_t blocks) {
     Faults faults;
-    const int64_t thread = prim::block_idx().x * int64_t{kThreads} + prim::thread_idx().x;
-    const int64_t threads = static_cast<int64_t>(prim::grid_dim().x) * kThreads;
+    const int64_t thread = block * kThreads + prim::thread_idx().x;
+    const int64_t threads = blocks * kThreads;
     for (int64_t bag = thread; bag < p.in.bags; bag += threads) {
+      const auto of = static_cast<int32_t>(bag / p.in.batch);
+      if (kBesidePooled && p.tables[of].pooling != JD_POOL_NONE) continue;
       int64_t begin, length;
-      read_bag(p.in, bag, static_cast<int32_t>(bag / p.in.batch), true, faults, begin, length);
+      read_bag(p.in, bag, of, true, faults, begin, length);
     }
     const int64_t position = thread / 32;
     if (position < p.in.total) quantize(p, position, faults);
@@ -53,6 +59,7 @@ struct EmbeddingRowCodesKernel {
     const int lane = prim::lane_id();
     const int t = find_table(p.in, p.num_tables, position);
     const TableMeta &table = p.tables[t < 0 ? 0 : t];
+    if (kBesidePooled && t >= 0 && table.pooling != JD_POOL_NONE) return;  // the whole warp
     int64_t element = position * p.out_stride;
     if (p.out_stride == 0) {
       uint64_t terms = block_terms(p.in, p.tables, 1 + lane, t, 32);
@@ -89,6 +96,8 @@ struct EmbeddingRowCodesKernel {
     }
   }
 };
+
+struct EmbeddingRowCodesKernel : EmbeddingRowCodes<false> {};
 
 }  // namespace jindou::embedding
 

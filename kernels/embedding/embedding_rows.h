@@ -5,6 +5,8 @@
 // Layouts: ids, weights [total]; offsets [T*B + 1]: the ids of table t are offsets[t*B] .. offsets[(t+1)*B]; out [total, dim], where all
 // tables have one dim, or a block [ids of t, dim_t] a table, one after the other.
 //
+// Beside pooled tables (embedding_mixed.h) their positions are passed over: a warp that has no others is done when it knows.
+//
 // Work: a group of 8, 16 or 32 lanes owns 8 consecutive positions and one chunk of their columns, one vector a lane (16
 // bytes, 8 for narrow rows, 8 codes of quantised ones; tables of different widths in one plan are all read 4 elements a lane). Lanes 0..7 each
 // resolve one id (its table by binary search among T + 1 offsets, its address); then all lanes load the eight rows
@@ -22,8 +24,10 @@
 
 namespace jindou::embedding {
 
-struct EmbeddingRowsKernel {
-  static constexpr int kThreads = 256;
+// kBesidePooled: some tables of the launch are pooled; their ids and offsets are another kernel's affair.
+template <int kThreadsOfBlock, bool kBesidePooled>
+struct EmbeddingRows {
+  static constexpr int kThreads = kThreadsOfBlock;
   static constexpr int kMinBlocks = 3;
   static constexpr int kRows = 8;  // positions a group
   static constexpr size_t shared_bytes() { return 0; }
@@ -32,7 +36,7 @@ struct EmbeddingRowsKernel {
     Jagged in;
     const TableMeta *tables;  // [T], in the caller's order
     const void *zero_row;     // zero bytes, as many as a row has
-    void *out;
+    void *out;            // of blocks the first
     int64_t out_stride;   // elements; 0: every table has a block of rows of its own
     int64_t out_elements;  // of blocks, and room behind them
     int32_t out_dtype;    // JD_F32, JD_F16, JD_BF16
@@ -51,16 +55,19 @@ struct EmbeddingRowsKernel {
     bool active;           // the lane has one of the widest table
   };
 
-  JD_DEVICE static void run(const Params &p, char *) {
+  JD_DEVICE JD_INLINE static void run(const Params &p, char *shared) { run_block(p, shared, prim::block_idx().x, prim::grid_dim().x); }
+
+  JD_DEVICE JD_INLINE static void run_block(const Params &p, char *, int64_t block, int64_t blocks) {
     Faults faults;
-    const int64_t block = prim::block_idx().x;
     const int thread = prim::thread_idx().x;
 
     // Every bag's offsets, spread over the grid.
-    const int64_t threads = static_cast<int64_t>(prim::grid_dim().x) * kThreads;
+    const int64_t threads = blocks * kThreads;
     for (int64_t bag = block * kThreads + thread; bag < p.in.bags; bag += threads) {
+      const auto of = static_cast<int32_t>(bag / p.in.batch);
+      if (kBesidePooled && p.tables[of].pooling != JD_POOL_NONE) continue;
       int64_t begin, length;
-      read_bag(p.in, bag, static_cast<int32_t>(bag / p.in.batch), true, faults, begin, length);
+      read_bag(p.in, bag, of, true, faults, begin, length);
     }
 
     Group g;
@@ -83,6 +90,10 @@ struct EmbeddingRowsKernel {
     float weight = 1.0f;
     const int64_t position = g.first + g.lane;
     int t = g.lane < g.count ? find_table(p.in, p.num_tables, position) : -1;
+    if (kBesidePooled) {
+      if (t >= 0 && p.tables[t].pooling != JD_POOL_NONE) t = -1;
+      if (!prim::any(t >= 0)) return faults.settle(p.in);
+    }
     int dim = 0;             // of the row; 0: nothing is written
     int64_t element = 0;     // of out, where it begins
     if (p.out_stride != 0) {
@@ -179,6 +190,8 @@ struct EmbeddingRowsKernel {
     }
   }
 };
+
+struct EmbeddingRowsKernel : EmbeddingRows<256, false> {};
 
 }  // namespace jindou::embedding
 

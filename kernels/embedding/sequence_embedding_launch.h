@@ -37,7 +37,7 @@ struct SequenceEmbeddingPlan : KernelPlan {
     auto made = std::make_unique<SequenceEmbeddingPlan>(resources, desc);
     const int32_t num_tables = desc.d.num_tables;
     const keys::Parts parts = keys::Parts::of(desc.table_keys, desc.tables, desc.dims, num_tables);
-    EmbeddingBagPlan::TableMemory metadata(desc.width, parts);
+    EmbeddingBagPlan::TableMemory metadata(desc.width, parts.parts.size(), parts);
     if (const jd_status status = metadata.allocate(*made, error)) return status;
     std::vector<embedding::TableMeta> tables(parts.parts.size());
     for (size_t i = 0; i < tables.size(); ++i) {

@@ -107,8 +107,9 @@ typedef struct jdb_embedding_bag_desc {
   const int32_t *row_formats;   // [T]
   const int32_t *dims;          // [T]
   const jd_table_keys *table_keys;  // [T] with num_rows filled in, or null
-  int64_t sum_dims;             // columns of out; pooling none, split: of the widest table
-  int64_t num_parts;            // tables, each counted as often as its ids have rows side by side
+  int64_t sum_dims;             // columns of the tables with pooling
+  int64_t num_parts;            // those tables, each counted as often as its ids have rows side by side
+  int64_t row_dim;              // of the tables without pooling the largest dim; 0: there is none
 } jdb_embedding_bag_desc;
 
 typedef struct jdb_embedding_bag_args {

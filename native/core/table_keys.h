@@ -68,19 +68,23 @@ struct Part {
   int64_t column;          // columns of out before the part
   int64_t table_column;    // and before its table
   int64_t table_columns;   // of its table
+  int32_t number;          // parts before it that have columns of out
 };
 
 struct Parts {
   std::vector<Part> parts;
   std::vector<Function> functions;
 
-  // `keys` with defaults filled in, or null.
-  static Parts of(const jd_table_keys *keys, const jdb_tensor *tables, const int32_t *dims, int32_t num_tables) {
+  // `keys` with defaults filled in, or null. `pooling`, if not null: tables of JD_POOL_NONE have no columns of out.
+  static Parts of(const jd_table_keys *keys, const jdb_tensor *tables, const int32_t *dims, int32_t num_tables,
+                  const int32_t *pooling = nullptr) {
     Parts made;
     int64_t column = 0;
+    int32_t number = 0;
     for (int32_t t = 0; t < num_tables; ++t) {
       const jd_table_keys k = keys ? keys[t] : jd_table_keys{};
-      Part part{t, k.num_functions, static_cast<int32_t>(made.functions.size()), true, tables[t].shape[0], column, column, dims[t]};
+      Part part{t,      k.num_functions, static_cast<int32_t>(made.functions.size()), true, tables[t].shape[0], column,
+                column, dims[t],         number};
       if (k.num_functions > 0) part.limit = limit_of(k);
       for (int32_t i = 0; i < k.num_functions; ++i) made.functions.push_back(Function::of(k.functions[i]));
       int32_t copies = 1;
@@ -93,7 +97,9 @@ struct Parts {
         made.parts.push_back(part);
         part.reports = false;
         ++part.first_function;
+        if (pooling && pooling[t] == JD_POOL_NONE) continue;
         part.column = column += dims[t];
+        part.number = ++number;
       }
     }
     return made;

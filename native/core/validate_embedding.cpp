@@ -1,6 +1,7 @@
 // embedding_bag: the rules of jindou/embedding.h and the two entry points.
 #include <algorithm>
 #include <cinttypes>
+#include <cstdio>
 
 #include "core/arguments.h"
 #include "core/plan.h"
@@ -37,7 +38,8 @@ void check_description(Rules &rules, const jd_embedding_bag_desc &d) {
 struct TableFields {
   std::vector<int32_t> pooling, formats, dims;
   TableKeys keys;
-  int64_t sum_dims = 0, num_parts = 0;
+  int64_t sum_dims = 0, num_parts = 0;  // of the tables with pooling
+  int64_t row_dim = 0;                  // of those without the largest
 };
 
 // Resolves the tables into the plan and checks each; messages name "tables[3]".
@@ -55,10 +57,10 @@ void check_tables(Rules &rules, const Context &context, const jd_embedding_bag_d
     char name[32];
     snprintf(name, sizeof name, "table_pooling[%d]", i);
     rules.integer(name, pooling, JD_POOL_SUM, JD_POOL_NONE);
-    if ((pooling == JD_POOL_NONE) != (fields->pooling[0] == JD_POOL_NONE)) {
+    if ((pooling == JD_POOL_NONE) != (fields->pooling[0] == JD_POOL_NONE) && !d.split_out) {
       rules.fail(JD_INVALID_ARGUMENT, name,
-                 "expected JD_POOL_NONE for all tables or for none (a row an id and a row a bag are different numbers of rows: "
-                 "two plans), got %d beside %d",
+                 "expected JD_POOL_NONE for all tables or for none where out is one tensor (a row an id and a row a bag are "
+                 "different numbers of rows; split_out gives each table its own), got %d beside %d",
                  pooling, fields->pooling[0]);
     }
     if (pooling == JD_POOL_NONE && fields->dims[i] != fields->dims[0] && !d.split_out) {
@@ -83,22 +85,41 @@ void check_tables(Rules &rules, const Context &context, const jd_embedding_bag_d
       snprintf(name, sizeof name, "table_keys[%d].num_functions", i);
       rules.fail(JD_INVALID_ARGUMENT, name, "expected at most 1 (pooling none; sequence_embedding takes more), got %d", rows);
     }
+    if (pooling == JD_POOL_NONE) {
+      fields->row_dim = std::max<int64_t>(fields->row_dim, fields->dims[i]);
+      continue;
+    }
     fields->sum_dims += static_cast<int64_t>(rows) * fields->dims[i];
     fields->num_parts += rows;
   }
 }
 
 // A block of rows a table. Without pooling how many rows they have is in the offsets, which lie on the device: there is room for all
-// ids in the widest table.
+// ids in the widest of these tables.
 void check_blocks(Rules &rules, const jdb_embedding_bag_desc &desc, const jdb_embedding_bag_args &a, int64_t total) {
-  const bool none = desc.d.pooling == JD_POOL_NONE;
-  rules.tensor("out", a.out, desc.d.out_dtype, {none ? kAny : a.batch * desc.sum_dims});
+  const int64_t pooled = a.batch * desc.sum_dims, least = pooled + total * desc.row_dim;
+  rules.tensor("out", a.out, desc.d.out_dtype, {desc.row_dim > 0 ? kAny : pooled});
   rules.contiguous_last("out", a.out);
   rules.aligned_data("out", a.out);
-  if (rules.broken() || !none || a.out.shape[0] >= total * desc.sum_dims) return;
+  if (rules.broken() || a.out.shape[0] >= least) return;
+  char bags[96] = "";
+  if (desc.sum_dims > 0) snprintf(bags, sizeof bags, "%" PRId64 " rows of %" PRId64 " pooled columns, ", a.batch, desc.sum_dims);
   rules.fail(JD_INVALID_ARGUMENT, "out",
-             "expected at least %" PRId64 " elements (%" PRId64 " ids of the widest table's %" PRId64 " columns), got %" PRId64,
-             total * desc.sum_dims, total, desc.sum_dims, a.out.shape[0]);
+             "expected at least %" PRId64 " elements (%s%" PRId64 " ids of the widest table's %" PRId64 " columns), got %" PRId64, least,
+             bags, total, desc.row_dim, a.out.shape[0]);
+}
+
+// A scale for each row of codes. Where tables with and without pooling stand side by side, first those of bags, then one an id.
+void check_scales(Rules &rules, const jdb_embedding_bag_desc &desc, const jdb_embedding_bag_args &a, int64_t total) {
+  if (desc.row_dim > 0 && desc.sum_dims > 0) {
+    rules.tensor("out_scales", a.out_scales, JD_F32, {a.batch * desc.num_parts + total});
+  } else if (desc.row_dim > 0) {
+    rules.tensor("out_scales", a.out_scales, JD_F32, {total, 1});
+  } else {
+    rules.tensor("out_scales", a.out_scales, JD_F32, {a.batch, desc.num_parts});
+  }
+  rules.contiguous_last("out_scales", a.out_scales);
+  rules.separate_elements("out_scales", a.out_scales);
 }
 
 void check_arguments(Rules &rules, const Plan &plan, jdb_embedding_bag_args &a) {
@@ -129,20 +150,18 @@ void check_arguments(Rules &rules, const Plan &plan, jdb_embedding_bag_args &a) 
   rules.tensor("weights", a.weights, JD_F32, {total});
   rules.contiguous_last("weights", a.weights);
 
-  const bool none = d.pooling == JD_POOL_NONE;
   if (d.split_out) {
     check_blocks(rules, desc, a, total);
   } else {
-    rules.tensor("out", a.out, d.out_dtype, {none ? total : a.batch, desc.sum_dims});
+    const bool none = desc.row_dim > 0;
+    rules.tensor("out", a.out, d.out_dtype, {none ? total : a.batch, none ? desc.row_dim : desc.sum_dims});
     rules.aligned_rows("out", a.out);
   }
   rules.separate_elements("out", a.out);
   rules.apart("out", a.out, {{"ids", a.ids}, {"offsets", a.offsets}, {"weights", a.weights}});
   const bool scaled = d.out_dtype == JD_I8;
   rules.presence("out_scales", a.out_scales, scaled, scaled ? "out_dtype is i8" : "out_dtype is not i8");
-  rules.tensor("out_scales", a.out_scales, JD_F32, {none ? total : a.batch, none ? 1 : desc.num_parts});
-  rules.contiguous_last("out_scales", a.out_scales);
-  rules.separate_elements("out_scales", a.out_scales);
+  check_scales(rules, desc, a, total);
   if (scaled && !rules.broken()) {
     rules.apart("out_scales", a.out_scales, {{"ids", a.ids}, {"offsets", a.offsets}, {"weights", a.weights}, {"out", a.out}});
     check_apart_from_tables(rules, plan, "out_scales", a.out_scales);
@@ -171,17 +190,15 @@ jd_status make_plan(const Context &context, jd_device handle, const jd_embedding
   check_tables(rules, context, d, *plan, &fields);
   if (rules.broken()) return rules.status();
 
-  // With pooling none the tables share the columns of out, or have blocks of their own.
-  const bool none = fields.pooling[0] == JD_POOL_NONE;
-  d.pooling = fields.pooling[0];
   d.tables = nullptr;
   d.table_pooling = d.row_formats = d.dims = nullptr;
   d.table_keys = nullptr;
   jdb_embedding_bag_desc &desc = plan->desc.embedding_bag;
   desc.d = d;
   desc.tables = plan->resolved_tables.data();
-  desc.sum_dims = none ? *std::max_element(fields.dims.begin(), fields.dims.end()) : fields.sum_dims;
+  desc.sum_dims = fields.sum_dims;
   desc.num_parts = fields.num_parts;
+  desc.row_dim = fields.row_dim;
   jdb_embedding_bag_desc passed = desc;  // with what lives for this call only
   passed.table_pooling = fields.pooling.data();
   passed.row_formats = fields.formats.data();

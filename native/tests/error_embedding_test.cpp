@@ -263,7 +263,7 @@ TEST_F(EmbeddingErrors, pooling_of_each_table) {
     };
   };
   refused_plan(pooling(JD_POOL_SUM, 9), {"argument 'table_pooling[1]'", "got 9"});
-  refused_plan(pooling(JD_POOL_SUM, JD_POOL_NONE), {"argument 'table_pooling[1]'", "JD_POOL_NONE for all", "two plans"});
+  refused_plan(pooling(JD_POOL_SUM, JD_POOL_NONE), {"argument 'table_pooling[1]'", "JD_POOL_NONE for all", "split_out", "got 3 beside 0"});
   refused_plan(pooling(JD_POOL_NONE, JD_POOL_MEAN), {"argument 'table_pooling[1]'", "JD_POOL_NONE for all"});
   refused_plan(pooling(JD_POOL_NONE, JD_POOL_NONE), {"argument 'tables[1]'", "dimension 8", "split_out", "got 16"});
   poolings = {JD_POOL_MEAN, JD_POOL_MAX};
@@ -517,6 +517,35 @@ TEST_F(EmbeddingErrors, pooling_none_in_blocks_wants_room_for_the_widest) {
   out = tensor(JD_F32, {161});
   const jd_embedding_bag_args a = good_args();
   EXPECT_EQ(jd_embedding_bag_run(plan, stream, &a, &error), JD_OK) << error.message;
+}
+
+TEST_F(EmbeddingErrors, pooling_beside_none_wants_blocks) {
+  poolings = {JD_POOL_SUM, JD_POOL_NONE};  // dims 8 and 16
+  desc.table_pooling = poolings.data();
+  desc.pooling = 77;  // not read
+  desc.split_out = 1;
+  const jd_plan plan = good_plan();
+  out = tensor(JD_F32, {kBatch * 8 + 160});
+  refused_run(plan, [&](auto &a) { a.out = tensor(JD_F32, {kBatch * 8 + 159}); },
+              {"argument 'out'", "at least 184", "3 rows of 8 pooled columns", "10 ids", "16 columns", "got 183"});
+  refused_run(plan, [&](auto &a) { a.out = tensor(JD_F32, {kBatch, 24}); }, {"argument 'out'", "rank 1"});
+  refused_run(plan, [&](auto &a) { a.out = tensor(JD_F16, {184}); }, {"argument 'out'", "dtype"});
+  refused_run(plan, [&](auto &a) { a.out_scales = tensor(JD_F32, {13}); }, {"argument 'out_scales'", "not i8"});
+  const jd_embedding_bag_args a = good_args();
+  EXPECT_EQ(jd_embedding_bag_run(plan, stream, &a, &error), JD_OK) << error.message;
+
+  desc.out_dtype = JD_I8;
+  const jd_plan codes = good_plan();
+  jd_embedding_bag_args b = good_args();
+  b.out = tensor(JD_I8, {184});
+  for (const std::vector<int64_t> &shape : {std::vector<int64_t>{kBatch, 1}, {10, 1}}) {
+    b.out_scales = tensor(JD_F32, shape);
+    expect_refused(jd_embedding_bag_run(codes, stream, &b, &error), JD_INVALID_ARGUMENT, error, {"argument 'out_scales'", "rank 1"});
+  }
+  b.out_scales = tensor(JD_F32, {12});
+  expect_refused(jd_embedding_bag_run(codes, stream, &b, &error), JD_INVALID_ARGUMENT, error, {"argument 'out_scales'", "[13]", "[12]"});
+  b.out_scales = tensor(JD_F32, {13});
+  EXPECT_EQ(jd_embedding_bag_run(codes, stream, &b, &error), JD_OK) << error.message;
 }
 
 TEST_F(EmbeddingErrors, pooling_none_in_codes_wants_a_scale_an_id) {

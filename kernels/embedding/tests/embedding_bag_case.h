@@ -5,11 +5,12 @@
 
 #include <gtest/gtest.h>
 
+#include <algorithm>
 #include <memory>
 #include <random>
 #include <vector>
 
-#include "embedding/embedding_bag_launch.h"
+#include "embedding/embedding_mixed_launch.h"
 #include "simt/backend/executor.h"
 #include "testing/device_array.h"
 #include "testing/plan_memory.h"
@@ -44,19 +45,24 @@ struct EmbeddingCase {
   uint64_t simt_seed = 0;
   int32_t multiprocessors = 2;
   int64_t out_padding = 0;  // extra columns between rows of out
-  bool blocks = false;      // unpooled: a block of rows a table, all of it one row here
+  bool blocks = false;      // a block of rows a table (unpooled ones behind the others), all of it one row here
 
   bool unpooled() const { return tables[0].pooling == JD_POOL_NONE; }
+  int64_t pooled_columns() const {
+    int64_t sum = 0;
+    for (const Table &t : tables) sum += t.pooling == JD_POOL_NONE ? 0 : t.dim;
+    return sum;
+  }
+  int64_t pooled_tables() const {
+    return std::count_if(tables.begin(), tables.end(), [](const Table &t) { return t.pooling != JD_POOL_NONE; });
+  }
   int64_t columns() const {
     if (blocks) {
       int64_t widest = 0;
-      for (const Table &t : tables) widest = std::max(widest, t.dim);
-      return widest * static_cast<int64_t>(ids.size());
+      for (const Table &t : tables) widest = std::max(widest, t.pooling == JD_POOL_NONE ? t.dim : 0);
+      return batch * pooled_columns() + widest * static_cast<int64_t>(ids.size());
     }
-    if (unpooled()) return tables[0].dim;
-    int64_t sum = 0;
-    for (const Table &t : tables) sum += t.dim;
-    return sum;
+    return unpooled() ? tables[0].dim : pooled_columns();
   }
   int64_t out_rows() const { return blocks ? 1 : unpooled() ? static_cast<int64_t>(ids.size()) : batch; }
 
@@ -161,15 +167,16 @@ class EmbeddingRun {
     desc.table_pooling = pooling.data();
     desc.row_formats = formats.data();
     desc.dims = dims.data();
-    desc.sum_dims = columns;
+    desc.sum_dims = case_.pooled_columns();
     jdb_embedding_bag_args args{};
     args.ids = ids.tensor({static_cast<int64_t>(ids.size())});
     args.offsets = offsets.tensor({static_cast<int64_t>(offsets.size())});
     if (!case_.weights.empty()) args.weights = weights.tensor({static_cast<int64_t>(weights.size())});
     desc.d.split_out = case_.blocks;
     args.out = case_.blocks ? out.tensor({columns}) : out.tensor({rows, columns}, {stride, 1});
-    const DeviceArray scales(JD_F32, case_.ids.size());
-    if (case_.out_dtype == JD_I8) args.out_scales = scales.tensor({static_cast<int64_t>(case_.ids.size()), 1});
+    const int64_t num_ids = static_cast<int64_t>(case_.ids.size()), num_scales = num_ids + case_.batch * case_.pooled_tables();
+    const DeviceArray scales(JD_F32, static_cast<size_t>(num_scales));
+    if (case_.out_dtype == JD_I8) args.out_scales = num_scales > num_ids ? scales.tensor({num_scales}) : scales.tensor({num_ids, 1});
     args.batch = case_.batch;
 
     PlanMemory plan_memory;

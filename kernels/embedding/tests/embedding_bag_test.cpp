@@ -378,6 +378,37 @@ TEST_P(EmbeddingBagOffsets, place_no_block_outside_the_output) {
   }
 }
 
+// Tables with pooling and without side by side: each offender is met by one of the two kernels, and once; all bags are written.
+TEST_P(EmbeddingBagOffsets, are_reported_once_by_kernels_side_by_side) {
+  const BadOffsets &bad = GetParam();
+  for (const int32_t out_dtype : {JD_F32, JD_I8}) {
+    for (const bool pooled_first : {true, false}) {
+      for (const int32_t bounds : {JD_BOUNDS_STRICT, JD_BOUNDS_ZERO}) {
+        EmbeddingCase c;
+        c.tables = {{20, 12, JD_F32, JD_POOL_SUM}, {20, 260, JD_F32, JD_POOL_NONE}};
+        if (!pooled_first) std::swap(c.tables[0], c.tables[1]);
+        c.batch = 3;
+        c.ids = {0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11};
+        c.offsets = bad.offsets;
+        c.out_dtype = out_dtype;
+        c.bounds = bounds;
+        c.blocks = true;
+        const EmbeddingOutcome outcome = run(c);  // AddressSanitizer watches
+        for (size_t i = 0; out_dtype == JD_F32 && i < 3 * 12; ++i) ASSERT_EQ(outcome.out[i], outcome.out[i]) << "not written";
+        if (bounds == JD_BOUNDS_ZERO) {
+          EXPECT_EQ(0, outcome.report.has_error);
+          EXPECT_EQ(bad.refused, outcome.report.skipped);
+        } else {
+          EXPECT_EQ(bad.fault, outcome.report.fault);
+          EXPECT_EQ(bad.position, outcome.report.position);
+          EXPECT_EQ(bad.value, outcome.report.value);
+          EXPECT_EQ(bad.limit, outcome.report.limit);
+        }
+      }
+    }
+  }
+}
+
 TEST(EmbeddingBag, a_bag_with_bad_offsets_gives_zeros_and_the_others_their_sums) {
   EmbeddingCase c;
   c.tables = {{20, 12, JD_F32, JD_POOL_SUM}};

@@ -8,12 +8,15 @@
  *   mean   the same divided by the number of valid ids (weighted: by the sum of their weights), or, with
  *          JD_MEAN_LENGTH, by the bag's length; an empty bag gives zeros
  *   max    elementwise maximum of w_i * row(id_i), NaN where one is NaN; an empty bag gives zeros
- *   none   out[i, :] = w_i * row(id_i): no pooling, and then of no table; out is [total ids, dim], of tables of one dim;
- *          a skipped id gives a row of zeros. Tables of several dims take split_out
+ *   none   out[i, :] = w_i * row(id_i): no pooling; out is [total ids, dim], of tables of one dim; a skipped id gives a row of
+ *          zeros. Tables of several dims, and tables without pooling beside others with it, take split_out
  * out is one tensor [B, sum of columns], or with split_out a tensor for each table, [B, columns of t] of one piece: out is then
  * [B * sum of columns], the tables' blocks one after the other. Without pooling the block of table t is [its ids, dim_t]: its n_t =
  * offsets[(t+1)*B] - offsets[t*B] rows in the order of the ids, behind the n_s * dim_s elements of each table s before it; out is
  * [n], with room for total ids * the largest dim (n_t need not be known to the host); what lies behind the last block is not written.
+ * In a plan of both the blocks of all tables with pooling come first, so that the host knows where they are (block t behind B * the
+ * columns of those tables before it), then those of the tables without, in their order, as if the others were not there; out is
+ * [n], with room for B * sum of columns with pooling + total ids * the largest dim without.
  * The dtype of out is f32, f16, bf16, or i8 with a scale for each row
  * of a table's columns (of the k rows of an id side by side each has its own): out = code * scale, scale = max|x| / 127 (0 for zeros),
  * code = x / scale to nearest even.
@@ -123,9 +126,10 @@ typedef struct jd_embedding_bag_args {
   jd_tensor offsets; /* [T*B + 1] offset_dtype: first 0, non-decreasing, last = total */
   jd_tensor weights; /* [total] f32, or 0 */
   jd_tensor out;     /* [B, sum of columns] (none: [total, dim]) out_dtype, rows 16-byte aligned; or, split, [B * sum of columns]
-                        (none: [at least total * largest dim]), contiguous, 16-byte aligned */
+                        (none: [at least total * largest dim]; both: at least their sum), contiguous, 16-byte aligned */
   jd_tensor out_scales; /* JD_I8: [B, S] f32 written, S the tables, each counted as often as its ids have rows side by side (none:
-                           [total, 1], a scale an id); else 0 */
+                           [total, 1], a scale an id; both: [B * S + total] contiguous, [B, S] of the tables with pooling, then
+                           a scale an id at its position, of which those of ids of tables with pooling are not written); else 0 */
 } jd_embedding_bag_args;
 
 JD_API jd_status jd_embedding_bag_plan(jd_device device, const jd_embedding_bag_desc *desc, jd_plan *plan,

@@ -1154,6 +1154,16 @@ def bag_result_cases():
          {**{f"out_{t}": np.round(x / np.where(s > 0, s, 1)) * s for t, (x, s) in enumerate(zip(blocks, steps))},
           "out_scales": np.concatenate(steps)}, 1e-5)
 
+    # A row an id of the first table beside the pooled rows of the second.
+    params = {**params, "pooling": ["none", "mean"]}
+    means = embedding_bag(tables, ids, off, 3, ["sum", "mean"], weights)[:, 16:]
+    case("embedding_bag_mixed_pooling", "embedding_bag", params, inputs, {"out_0": blocks[0], "out_1": means}, 1e-6)
+    steps[1] = np.abs(means).max(1, keepdims=True) / 127
+    coded = [np.round(x / np.where(s > 0, s, 1)) * s for x, s in zip((blocks[0], means), steps)]
+    case("embedding_bag_mixed_pooling_int8", "embedding_bag", {**params, "out_dtype": "int8"}, inputs,
+         {"out_0": coded[0], "out_1": coded[1],
+          "out_scales": np.concatenate([steps[1][:, 0], steps[0][:, 0], np.zeros(len(ids) - first)])}, 1e-5)
+
 
 def paged_cache_cases():
     """Rows appended to pages, read by hand and gathered; and hash tables after insertions and erasures, beside a dict."""

@@ -17,8 +17,8 @@ import java.util.List;
  * <p>With T tables of dimensions d_t and B bags a table, bag b of table t holds the ids from {@code offsets[t*B + b]} to
  * {@code offsets[t*B + b + 1]}; the result has the shape {@code [B, sum of d_t]} ({@link EmbeddingTable#columns()}).
  * Accumulation is f32, in the order of the ids, so that a bag's bits do not depend on the other bags. {@link Pooling#NONE}
- * gives one row an id, {@code [total ids, dim]}, and all tables must then use it; tables of several dimensions have a block of rows each,
- * see {@link EmbeddingBagDesc#splitOut()} and {@link #splitRows}. Tables may hold
+ * gives one row an id, {@code [total ids, dim]}; tables of several dimensions, and tables of it beside pooled ones, have a block of rows
+ * each, see {@link EmbeddingBagDesc#splitOut()} and {@link #splitTables}. Tables may hold
  * numbers or codes, see {@link EmbeddingTable} and {@link RowFormat}; one launch takes any mixture. Ids of any number are
  * hashed to rows in the kernel, see {@link TableKeys}.
  *
@@ -142,9 +142,12 @@ public final class EmbeddingBag extends NativePlan implements Plan {
      * @param ids ids {@code [total]} with offsets {@code [T*B + 1]}
      * @param weights {@code [total]} {@link DType#F32}; null when the plan is not weighted
      * @param out as above; with {@link EmbeddingBagDesc#splitOut()} {@code [B * sum of columns]}, see {@link #split}, or with
-     *     {@link Pooling#NONE} at least {@code total * largest dim} elements, see {@link #splitRows}
+     *     {@link Pooling#NONE} at least {@code total * largest dim} elements, see {@link #splitRows}; where tables of {@link Pooling#NONE}
+     *     stand beside others both, {@code B * sum of pooled columns + total * largest dim of the rest}, see {@link #splitTables}
      * @param outScales {@code [B, S]} {@link DType#F32} with results of {@link DType#I8}, S the tables, each counted as often as its ids have
-     *     rows side by side: {@code out * scale} is the number; with {@link Pooling#NONE} {@code [total, 1]}, one an id; else null
+     *     rows side by side: {@code out * scale} is the number; with {@link Pooling#NONE} {@code [total, 1]}, one an id; where such tables
+     *     stand beside others {@code [B * S + total]}: {@code [B, S]} of the pooled tables, then one an id at its position in {@code ids}
+     *     (those of ids of pooled tables are not written); else null
      * @throws InvalidArgumentException when a tensor breaks a rule of shape, dtype, strides, alignment or overlap, or an offset or length
      *     that the host can read is wrong; the message names it, and nothing has run
      * @throws ClosedException when the plan, the stream or a tensor is closed
@@ -181,8 +184,13 @@ public final class EmbeddingBag extends NativePlan implements Plan {
      *
      * @param out {@code [B * sum of columns]}, as it was given to {@link #run}
      * @return views {@code [B, columns]} of one piece each, in the order of the tables; to be closed
+     * @throws InvalidArgumentException when a table is not pooled: {@link #splitRows}, {@link #splitTables}
      */
     public List<Tensor> split(Tensor out) {
+        if (desc.pooling().contains(Pooling.NONE)) {
+            throw new InvalidArgumentException("argument 'out': expected that of pooled tables only (splitTables takes any), got pooling "
+                    + desc.pooling());
+        }
         long batch = out.dim(0) / desc.columns();
         List<Tensor> each = new java.util.ArrayList<>();
         long at = 0;
@@ -200,20 +208,46 @@ public final class EmbeddingBag extends NativePlan implements Plan {
      * @param out as it was given to {@link #run}
      * @param ids how many ids each table had: {@code offsets[(t+1)*B] - offsets[t*B]}
      * @return views {@code [ids of t, dim of t]} of one piece each, in the order of the tables; to be closed
-     * @throws InvalidArgumentException when there is not one number a table
+     * @throws InvalidArgumentException when a table is pooled, or when there is not one number a table
      */
     public List<Tensor> splitRows(Tensor out, long... ids) {
-        if (ids.length != desc.tables().size()) {
+        if (desc.pooling().stream().anyMatch(pooling -> pooling != Pooling.NONE)) {
+            throw new InvalidArgumentException("argument 'out': expected that of tables without pooling only (splitTables takes any), "
+                    + "got pooling " + desc.pooling());
+        }
+        return splitTables(out, 0, ids);
+    }
+
+    /**
+     * The results of the tables one by one, where {@link EmbeddingBagDesc#splitOut()} was asked, whatever their pooling: pooled tables'
+     * blocks lie first in {@code out}, each behind those before it, and those of the tables with {@link Pooling#NONE} behind them.
+     *
+     * @param out as it was given to {@link #run}
+     * @param batch B, as it was in that run
+     * @param ids how many ids each table had: {@code offsets[(t+1)*B] - offsets[t*B]}; of pooled tables not looked at
+     * @return in the order of the tables views of one piece each, {@code [B, columns of t]} of pooled tables and {@code [ids of t, dim of
+     *     t]} of the others; to be closed
+     * @throws InvalidArgumentException when there is not one number a table, or {@code out} does not hold as much
+     */
+    public List<Tensor> splitTables(Tensor out, long batch, long... ids) {
+        List<EmbeddingTable> tables = desc.tables();
+        if (ids.length != tables.size()) {
             throw new InvalidArgumentException(
-                    "argument 'ids': expected " + desc.tables().size() + " numbers (one a table), got " + ids.length);
+                    "argument 'ids': expected " + tables.size() + " numbers (one a table), got " + ids.length);
         }
-        List<Tensor> each = new java.util.ArrayList<>();
+        Tensor[] each = new Tensor[ids.length];
         long at = 0;
-        for (int t = 0; t < ids.length; t++) {
-            long dim = desc.tables().get(t).dim();
-            each.add(out.view(at, new long[] {ids[t], dim}, new long[] {dim, 1}));
-            at += ids[t] * dim;
+        for (boolean pooled : new boolean[] {true, false}) {
+            for (int t = 0; t < ids.length; t++) {
+                if (pooled == (desc.poolingOf(t) == Pooling.NONE)) {
+                    continue;
+                }
+                long rows = pooled ? batch : ids[t];
+                long columns = tables.get(t).columns();
+                each[t] = out.view(at, new long[] {rows, columns}, new long[] {columns, 1});
+                at += rows * columns;
+            }
         }
-        return each;
+        return List.of(each);
     }
 }

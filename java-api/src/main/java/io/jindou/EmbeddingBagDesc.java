@@ -19,7 +19,8 @@ import java.util.OptionalLong;
  * @param maxBatch the largest number of bags a table in a run
  * @param maxIds the largest number of ids in a run
  * @param splitOut whether the result is a tensor for each table, see {@link EmbeddingBag#split}; with {@link Pooling#NONE} a block of rows
- *     each, see {@link EmbeddingBag#splitRows}, and tables may then have several dims
+ *     each, see {@link EmbeddingBag#splitRows}, and tables may then have several dims and stand beside pooled ones, see
+ *     {@link EmbeddingBag#splitTables}
  */
 public record EmbeddingBagDesc(
         List<EmbeddingTable> tables,
@@ -202,6 +203,11 @@ public record EmbeddingBagDesc(
         return new EmbeddingBagDesc(
                 tables, pooling, meanDenominator, bounds, idDType, offsetDType, outDType, weighted, paddingId, maxBatch, maxIds,
                 value);
+    }
+
+    /** That of table {@code t}. */
+    Pooling poolingOf(int t) {
+        return pooling.get(pooling.size() == 1 ? 0 : t);
     }
 
     /** Columns of a result. */

@@ -8,7 +8,7 @@ public enum Pooling {
     MEAN(1),
     /** Their elementwise maximum, NaN where one of them is NaN; an empty bag gives zeros. */
     MAX(2),
-    /** Not at all: one output row an id. */
+    /** Not at all: one output row an id; beside pooled tables where each has a result of its own ({@link EmbeddingBagDesc#splitOut()}). */
     NONE(3);
 
     final int code;

@@ -129,6 +129,50 @@ class EmbeddingBagTest {
 
     @ParameterizedTest
     @MethodSource("io.jindou.TestDevices#names")
+    void tables_with_pooling_and_without_in_one_plan(String name) throws Exception {
+        try (Rig rig = new Rig(name)) {
+            Tensor rows = rig.floats(new float[] {1, 2, 3, 4, -127, 6, 7, 8}, 2, 4);
+            Tensor sums = rig.floats(new float[] {0.5f, 0, -0.25f, 0, 0, 0, 0, 1}, 1, 8);
+            JaggedTensor ids = rig.bags(new long[] {0, 1}, new long[] {}, new long[] {0, 0}, new long[] {});
+            EmbeddingBagDesc desc = EmbeddingBagDesc.of(List.of(rows, sums), Pooling.SUM, 2, 4)
+                    .withPooling(List.of(Pooling.NONE, Pooling.SUM))
+                    .withSplitOut(true);
+            EmbeddingBag bag = rig.keep(EmbeddingBag.plan(rig.device, desc));
+            Tensor out = rig.poisoned(DType.F32, 2 * 8 + 4 * 4);
+            bag.run(rig.stream, ids, out);
+            List<Tensor> each = bag.splitTables(out, 2, 2, 2);
+            each.forEach(rig::keep);
+            assertArrayEquals(new float[] {1, 2, 3, 4, -127, 6, 7, 8}, each.get(0).readFloats(rig.stream));
+            assertArrayEquals(new float[] {1, 0, -0.5f, 0, 0, 0, 0, 2, 0, 0, 0, 0, 0, 0, 0, 0}, each.get(1).readFloats(rig.stream));
+            assertArrayEquals(new long[] {2, 4}, each.get(0).shape());
+            assertArrayEquals(new long[] {2, 8}, each.get(1).shape());
+            refused(InvalidArgumentException.class, () -> bag.splitTables(out, 2, 2), "'ids'", "expected 2", "got 1");
+            refused(InvalidArgumentException.class, () -> bag.split(out), "'out'", "splitTables", "NONE");
+            refused(InvalidArgumentException.class, () -> bag.splitRows(out, 2, 2), "'out'", "splitTables", "SUM");
+            refused(
+                    InvalidArgumentException.class,
+                    () -> bag.run(rig.stream, ids, rig.poisoned(DType.F32, 31)),
+                    "'out'", "at least 32", "got 31");
+
+            EmbeddingBag codes = rig.keep(EmbeddingBag.plan(rig.device, desc.withOutDType(DType.I8)));
+            Tensor bytes = rig.poisoned(DType.I8, 2 * 8 + 4 * 4);
+            Tensor scales = rig.poisoned(DType.F32, 2 + 4);
+            codes.run(rig.stream, ids, null, bytes, scales);
+            assertArrayEquals(
+                    new float[] {2f / 127, 0, 4f / 127, 1}, java.util.Arrays.copyOf(scales.readFloats(rig.stream), 4), 1e-8f);
+            byte[] got = bytes.readHost(rig.stream).data().toArray(java.lang.foreign.ValueLayout.JAVA_BYTE);
+            assertArrayEquals(
+                    new byte[] {64, 0, -32, 0, 0, 0, 0, 127, 0, 0, 0, 0, 0, 0, 0, 0, 32, 64, 95, 127, -127, 6, 7, 8},
+                    java.util.Arrays.copyOf(got, 24));
+            refused(
+                    InvalidArgumentException.class,
+                    () -> EmbeddingBag.plan(rig.device, desc.withSplitOut(false)),
+                    "'table_pooling[1]'", "split_out");
+        }
+    }
+
+    @ParameterizedTest
+    @MethodSource("io.jindou.TestDevices#names")
     void pooling_none_gives_a_row_an_id(String name) throws Exception {
         try (Rig rig = new Rig(name)) {
             Tensor table = rig.floats(DType.BF16, new float[] {1, 2, 3, 4, 5, 6, 7, 8}, 2, 4);

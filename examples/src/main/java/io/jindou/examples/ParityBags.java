@@ -75,7 +75,7 @@ final class ParityBags {
         given.checkAllUsed();
         boolean rows = pooling.contains(Pooling.NONE);
         if (rows && split) {
-            return rowsOfTables(desc, new Given(ids, offsets, weights), device, stream, scope);
+            return blocksOfTables(desc, new Given(ids, offsets, weights), device, stream, scope);
         }
         List<EmbeddingTable> across = rows ? tables.subList(0, 1) : tables; // a row of each id has the columns of one table
         Results results = new Results(across, rows ? ids.elements() : batch, columns(across), split);
@@ -95,17 +95,35 @@ final class ParityBags {
     /** The inputs of a case; weights may be null. */
     private record Given(HostTensor ids, HostTensor offsets, HostTensor weights) {}
 
-    /** A row an id, {@code out_0}, {@code out_1}... of the tables; {@code out_scales} of all ids. */
-    private static Map<String, HostTensor> rowsOfTables(
+    /**
+     * A block {@code out_0}, {@code out_1}... a table, of which some have a row an id: those of pooled tables lie first. {@code out_scales}
+     * are first those of bags, then one an id, zero for ids of pooled tables.
+     */
+    private static Map<String, HostTensor> blocksOfTables(
             EmbeddingBagDesc desc, Given given, Device device, Stream stream, Scope scope) {
         List<EmbeddingTable> tables = desc.tables();
-        long total = given.ids.elements();
-        long widest = tables.stream().mapToLong(EmbeddingTable::dim).max().orElseThrow();
+        int total = Math.toIntExact(given.ids.elements());
+        long[] offsets = given.offsets.toLongs();
+        int batch = (offsets.length - 1) / tables.size(), columns = 0, blocks = 0, widest = 0;
+        for (int t = 0; t < tables.size(); t++) {
+            if (unpooled(desc, t)) {
+                widest = Math.max(widest, tables.get(t).dim());
+            } else {
+                columns += Math.toIntExact(tables.get(t).columns());
+                blocks += Math.toIntExact(tables.get(t).columns() / tables.get(t).dim());
+            }
+        }
         boolean codes = desc.outDType() == DType.I8;
         EmbeddingBag plan = scope.keep(EmbeddingBag.plan(device, desc));
-        Tensor out = scope.keep(Tensor.create(device, desc.outDType(), total * widest));
+        Tensor out = scope.keep(Tensor.create(device, desc.outDType(), (long) batch * columns + (long) total * widest));
         out.fill(stream, 0xff);
-        Tensor scales = codes ? ParityOperators.output(device, stream, scope, total, 1) : null;
+        Tensor scales = null;
+        if (codes && blocks == 0) {
+            scales = ParityOperators.output(device, stream, scope, total, 1);
+        } else if (codes) {
+            scales = scope.keep(Tensor.create(device, DType.F32, (long) batch * blocks + total));
+            scales.fill(stream, 0);
+        }
         plan.run(
                 stream,
                 new JaggedTensor(scope.keep(Tensor.of(stream, given.ids)), scope.keep(Tensor.of(stream, given.offsets))),
@@ -113,22 +131,37 @@ final class ParityBags {
                 out,
                 scales);
         float[] numbers = Results.numbers(out.readHost(stream));
-        HostTensor factors = codes ? scales.readHost(stream) : null;
-        long[] offsets = given.offsets.toLongs();
-        int batch = (offsets.length - 1) / tables.size(), at = 0;
-        Map<String, HostTensor> named = new LinkedHashMap<>();
-        for (int t = 0; t < tables.size(); t++) {
-            int dim = tables.get(t).dim(), first = (int) offsets[t * batch], count = (int) offsets[(t + 1) * batch] - first;
-            float[] block = Arrays.copyOfRange(numbers, at, at += count * dim);
-            for (int i = 0; codes && i < block.length; i++) {
-                block[i] *= factors.toFloats()[first + i / dim];
+        float[] factors = codes ? scales.readHost(stream).toFloats() : null;
+        float[][] found = new float[tables.size()][];
+        int at = 0, block = 0;
+        for (boolean pooled : new boolean[] {true, false}) {
+            for (int t = 0; t < found.length; t++) {
+                if (pooled == unpooled(desc, t)) {
+                    continue;
+                }
+                int dim = tables.get(t).dim(), wide = Math.toIntExact(tables.get(t).columns());
+                int first = Math.toIntExact(offsets[t * batch]), count = Math.toIntExact(offsets[(t + 1) * batch]) - first;
+                found[t] = Arrays.copyOfRange(numbers, at, at += (pooled ? batch : count) * wide);
+                for (int i = 0; codes && i < found[t].length; i++) {
+                    int row = i / wide;
+                    found[t][i] *= factors[pooled ? row * blocks + block + i % wide / dim : batch * blocks + first + row];
+                }
+                block += pooled ? wide / dim : 0;
             }
-            named.put("out_" + t, HostTensor.of(block, count, dim));
+        }
+        Map<String, HostTensor> named = new LinkedHashMap<>();
+        for (int t = 0; t < found.length; t++) {
+            long wide = tables.get(t).columns();
+            named.put("out_" + t, HostTensor.of(found[t], found[t].length / wide, wide));
         }
         if (codes) {
-            named.put("out_scales", factors);
+            named.put("out_scales", scales.readHost(stream));
         }
         return named;
+    }
+
+    private static boolean unpooled(EmbeddingBagDesc desc, int table) {
+        return desc.pooling().get(desc.pooling().size() == 1 ? 0 : table) == Pooling.NONE;
     }
 
     /** {@code count} rows of results, of all tables side by side; or, split, table behind table. */
