@@ -7,18 +7,28 @@
 
 namespace jindou::hashing {
 
-// The first place of a bucket that holds the key, or -1. All places are looked at: which one it is, nothing foretells.
-JD_HASH_FUNCTION int place_in(const int64_t *bucket, int64_t key) {
-  int place = -1;
-  for (int i = kBucketSlots - 1; i >= 0; --i) place = bucket[i] == key ? i : place;
-  return place;
-}
+// How one bucket is looked at. All places are: which one it is, nothing foretells. (In vectors: cpu/kernels/hash_write.h.)
+struct ScalarBucket {
+  // The first place that holds the key, or -1.
+  JD_HASH_FUNCTION static int place_of(const int64_t *keys, int64_t key) {
+    int place = -1;
+    for (int i = kBucketSlots - 1; i >= 0; --i) place = keys[i] == key ? i : place;
+    return place;
+  }
+  // The place with the least score, of equal ones the first.
+  JD_HASH_FUNCTION static int place_of_least(const int64_t *scores) {
+    int best = 0;
+    for (int i = 1; i < kBucketSlots; ++i) best = scores[i] < scores[best] ? i : best;
+    return best;
+  }
+};
 
 // The slot of a key, or -1. kEmptyKey is nowhere.
+template <class Bucket>
 JD_HASH_FUNCTION int64_t find(const int64_t *keys, const Places &places, int64_t key) {
   if (key == kEmptyKey) return -1;
   for (int side = 0; side < 2; ++side) {
-    const int place = place_in(keys + places.bucket[side] * kBucketSlots, key);
+    const int place = Bucket::place_of(keys + places.bucket[side] * kBucketSlots, key);
     if (place >= 0) return places.bucket[side] * kBucketSlots + place;
   }
   return -1;
@@ -41,7 +51,7 @@ struct MoveSearch {
 // No bucket is looked at twice, so that in a table of up to 256 buckets -1 means that no arrangement of its keys has room for the new one. In
 // larger ones a search that long does not happen: 2,048 buckets filled to 0.95 took 12 at most of the 256 in 100 fillings, to 0.99 97 in 300,
 // and 16 more were a fifth as likely. (First refusals came from 0.994 on.)
-template <class Move>
+template <class Bucket, class Move>
 JD_HASH_FUNCTION int64_t make_room(const int64_t *keys, const Geometry &geometry, const Places &places, MoveSearch &search,
                                    const Move &move) {
   int count = 2;
@@ -53,7 +63,7 @@ JD_HASH_FUNCTION int64_t make_room(const int64_t *keys, const Geometry &geometry
       const int64_t key = keys[bucket * kBucketSlots + place];
       const Places other = geometry.places(key);
       const int64_t target = other.bucket[other.bucket[0] == bucket ? 1 : 0];
-      const int free = place_in(keys + target * kBucketSlots, kEmptyKey);
+      const int free = Bucket::place_of(keys + target * kBucketSlots, kEmptyKey);
       if (free < 0) {
         bool known = count == MoveSearch::kNodes;
         for (int n = 0; n < count && !known; ++n) known = search.nodes[n].bucket == target;
@@ -75,24 +85,15 @@ JD_HASH_FUNCTION int64_t make_room(const int64_t *keys, const Geometry &geometry
   return -1;
 }
 
-// The slot of a bucket with the least score, of equal ones the first.
-JD_HASH_FUNCTION int64_t least_score(const int64_t *scores, int64_t bucket) {
-  int64_t best = bucket * kBucketSlots, least = scores[best];
-  for (int64_t slot = best + 1; slot < (bucket + 1) * kBucketSlots; ++slot) {
-    const int64_t score = scores[slot];
-    best = score < least ? slot : best;
-    least = score < least ? score : least;
-  }
-  return best;
-}
-
 // The slot whose key makes room for a new one: the one with the least score, of equal ones that of the first bucket. Under LRU, whose scores are
 // hardly ever equal, the second bucket's goes where it was not used for half as long again as the first's. Else half of all keys
 // would lie in their second bucket, where a lookup finds them last, and as many of those asked for: with 3/2 between a twentieth and an eighth,
 // at a hit rate lower by at most 0.0009 (Zipf 0.8 and 1.05, 1M keys, a tenth of them in the table).
 template <class Table>
 JD_HASH_FUNCTION int64_t slot_to_clear(const Table &t, const Places &places) {
-  const int64_t first = least_score(t.scores, places.bucket[0]), second = least_score(t.scores, places.bucket[1]);
+  const int64_t begin[2] = {places.bucket[0] * kBucketSlots, places.bucket[1] * kBucketSlots};
+  const int64_t first = begin[0] + Table::Bucket::place_of_least(t.scores + begin[0]);
+  const int64_t second = begin[1] + Table::Bucket::place_of_least(t.scores + begin[1]);
   const int64_t worst = t.scores[first], other = t.scores[second];
   if (t.eviction != JD_EVICT_LRU) return other < worst ? second : first;  // given scores are any: no difference of theirs
   return worst - other > (t.tick - worst) / 2 ? second : first;
@@ -153,12 +154,12 @@ JD_HASH_FUNCTION int sights_of(Table &t, int64_t key) {
 }
 
 // Puts a key in, which has these places. The row is the caller's to write, into the slot given back. Table:
-//   geometry, keys, scores, sights (null without), eviction, admission, tick, search
+//   Bucket, geometry, keys, scores, sights (null without), eviction, admission, tick, search
 //   write_key(slot, key), write_score(slot, score), write_sight(at, count), move(from, to)
 template <class Table>
 JD_HASH_FUNCTION Inserted insert(Table &t, int64_t key, const Places &places, int64_t given_score) {
   if (key == kEmptyKey) return {-1, JD_HASH_REFUSED, kEmptyKey};
-  int64_t slot = find(t.keys, places, key);
+  int64_t slot = find<typename Table::Bucket>(t.keys, places, key);
   if (slot >= 0) {
     if (t.eviction == JD_EVICT_LRU) t.write_score(slot, t.tick);
     if (t.eviction == JD_EVICT_LFU) t.write_score(slot, t.scores[slot] + 1);
@@ -169,11 +170,11 @@ JD_HASH_FUNCTION Inserted insert(Table &t, int64_t key, const Places &places, in
   int64_t score = t.eviction == JD_EVICT_LRU ? t.tick : t.eviction == JD_EVICT_LFU ? 1 : given_score;
   int64_t evicted = kEmptyKey;
   for (int side = 0; side < 2 && slot < 0; ++side) {
-    const int free = place_in(t.keys + places.bucket[side] * kBucketSlots, kEmptyKey);
+    const int free = Table::Bucket::place_of(t.keys + places.bucket[side] * kBucketSlots, kEmptyKey);
     if (free >= 0) slot = places.bucket[side] * kBucketSlots + free;
   }
   if (slot < 0 && t.eviction == JD_EVICT_NONE) {
-    slot = make_room(t.keys, t.geometry, places, t.search, [&](int64_t from, int64_t to) { t.move(from, to); });
+    slot = make_room<typename Table::Bucket>(t.keys, t.geometry, places, t.search, [&](int64_t from, int64_t to) { t.move(from, to); });
     if (slot < 0) return {-1, JD_HASH_REFUSED, kEmptyKey};
   } else if (slot < 0) {
     slot = slot_to_clear(t, places);

@@ -111,6 +111,8 @@ struct HashLookupKernel {
 
 // What the warp that owns a partition does to it: hashing::insert's table.
 struct HashWriter {
+  using Bucket = hashing::ScalarBucket;
+
   const HashTableParams &p;
   const hashing::Geometry geometry;
   int64_t *const keys, *const scores;
@@ -179,7 +181,7 @@ struct HashWriteKernel {
       // A key may have moved, or gone, after it was put in: slots are those at the end of the call.
       if (kInserts && p.slots != nullptr) {
         for_keys(p, table, partition, [&](int64_t i, int64_t key) {
-          const int64_t slot = hashing::find(table.keys, table.geometry.places(key), key);
+          const int64_t slot = hashing::find<HashWriter::Bucket>(table.keys, table.geometry.places(key), key);
           if (table.lane == 0) p.slots[i] = slot;
         });
       }
@@ -231,7 +233,7 @@ struct HashWriteKernel {
   }
 
   JD_DEVICE static int64_t erase(const Params &p, HashWriter &table, int64_t i, int64_t key) {
-    const int64_t slot = hashing::find(table.keys, table.geometry.places(key), key);
+    const int64_t slot = hashing::find<HashWriter::Bucket>(table.keys, table.geometry.places(key), key);
     if (slot >= 0) {
       table.write_key(slot, hashing::kEmptyKey);
       if (table.scores != nullptr) table.write_score(slot, 0);

@@ -12,7 +12,7 @@
 #if defined(__CUDACC__)
 #define JD_HASH_FUNCTION __host__ __device__ __forceinline__
 #else
-#define JD_HASH_FUNCTION inline
+#define JD_HASH_FUNCTION inline __attribute__((always_inline))  // no copy that files for other instruction sets could share
 #endif
 
 namespace jindou::hashing {

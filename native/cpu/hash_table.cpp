@@ -1,9 +1,8 @@
-// hash_lookup, hash_insert and hash_erase on the CPU (jindou/hash_table.h). A lookup is tasks of some thousand keys
-// (kernels/hash_table.h). An insertion or erasure is tasks of some partitions each: a task looks at all keys of the call and takes those
-// of its partitions, in their order.
+// hash_lookup, hash_insert and hash_erase on the CPU (jindou/hash_table.h). A lookup is tasks of some keys each (kernels/hash_table.h). An
+// insertion or erasure is tasks of some partitions each: a task looks at all keys of the call and takes those of its partitions, in their
+// order (kernels/hash_write.h).
 #include <algorithm>
 #include <cstdio>
-#include <cstring>
 #include <mutex>
 #include <new>
 
@@ -11,76 +10,20 @@
 #include "core/error.h"
 #include "core/row_bytes.h"
 #include "cpu/pages.h"
-#include "embedding/hash_buckets.h"
+#include "core/hash_geometry.h"
 
 namespace jindou::cpu {
 namespace {
 
-constexpr int64_t kKeysOfTask = 2048;
-constexpr int64_t kTasksOfThread = 2;
+constexpr int64_t kKeysOfTask = 128;
+constexpr int64_t kTasksOfThread = 4;
+// As many elementary operations take as long as a key without its row: its bucket lies at a random place in memory.
+constexpr int64_t kOperationsOfKey = 700;
 
 template <class T>
 T *data_of(const jdb_tensor &t) {
   return static_cast<T *>(t.data);
 }
-
-// What hashing::insert works on.
-struct Writer {
-  const hashing::Geometry geometry;
-  int64_t *const keys, *const scores;
-  uint8_t *const sights;
-  char *const rows;
-  const int64_t stride, row_bytes;
-  const int32_t eviction, admission;
-  const int64_t tick;
-  hashing::MoveSearch search;
-
-  void write_key(int64_t slot, int64_t key) { keys[slot] = key; }
-  void write_score(int64_t slot, int64_t score) { scores[slot] = score; }
-  void write_sight(int64_t at, uint8_t count) { sights[at] = count; }
-  // Only where nothing is evicted: there are no scores.
-  void move(int64_t from, int64_t to) {
-    keys[to] = keys[from];
-    std::memcpy(rows + to * stride, rows + from * stride, static_cast<size_t>(row_bytes));
-  }
-};
-
-// The rows of keys that were put in, copied some keys later: their slots, at random places in memory, are fetched meanwhile. In order, so
-// that of two rows in one slot the later stays. Where insertions move rows, at once.
-class RowCopies {
- public:
-  RowCopies(const Writer &table, const char *rows, int64_t stride) : table_(table), rows_(rows), stride_(stride) {}
-
-  void add(int64_t slot, int64_t row) {
-    if (table_.eviction == JD_EVICT_NONE) return copy({slot, row});
-    for (int64_t at = 0; at < table_.row_bytes && at < kMostPrefetched; at += 64) {
-      __builtin_prefetch(table_.rows + slot * table_.stride + at, 1);
-    }
-    if (end_ - begin_ == kAhead) copy(waiting_[begin_++ % kAhead]);
-    waiting_[end_++ % kAhead] = {slot, row};
-  }
-
-  void finish() {
-    while (begin_ < end_) copy(waiting_[begin_++ % kAhead]);
-  }
-
- private:
-  static constexpr int kAhead = 4;
-  static constexpr int64_t kMostPrefetched = 1024;
-  struct Copy {
-    int64_t slot, row;
-  };
-
-  void copy(const Copy &c) const {
-    std::memcpy(table_.rows + c.slot * table_.stride, rows_ + c.row * stride_, static_cast<size_t>(table_.row_bytes));
-  }
-
-  const Writer &table_;
-  const char *const rows_;
-  const int64_t stride_;
-  Copy waiting_[kAhead];
-  int64_t begin_ = 0, end_ = 0;
-};
 
 class HashTable final : public Plan {
  public:
@@ -105,37 +48,38 @@ class HashTable final : public Plan {
   }
 
  private:
-  // What a task met.
-  struct Found {
-    int64_t count, position;  // keys refused (or missing), the first of them
-    int64_t inserted;         // keys more in the table
-  };
-
   // What the tasks of a run met. It lies with the caller, not in the plan, which many may run at the same time.
-  class FoundByAll {
+  class Met {
    public:
-    void add(const Found &found) {
-      if (found.count == 0 && found.inserted == 0) return;
+    // Faults of a task, the first of them, and how many keys more the table has.
+    void add(int64_t faults, int64_t position, int64_t grown) {
+      if (faults == 0 && grown == 0) return;
       std::lock_guard<std::mutex> lock(mutex_);
       // The lowest position counts, whichever task comes first.
-      if (found.count > 0 && (all_.count == 0 || found.position < all_.position)) all_.position = found.position;
-      all_.count += found.count;
-      all_.inserted += found.inserted;
+      if (faults > 0 && (faults_ == 0 || position < position_)) position_ = position;
+      faults_ += faults;
+      grown_ += grown;
     }
-    const Found &all() const { return all_; }
+    int64_t grown() const { return grown_; }
+
+    void report(Findings &findings, int32_t fault, const jdb_hash_table_args &a) const {
+      const int64_t *keys = data_of<int64_t>(a.keys);
+      for (int64_t i = 0; i < faults_; ++i) {  // STRICT keeps the first, ZERO counts each
+        findings.note(fault, position_, keys[position_], a.table_keys.shape[0] * hashing::kBucketSlots);
+      }
+    }
 
    private:
     std::mutex mutex_;
-    Found all_ = {0, 0, 0};
+    int64_t faults_ = 0, position_ = 0, grown_ = 0;
   };
-
-  int64_t most_tasks() const { return device.pool.size() == 1 ? 1 : kTasksOfThread * device.pool.size(); }
 
   void look_up(const jdb_hash_table_args &a, Findings &findings) {
     const int64_t n = a.keys.shape[0];
-    const int64_t tasks = std::max<int64_t>(1, std::min(most_tasks(), n / kKeysOfTask));
-    FoundByAll found;
-    device.pool.run(tasks, n * (row_bytes_ + 64), [&](int64_t index, int) {
+    const int64_t threads = device.pool.size(), most_tasks = threads == 1 ? 1 : kTasksOfThread * threads;
+    const int64_t tasks = std::max<int64_t>(1, std::min(most_tasks, n / kKeysOfTask));
+    Met met;
+    device.pool.run(tasks, n * (row_bytes_ + kOperationsOfKey), [&](int64_t index, int) {
       HashLookupTask t;
       t.table_keys = data_of<int64_t>(a.table_keys);
       t.num_slots = a.table_keys.shape[0] * hashing::kBucketSlots;
@@ -156,101 +100,46 @@ class HashTable final : public Plan {
       t.outcomes = data_of<int32_t>(a.outcomes);
       HashFindings missing = {0, 0};
       device.kernels.hash_lookup(t, missing);
-      if (desc_.missing == JD_MISSING_REPORT) found.add({missing.missing, missing.position, 0});
+      if (desc_.missing == JD_MISSING_REPORT) met.add(missing.missing, missing.position, 0);
     });
-    report(findings, JDB_FAULT_KEY_MISSING, found.all(), a);
+    met.report(findings, JDB_FAULT_KEY_MISSING, a);
   }
 
   void write(const jdb_hash_table_args &a, Findings &findings) {
-    const int64_t n = a.keys.shape[0];
+    const int64_t n = a.keys.shape[0], operations = n * (row_bytes_ + kOperationsOfKey);
     const hashing::Geometry geometry(a.table_keys.shape[0] * hashing::kBucketSlots);
-    const int64_t operations = n * (row_bytes_ + 256);
-    // Each task looks at all keys: what one thread does anyway is one.
-    const int64_t tasks = operations < ThreadPool::kWorthSharing ? 1 : std::min(most_tasks(), geometry.partitions);
-    FoundByAll found;
+    // Each task looks at all keys: what is not shared is one, and else there are as many as threads.
+    const int64_t threads = device.pool.is_worth_sharing(operations) ? device.pool.size() : 1;
+    const int64_t tasks = std::min(threads, geometry.partitions);
+    Met met;
     device.pool.run(tasks, operations, [&](int64_t index, int) {
-      const int64_t first = geometry.partitions * index / tasks, last = geometry.partitions * (index + 1) / tasks;
-      found.add(op_ == JDB_OP_HASH_INSERT ? insert(a, geometry, first, last) : erase(a, geometry, first, last));
+      HashWriteTask t;
+      t.table_keys = data_of<int64_t>(a.table_keys);
+      t.num_slots = a.table_keys.shape[0] * hashing::kBucketSlots;
+      t.table_rows = data_of<char>(a.table_rows);
+      t.table_row_bytes = core::row_stride_bytes(a.table_rows);
+      t.table_scores = data_of<int64_t>(a.table_scores);
+      t.table_sights = data_of<uint8_t>(a.table_sights);
+      t.eviction = desc_.eviction;
+      t.admission = desc_.admission;
+      t.tick = a.tick;
+      t.keys = data_of<int64_t>(a.keys);
+      t.count = n;
+      t.first = geometry.partitions * index / tasks;
+      t.last = geometry.partitions * (index + 1) / tasks;
+      t.row_bytes = row_bytes_;
+      t.rows = data_of<char>(a.rows);
+      t.rows_stride = core::row_stride_bytes(a.rows);
+      t.scores = data_of<int64_t>(a.scores);
+      t.slots = data_of<int64_t>(a.slots);
+      t.outcomes = data_of<int32_t>(a.outcomes);
+      t.evicted_keys = data_of<int64_t>(a.evicted_keys);
+      HashWritten written = {0, 0, 0};
+      (op_ == JDB_OP_HASH_INSERT ? device.kernels.hash_insert : device.kernels.hash_erase)(t, written);
+      met.add(written.refused, written.position, written.grown);
     });
-    *data_of<int64_t>(a.table_size) += found.all().inserted;
-    report(findings, JDB_FAULT_KEY_REFUSED, found.all(), a);  // an erasure refuses none
-  }
-
-  static void report(Findings &findings, int32_t fault, const Found &found, const jdb_hash_table_args &a) {
-    const int64_t *keys = data_of<int64_t>(a.keys);
-    for (int64_t i = 0; i < found.count; ++i) {  // STRICT keeps the first, ZERO counts each
-      findings.note(fault, found.position, keys[found.position], a.table_keys.shape[0] * hashing::kBucketSlots);
-    }
-  }
-
-  Found insert(const jdb_hash_table_args &a, const hashing::Geometry &geometry, int64_t first, int64_t last) const {
-    Writer table = {geometry,           data_of<int64_t>(a.table_keys), data_of<int64_t>(a.table_scores),
-                    data_of<uint8_t>(a.table_sights), data_of<char>(a.table_rows), core::row_stride_bytes(a.table_rows), row_bytes_,
-                    desc_.eviction,     desc_.admission,                a.tick, {}};
-    const int64_t *keys = data_of<int64_t>(a.keys), *scores = data_of<int64_t>(a.scores);
-    Found found = {0, 0, 0};
-    RowCopies copies = {table, data_of<char>(a.rows), core::row_stride_bytes(a.rows)};
-    for_keys(a, geometry, first, last, [&](int64_t i, const hashing::Places &places) {
-      const hashing::Inserted done = hashing::insert(table, keys[i], places, scores ? scores[i] : 0);
-      if (done.slot >= 0) copies.add(done.slot, i);
-      found.inserted += done.outcome == JD_HASH_INSERTED;
-      // A score too low is a refusal, but no fault.
-      const bool fault = done.outcome == JD_HASH_REFUSED && desc_.eviction == JD_EVICT_NONE && keys[i] != hashing::kEmptyKey;
-      if (fault && found.count++ == 0) found.position = i;
-      if (a.outcomes.data) data_of<int32_t>(a.outcomes)[i] = done.outcome;
-      if (a.evicted_keys.data) data_of<int64_t>(a.evicted_keys)[i] = done.evicted;
-    });
-    copies.finish();
-    // A key may have moved, or gone, after it was put in: slots are those at the end of the call.
-    if (a.slots.data) {
-      for_keys(a, geometry, first, last, [&](int64_t i, const hashing::Places &places) {
-        data_of<int64_t>(a.slots)[i] = hashing::find(table.keys, places, keys[i]);
-      });
-    }
-    return found;
-  }
-
-  Found erase(const jdb_hash_table_args &a, const hashing::Geometry &geometry, int64_t first, int64_t last) const {
-    int64_t *table_keys = data_of<int64_t>(a.table_keys), *scores = data_of<int64_t>(a.table_scores);
-    const int64_t *keys = data_of<int64_t>(a.keys);
-    Found found = {0, 0, 0};
-    for_keys(a, geometry, first, last, [&](int64_t i, const hashing::Places &places) {
-      const int64_t slot = hashing::find(table_keys, places, keys[i]);
-      if (slot >= 0) {
-        table_keys[slot] = hashing::kEmptyKey;
-        if (scores) scores[slot] = 0;
-        --found.inserted;
-      }
-      if (a.slots.data) data_of<int64_t>(a.slots)[i] = slot;
-      if (a.outcomes.data) data_of<int32_t>(a.outcomes)[i] = slot >= 0 ? JD_HASH_ASSIGNED : JD_HASH_MISSING;
-    });
-    return found;
-  }
-
-  // function(i, places) for the keys of partitions first..last-1, in order; the buckets of those to come are on their way.
-  template <class Function>
-  static void for_keys(const jdb_hash_table_args &a, const hashing::Geometry &geometry, int64_t first, int64_t last,
-                       const Function &function) {
-    constexpr int kAhead = 16;
-    const int64_t *keys = data_of<int64_t>(a.keys), *table = data_of<int64_t>(a.table_keys), *scores = data_of<int64_t>(a.table_scores);
-    const int64_t n = a.keys.shape[0];
-    struct {
-      int64_t key;
-      hashing::Places places;
-    } waiting[kAhead];
-    const auto next = [&](int64_t at) { function(waiting[at % kAhead].key, waiting[at % kAhead].places); };
-    int64_t begin = 0, end = 0;  // of the ring
-    for (int64_t i = 0; i < n; ++i) {
-      const hashing::Places places = geometry.places(keys[i]);
-      if (places.partition < first || places.partition >= last) continue;
-      for (const int64_t bucket : places.bucket) {
-        __builtin_prefetch(table + bucket * hashing::kBucketSlots);
-        if (scores) __builtin_prefetch(scores + bucket * hashing::kBucketSlots);
-      }
-      if (end - begin == kAhead) next(begin++);
-      waiting[end++ % kAhead] = {i, places};
-    }
-    while (begin < end) next(begin++);
+    *data_of<int64_t>(a.table_size) += met.grown();
+    met.report(findings, JDB_FAULT_KEY_REFUSED, a);  // an erasure refuses none
   }
 
   const int32_t op_;

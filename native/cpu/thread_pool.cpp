@@ -95,7 +95,9 @@ void ThreadPool::serve(int worker) {
   uint64_t seen = 0;
   for (;;) {
     const auto new_job = [&] { return job_.load(std::memory_order_acquire) != seen; };
+    looking_.fetch_add(1, std::memory_order_relaxed);
     const bool spun = spin_until(new_job);
+    looking_.fetch_sub(1, std::memory_order_relaxed);
     {
       std::unique_lock<std::mutex> lock(state_);
       if (!spun) {

@@ -5,8 +5,7 @@
 // others are worked on.
 //
 // A pass over keys is a line of three stages, a block of keys apart, each asking for what the next one reads (into L2,
-// kernels/embedding_bag.h says why): hash the keys, ask for their buckets; find them there, ask for their rows; copy the rows. Hashing is
-// written for eight keys side by side, which compilers turn into vectors.
+// kernels/embedding_bag.h says why): hash the keys, ask for their buckets; find them there, ask for their rows; copy the rows.
 //
 // Which keys of a full table are not in their first bucket (about an eighth), nothing foretells: so nothing branches on it. Such a key's row
 // is "copied" from where it should go, the key is put on a list, and the same pass goes over that list with the second buckets. Those left
@@ -17,6 +16,7 @@
 #include <string.h>
 
 #include "core/hash_geometry.h"
+#include "cpu/kernels/hash_places.h"
 #include "cpu/kernels/kernel_table.h"
 #include "cpu/simd/simd.h"
 
@@ -48,7 +48,6 @@ struct HashLookup {
  private:
   static constexpr int64_t kLine = 64;
   static constexpr int64_t kMostPrefetched = 1024;  // bytes of a row; the hardware fetches the rest behind them
-  static constexpr int kTogether = 8;                // keys hashed side by side
   static constexpr int kBlock = 64;
   static constexpr int kRing = 2 * kBlock;           // keys of which one stage tells the next
   static constexpr int kChunk = 1024;                // keys of a first pass
@@ -89,7 +88,10 @@ struct HashLookup {
     int num_rest = 0;
 
     const auto ask = [&](int i) __attribute__((always_inline)) {
-      if (i % kTogether == 0) hash<kSide>(keys + i, count - i, buckets + i % kRing);
+      if (i % kHashedTogether == 0) {
+        int64_t *const next = buckets + i % kRing;
+        hash_keys(geometry, keys + i, count - i, nullptr, kSide == 0 ? next : nullptr, kSide == 1 ? next : nullptr);
+      }
       prefetch(bucket(buckets[i % kRing]));
     };
     const auto find = [&](int i) __attribute__((always_inline)) {
@@ -122,24 +124,6 @@ struct HashLookup {
       block(first, ask);
     }
     c.num_rest = num_rest;
-  }
-
-  // Of kTogether keys, of which `count` are there (or more).
-  template <int kSide>
-  void hash(const int64_t *keys, int count, int64_t *buckets) const {
-    int64_t some[kTogether] = {};
-    if (count < kTogether) keys = static_cast<const int64_t *>(memcpy(some, keys, sizeof(int64_t) * static_cast<size_t>(count)));
-    const auto partitions = static_cast<uint64_t>(geometry.partitions), each = static_cast<uint64_t>(geometry.buckets_each);
-    for (int i = 0; i < kTogether; ++i) {  // as Geometry::first and ::second
-      const uint64_t h = hashing::mixed(static_cast<uint64_t>(keys[i])), g = hashing::mixed(h + hashing::kFirstBucket);
-      const uint64_t begin = hashing::scaled_to_32_bits(h, partitions) * each;
-      uint64_t at = hashing::scaled_to_32_bits(g, each);
-      if (kSide == 1) {
-        at += 1 + hashing::scaled_to_32_bits(hashing::mixed(g), each - 1);
-        at = at >= each ? at - each : at;
-      }
-      buckets[i] = static_cast<int64_t>(begin + at);
-    }
   }
 
   const int64_t *bucket(int64_t at) const { return t.table_keys + at * hashing::kBucketSlots; }

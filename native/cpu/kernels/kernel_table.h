@@ -344,6 +344,34 @@ struct HashFindings {
   int64_t missing, position;
 };
 
+// -- hash_insert, hash_erase ---------------------------------------------------------------------------------------------
+// The keys of a call that lie in partitions first..last-1, in their order.
+struct HashWriteTask {
+  int64_t *table_keys;
+  int64_t num_slots;
+  char *table_rows;
+  int64_t table_row_bytes;   // from row to row
+  int64_t *table_scores;     // or null
+  uint8_t *table_sights;     // or null
+  int32_t eviction, admission;
+  int64_t tick;
+  const int64_t *keys;
+  int64_t count;
+  int64_t first, last;
+  int64_t row_bytes;
+  const char *rows;          // of an insertion
+  int64_t rows_stride;       // bytes
+  const int64_t *scores;     // or null
+  int64_t *slots;            // or null
+  int32_t *outcomes;         // or null
+  int64_t *evicted_keys;     // or null
+};
+
+// The first key that was refused for want of a place, how many there were, and how many keys more the table has.
+struct HashWritten {
+  int64_t refused, position, grown;
+};
+
 // -- blocks --------------------------------------------------------------------------------------------------------------
 struct LinearTask {
   const float *x, *weight, *bias, *residual;  // bias and residual may be null
@@ -431,6 +459,8 @@ struct EmbeddingKernels {
 
 struct HashKernels {
   void (*hash_lookup)(const HashLookupTask &, HashFindings &);
+  void (*hash_insert)(const HashWriteTask &, HashWritten &);
+  void (*hash_erase)(const HashWriteTask &, HashWritten &);
 };
 
 struct BlockKernels {

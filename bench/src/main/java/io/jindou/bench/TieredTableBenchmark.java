@@ -19,6 +19,7 @@ import java.util.Comparator;
 import java.util.SplittableRandom;
 import java.util.concurrent.CompletableFuture;
 import java.util.concurrent.TimeUnit;
+import java.util.concurrent.atomic.AtomicInteger;
 import org.openjdk.jmh.annotations.Benchmark;
 import org.openjdk.jmh.annotations.BenchmarkMode;
 import org.openjdk.jmh.annotations.Fork;
@@ -36,7 +37,7 @@ import org.openjdk.jmh.annotations.Warmup;
  * A lookup in a {@code TieredTable} whose device cache holds a tenth of the rows and {@code hits} percent of the keys asked, against a
  * {@code HashTable} that holds all rows in memory. The other keys come from {@code below}: a cache in host memory that holds all rows, or
  * RocksDB, whose own cache of blocks holds a quarter of them. {@code prefetched} has each batch brought into the cache while the one
- * before is looked up, as a service does that knows its next request.
+ * before is looked up, as a service does that knows its next request. {@code -t n} gives n requests at the same time.
  */
 @BenchmarkMode(Mode.SampleTime)
 @OutputTimeUnit(TimeUnit.MICROSECONDS)
@@ -79,20 +80,15 @@ public class TieredTableBenchmark {
 
         private Path folder;
         private Device opened;
-        private Stream stream;
         private TieredTable tiered;
         private HashTable inMemory;
-        private Tensor keysInMemory;
-        private Tensor out;
         private final long[][] batches = new long[BATCHES][];
-        private int turn;
-        private CompletableFuture<Void> prefetch;
+        private final AtomicInteger requests = new AtomicInteger();
 
         @Setup
         public void setUp() throws IOException {
             folder = Files.createTempDirectory("tiered-benchmark");
             opened = Device.open(device, DeviceOptions.DEFAULT.withNumThreads(threads));
-            stream = Stream.create(opened);
             int most = batch;
             tiered = TieredTable.open(
                     opened,
@@ -102,6 +98,23 @@ public class TieredTableBenchmark {
                             .withHostRows(below == Below.HOST ? rows : 0)
                             .withBlockCacheBytes((long) rows * dim)); // of the 4 bytes an element
             inMemory = HashTable.create(opened, HashTableDesc.of(DType.F32, dim, rows));
+            try (Stream stream = Stream.create(opened)) {
+                fill(stream, most);
+            }
+            tiered.compact();
+            draw();
+            for (int first = 0; first < rows; first += most) {
+                long[] keys = new long[Math.min(most, rows - first)];
+                int from = first;
+                Arrays.setAll(keys, i -> from + i);
+                tiered.prefetch(keys).join(); // into host memory, where there is such a cache
+            }
+            for (long[] keys : batches) {
+                tiered.prefetch(keys).join(); // the hot keys are cached
+            }
+        }
+
+        private void fill(Stream stream, int most) throws IOException {
             for (int first = 0; first < rows; first += most) {
                 int from = first, count = Math.min(most, rows - first);
                 long[] keys = new long[count];
@@ -113,24 +126,6 @@ public class TieredTableBenchmark {
                     stream.synchronize();
                 }
             }
-            tiered.compact();
-            keysInMemory = Tensor.create(opened, DType.I64, batch);
-            out = Tensor.create(opened, DType.F32, batch, dim);
-            draw();
-            for (int first = 0; first < rows; first += most) {
-                long[] keys = new long[Math.min(most, rows - first)];
-                int from = first;
-                Arrays.setAll(keys, i -> from + i);
-                tiered.prefetch(keys).join(); // into host memory, where there is such a cache
-            }
-            for (int i = 0; i < BATCHES; i++) {
-                tieredLookup(next()); // the hot keys are cached
-            }
-            long[] keys = next();
-            tieredLookup(keys);
-            float[] got = out.readFloats(stream);
-            memoryLookup(keys);
-            Compare.close("TieredTable", got, out.readFloats(stream), 0);
         }
 
         /** Hot keys, half as many as the cache holds, and others. */
@@ -146,36 +141,8 @@ public class TieredTableBenchmark {
             }
         }
 
-        long[] next() {
-            turn = (turn + 1) % BATCHES;
-            return batches[turn];
-        }
-
-        void tieredLookup(long[] keys) throws IOException {
-            tiered.lookup(stream, keys, out);
-            stream.synchronize();
-        }
-
-        void memoryLookup(long[] keys) {
-            keysInMemory.write(stream, keys);
-            inMemory.lookup(stream, keysInMemory, out);
-            stream.synchronize();
-        }
-
-        void prefetchedLookup() throws IOException {
-            if (prefetch != null) {
-                prefetch.join();
-            }
-            long[] now = batches[turn];
-            prefetch = tiered.prefetch(next());
-            tieredLookup(now);
-        }
-
         @TearDown
         public void tearDown() throws IOException {
-            if (prefetch != null) {
-                prefetch.join();
-            }
             System.out.println(tiered.statistics());
             tiered.close();
             inMemory.close();
@@ -188,18 +155,78 @@ public class TieredTableBenchmark {
         }
     }
 
-    @Benchmark
-    public void jindou(Tables tables) throws IOException {
-        tables.tieredLookup(tables.next());
+    /** Who asks: with a stream and a result of its own, from a batch of its own on. */
+    @State(Scope.Thread)
+    public static class Request {
+        private Tables tables;
+        private Stream stream;
+        private Tensor keysInMemory;
+        private Tensor out;
+        private int turn;
+        private CompletableFuture<Void> prefetch;
+
+        @Setup
+        public void setUp(Tables those) throws IOException {
+            tables = those;
+            stream = Stream.create(tables.opened);
+            keysInMemory = Tensor.create(tables.opened, DType.I64, tables.batch);
+            out = Tensor.create(tables.opened, DType.F32, tables.batch, tables.dim);
+            turn = tables.requests.getAndIncrement() * 377 % BATCHES;
+            long[] keys = next();
+            tieredLookup(keys);
+            float[] got = out.readFloats(stream);
+            memoryLookup(keys);
+            Compare.close("TieredTable", got, out.readFloats(stream), 0);
+        }
+
+        long[] next() {
+            turn = (turn + 1) % BATCHES;
+            return tables.batches[turn];
+        }
+
+        void tieredLookup(long[] keys) throws IOException {
+            tables.tiered.lookup(stream, keys, out);
+            stream.synchronize();
+        }
+
+        void memoryLookup(long[] keys) {
+            keysInMemory.write(stream, keys);
+            tables.inMemory.lookup(stream, keysInMemory, out);
+            stream.synchronize();
+        }
+
+        void prefetchedLookup() throws IOException {
+            if (prefetch != null) {
+                prefetch.join();
+            }
+            long[] now = tables.batches[turn];
+            prefetch = tables.tiered.prefetch(next());
+            tieredLookup(now);
+        }
+
+        @TearDown
+        public void tearDown() {
+            if (prefetch != null) {
+                prefetch.join();
+            }
+            stream.close();
+            keysInMemory.close();
+            out.close();
+        }
     }
 
     @Benchmark
-    public void prefetched(Tables tables) throws IOException {
-        tables.prefetchedLookup();
+    public void jindou(Request request) throws IOException {
+        request.tieredLookup(request.next());
     }
 
     @Benchmark
-    public void inMemory(Tables tables) {
-        tables.memoryLookup(tables.next());
+    public void prefetched(Request request) throws IOException {
+        request.prefetchedLookup();
+    }
+
+    @Benchmark
+    public void inMemory(Request request) {
+        request.memoryLookup(request.next());
     }
 }

@@ -108,8 +108,8 @@ public final class TieredTable implements AutoCloseable {
             onDevice = new RowCache(device, desc, desc.deviceRows());
             long hostRows = desc.hostRowsBeside(inHost);
             if (hostRows > 0) {
-                cpu = Device.open("cpu");
-                onHost = new RowCache(cpu, desc, hostRows);
+                cpu = inHost ? null : Device.open("cpu");
+                onHost = new RowCache(inHost ? device : cpu, desc, hostRows);
             }
             store = new RocksStore(
                     directory, desc.dtype(), desc.dim(), desc.durability(), desc.blockCacheBytes(), memtableBytes, disk);
@@ -120,9 +120,9 @@ public final class TieredTable implements AutoCloseable {
         this.disk = disk;
         cache = onDevice;
         hostCache = onHost;
-        host = cpu;
+        host = onHost == null ? null : inHost ? device : cpu;
         release = new Release(
-                new Lock[] {upkeep.writeLock(), life.writeLock()}, fetchers, workspaces, cache, hostCache, host, store);
+                new Lock[] {upkeep.writeLock(), life.writeLock()}, fetchers, workspaces, cache, hostCache, cpu, store);
         cleanable = CLEANER.register(this, release);
     }
 
