@@ -21,11 +21,6 @@ void load_matrices(void *const *registers, const void *const *rows, int matrices
   }
 }
 
-namespace {
-// A row of B or D as one value: added up at a time, and looked at by sanitizers once instead of once a column.
-typedef float Row __attribute__((vector_size(32), may_alias));
-}  // namespace
-
 template <class Element>
 void multiply_accumulate_m16n8k16(void *const *d, const void *const *a, const void *const *b) {
   float a_tile[16][16];

@@ -4,6 +4,7 @@
 #include <cstring>
 
 #include "primitives/types.h"
+#include "simt/runtime/matrix.h"
 
 namespace jindou::simt {
 
@@ -128,7 +129,7 @@ const char *Products::compute_until(size_t end, const SharedMemory &shared) {
       }
       error = reader.error();
     }
-    float b[kDepth][256];
+    alignas(Row) float b[kDepth][256];
     const Operand operand(p.right);
     Reader reader(operand, shared);
     if (p.columns) {
@@ -154,14 +155,14 @@ const char *Products::compute_until(size_t end, const SharedMemory &shared) {
     // As mma.sync is emulated: the products' sum, then the addend.
     Sums &sums = *find(p.d[0]);
     for (int row = 0; row < 16; ++row) {
-      float sum[256] = {};
-      for (int k = 0; k < kDepth; ++k) {
-        for (int n = 0; n < p.n; ++n) sum[n] += a[row][k] * b[k][n];
-      }
-      for (int n = 0; n < p.n; ++n) {
-        const int lane = row % 8 * 4 + n % 8 / 2;
-        float &d = sums.values[static_cast<size_t>(lane * sums.count + n / 8 * 4 + row / 8 * 2 + n % 2)];
-        d = p.add ? d + sum[n] : sum[n];
+      for (int n = 0; n < p.n; n += 8) {
+        Row sum = {};
+        for (int k = 0; k < kDepth; ++k) sum += a[row][k] * reinterpret_cast<const Row &>(b[k][n]);
+        for (int i = 0; i < 8; ++i) {
+          const int lane = row % 8 * 4 + i / 2;
+          float &d = sums.values[static_cast<size_t>(lane * sums.count + n / 8 * 4 + row / 8 * 2 + i % 2)];
+          d = p.add ? d + sum[i] : sum[i];
+        }
       }
     }
     if (--sums.pending == 0) {
