@@ -55,15 +55,23 @@ inline double power_of_two(int exponent) {
   return powers[static_cast<size_t>(exponent + kMost)];
 }
 
+// std::ilogb of what is no zero; of numbers below 2^-1022, -1023.
+inline int exponent_of(double x) {
+  uint64_t bits;
+  std::memcpy(&bits, &x, sizeof bits);
+  return static_cast<int>(bits >> 52 & 0x7ff) - 1023;
+}
+
 // Nearest even, by arithmetic and not by bits: independent of the conversions under test.
 inline double rounded(double x, int32_t dtype) {
   if (dtype == JD_F64 || x == 0 || !std::isfinite(x)) return x;
   if (dtype == JD_F32) return static_cast<float>(x);
   const int digits = dtype == JD_F16 ? 11 : 8;
   const int least = dtype == JD_F16 ? -14 : -126;
-  const int exponent = std::max(std::ilogb(x), least);
+  const int exponent = std::max(exponent_of(x), least);
   const double unit = power_of_two(exponent - digits + 1);
-  return std::nearbyint(x / unit) * unit;
+  constexpr double kUnitsOfOne = 0x1.8p52;  // the units of numbers so large are whole
+  return std::copysign((std::fabs(x) / unit + kUnitsOfOne - kUnitsOfOne) * unit, x);
 }
 
 inline uint16_t to_half_bits(double x, int32_t dtype) {
@@ -74,7 +82,7 @@ inline uint16_t to_half_bits(double x, int32_t dtype) {
   const double largest = (2.0 - power_of_two(1 - digits)) * power_of_two(bias);
   if (std::fabs(r) > largest) return sign | (dtype == JD_F16 ? 0x7c00 : 0x7f80);
   if (r == 0) return sign;
-  const int exponent = std::max(std::ilogb(r), 1 - bias);
+  const int exponent = std::max(exponent_of(r), 1 - bias);
   const auto mantissa = static_cast<uint32_t>(std::fabs(r) * power_of_two(digits - 1 - exponent));
   // A normal number's leading digit adds one to the exponent field.
   return static_cast<uint16_t>(sign | (((static_cast<uint32_t>(exponent + bias - 1)) << (digits - 1)) + mantissa));
