@@ -15,8 +15,8 @@ import java.util.Map;
 import java.util.zip.GZIPInputStream;
 
 /**
- * Reads event logs: one interaction a line, {@code user item}, in time order within a user, plain or gzip.
- * Ids are positive integers.
+ * Reads event logs: one interaction a line, {@code user item} with blanks or tabs between, in time order within a user, plain or gzip.
+ * Ids are integers; items count from 1.
  */
 final class EventLog {
     /** One user's events, oldest first. */
@@ -24,6 +24,35 @@ final class EventLog {
         /** The {@code count} most recent of the first {@code end} events. */
         int[] latest(int end, int count) {
             return Arrays.copyOfRange(items, Math.max(0, end - count), end);
+        }
+    }
+
+    /** One line of a log. */
+    record Event(long user, int item) {
+        /**
+         * Parses a line that is not blank.
+         *
+         * @param numItems the largest item id allowed
+         * @throws IOException when the line is malformed; the message says what came, the caller knows from where
+         */
+        static Event parse(String line, int numItems) throws IOException {
+            String words = line.strip();
+            int end = 0;
+            while (end < words.length() && !Character.isWhitespace(words.charAt(end))) {
+                end++;
+            }
+            long user;
+            int item;
+            try {
+                user = Long.parseLong(words, 0, end, 10);
+                item = Integer.parseInt(words.substring(end).stripLeading());
+            } catch (NumberFormatException malformed) {
+                throw new IOException("expected \"user item\", got \"" + line + "\"", malformed);
+            }
+            if (item < 1 || item > numItems) {
+                throw new IOException("item " + item + " is not in 1.." + numItems);
+            }
+            return new Event(user, item);
         }
     }
 
@@ -46,18 +75,11 @@ final class EventLog {
                 if (line.isBlank()) {
                     continue;
                 }
-                int space = line.indexOf(' ');
                 try {
-                    long user = Long.parseLong(line, 0, space, 10);
-                    int item = Integer.parseInt(line, space + 1, line.stripTrailing().length(), 10);
-                    if (item < 1 || item > numItems) {
-                        throw new IOException(
-                                file + ", line " + number + ": item " + item + " is not in 1.." + numItems);
-                    }
-                    users.computeIfAbsent(user, key -> new IntList()).add(item);
-                } catch (IndexOutOfBoundsException | NumberFormatException malformed) {
-                    throw new IOException(
-                            file + ", line " + number + ": expected \"user item\", got \"" + line + "\"", malformed);
+                    Event event = Event.parse(line, numItems);
+                    users.computeIfAbsent(event.user(), key -> new IntList()).add(event.item());
+                } catch (IOException malformed) {
+                    throw new IOException(file + ", line " + number + ": " + malformed.getMessage(), malformed);
                 }
             }
         }

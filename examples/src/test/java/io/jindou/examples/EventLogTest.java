@@ -43,6 +43,11 @@ class EventLogTest {
     }
 
     @Test
+    void blanks_tabs_and_carriage_returns_separate() throws IOException {
+        assertHistories(EventLog.read(file("7\t3\n  7   1 \n \t\n2 \t 5\r\n7 2"), 5));
+    }
+
+    @Test
     void latest_takes_the_end_of_a_prefix() {
         EventLog.History history = new EventLog.History(1, new int[] {1, 2, 3, 4, 5});
         assertArrayEquals(new int[] {3, 4}, history.latest(4, 2));
@@ -51,7 +56,7 @@ class EventLogTest {
 
     @Test
     void malformed_lines_are_named() throws IOException {
-        for (String bad : List.of("7", "7 x", "x 7", "7 3 4", "7 0", "7 6")) {
+        for (String bad : List.of("7", "7 x", "x 7", "7 3 4", "7 0", "7 6", "7 -4", "7,3", "7 99999999999")) {
             Path file = file("1 1\n" + bad + "\n");
             IOException failure = assertThrows(IOException.class, () -> EventLog.read(file, 5), bad);
             assertTrue(failure.getMessage().contains("line 2"), failure.getMessage());

@@ -1,5 +1,6 @@
 package io.jindou.examples;
 
+import static java.util.stream.Collectors.joining;
 import static org.junit.jupiter.api.Assertions.assertArrayEquals;
 import static org.junit.jupiter.api.Assertions.assertEquals;
 import static org.junit.jupiter.api.Assertions.assertThrows;
@@ -8,17 +9,22 @@ import static org.junit.jupiter.api.Assertions.assertTrue;
 import io.jindou.Device;
 import io.jindou.Safetensors;
 import io.jindou.Stream;
-import java.io.StringWriter;
-import java.io.PrintWriter;
+import java.io.ByteArrayOutputStream;
+import java.io.PrintStream;
+import java.nio.charset.StandardCharsets;
 import java.nio.file.Files;
 import java.nio.file.Path;
-import java.util.ArrayList;
 import java.util.List;
 import java.util.Map;
 import java.util.Random;
+import java.util.concurrent.TimeUnit;
+import java.util.concurrent.atomic.AtomicInteger;
 import org.junit.jupiter.api.Test;
+import org.junit.jupiter.api.Timeout;
 import org.junit.jupiter.api.io.TempDir;
 
+/** A job takes seconds; one that does not end is found by the time limit. */
+@Timeout(value = 3, unit = TimeUnit.MINUTES, threadMode = Timeout.ThreadMode.SEPARATE_THREAD)
 class EventLogEmbeddingTest {
     @TempDir
     private Path folder;
@@ -56,7 +62,7 @@ class EventLogEmbeddingTest {
     @Test
     void the_program_writes_users_and_embeddings() throws Exception {
         Path out = folder.resolve("embeddings.safetensors");
-        EventLogEmbedding.main(new String[] {log().toString(), out.toString()});
+        assertEquals("", run(0, log().toString(), out.toString()));
         try (Safetensors written = Safetensors.open(out)) {
             assertArrayEquals(new long[] {written.get("users").elements(), 64}, written.get("embeddings").shape());
         }
@@ -64,9 +70,83 @@ class EventLogEmbeddingTest {
 
     @Test
     void a_bad_line_is_named() throws Exception {
-        Path log = Files.writeString(folder.resolve("bad.txt"), "1 2\n1 x\n");
-        StringWriter trace = new StringWriter();
-        assertThrows(Exception.class, () -> EventLogEmbedding.embed(log, 1, "cpu")).printStackTrace(new PrintWriter(trace));
-        assertTrue(trace.toString().contains("line 2: expected \"user item\", got \"1 x\""), trace.toString());
+        Path log = Files.writeString(folder.resolve("bad.txt"), "1\t2\n\n 2   3\n1 23716\n1 4\n");
+        assertEquals("embed-log: " + log + ", line 4: item 23716 is not in 1..23715", run(1, log.toString(), "unused"));
+    }
+
+    @Test
+    void a_log_without_events_is_named() throws Exception {
+        Path log = Files.writeString(folder.resolve("blank.txt"), "\n \n");
+        assertEquals("embed-log: " + log + ": no events", run(1, log.toString(), "unused", "1"));
+    }
+
+    @Test
+    void bad_arguments_are_named() throws Exception {
+        String log = log().toString();
+        for (String workers : List.of("0", "-1", "65", "x", "")) {
+            assertEquals("embed-log: task managers (WORKERS): expected 1..64, got '" + workers + "'", run(1, log, "unused", workers));
+        }
+        assertEquals("embed-log: " + folder + ": expected a file that can be read", run(1, folder.toString(), "unused"));
+        assertEquals("embed-log: nowhere: expected a file that can be read", run(1, "nowhere", "unused"));
+        assertTrue(run(2, log).startsWith("usage: "));
+    }
+
+    /** Nobody foresaw it, it is not even an exception, and of this one Flink itself would end the JVM: the job ends, the users are named. */
+    @Test
+    void any_failure_of_a_model_ends_the_job() throws Exception {
+        Path log = log();
+        Exception failure = assertThrows(Exception.class, () -> EventLogEmbedding.embed(log, 23_715, 2, FailsAtSecondBatch::new));
+        String said = EventLogEmbedding.cause(failure);
+        assertTrue(said.matches("cannot embed a batch of [0-9]+ users, \\[[0-9, ]+\\]: java.lang.InternalError: a lost page"), said);
+    }
+
+    /** What a cause carries may be unable to travel from the task to the program: its text does. */
+    @Test
+    void a_model_that_cannot_be_opened_ends_the_job() throws Exception {
+        Path log = log();
+        Exception failure = assertThrows(Exception.class, () -> EventLogEmbedding.embed(log, 23_715, 2, maxUsers -> {
+            throw new CannotTravel();
+        }));
+        String said = EventLogEmbedding.cause(failure);
+        assertTrue(said.contains("cannot open the model: "), said);
+        assertTrue(said.contains("no such device"), said);
+    }
+
+    private record FailsAtSecondBatch(int maxUsers, AtomicInteger batches) implements EmbedUsers.Encoder {
+        FailsAtSecondBatch(int maxUsers) {
+            this(maxUsers, new AtomicInteger());
+        }
+
+        @Override
+        public float[] encode(List<int[]> histories) {
+            if (batches.incrementAndGet() == 2) {
+                throw new InternalError("a lost page");
+            }
+            return new float[histories.size()];
+        }
+
+        @Override
+        public void close() {}
+    }
+
+    private static final class CannotTravel extends RuntimeException {
+        private final Object stays = new Object(); // not Serializable
+
+        CannotTravel() {
+            super("no such device");
+        }
+    }
+
+    /** What the program, with this exit status, writes to the standard error. */
+    private static String run(int status, String... arguments) {
+        PrintStream before = System.err;
+        ByteArrayOutputStream printed = new ByteArrayOutputStream();
+        System.setErr(new PrintStream(printed, true, StandardCharsets.UTF_8));
+        try {
+            assertEquals(status, EventLogEmbedding.run(arguments));
+        } finally {
+            System.setErr(before);
+        }
+        return printed.toString(StandardCharsets.UTF_8).lines().filter(line -> line.matches("(embed-log|usage): .*")).collect(joining("\n"));
     }
 }
