@@ -87,6 +87,7 @@ abstract class EventRows implements AutoCloseable {
             }
             throw e;
         }
+        TierStatistics filled = store.statistics(); // what filling looked up is no history
         return new EventRows(rows) {
             @Override
             long[] bags(long[] items, int[] positions) {
@@ -111,10 +112,15 @@ abstract class EventRows implements AutoCloseable {
 
             @Override
             public String toString() {
-                TierStatistics s = store.statistics();
+                TierStatistics now = store.statistics();
+                long keys = now.keys() - filled.keys(), hits = now.deviceHits() - filled.deviceHits();
                 return String.format(
                         "tiered, a device cache of %,d of %,d rows: %.1f%% hits, %,d rows from host memory, %,d from disk",
-                        desc.deviceRows(), numItems, 100 * s.hitRate(), s.hostHits(), s.storeHits());
+                        desc.deviceRows(),
+                        numItems,
+                        keys == 0 ? 100 : 100.0 * hits / keys,
+                        now.hostHits() - filled.hostHits(),
+                        now.storeHits() - filled.storeHits());
             }
         };
     }

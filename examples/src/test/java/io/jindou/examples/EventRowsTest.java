@@ -1,7 +1,8 @@
 package io.jindou.examples;
 
 import static org.junit.jupiter.api.Assertions.assertArrayEquals;
-import static org.junit.jupiter.api.Assertions.assertTrue;
+import static org.junit.jupiter.api.Assertions.assertEquals;
+import static org.junit.jupiter.api.Assertions.assertNotEquals;
 
 import io.jindou.Device;
 import io.jindou.Stream;
@@ -34,10 +35,12 @@ class EventRowsTest {
             float[] expected = plain.encode(histories);
             for (int opened = 0; opened < 2; opened++) {
                 try (HstuRetriever tiered = new HstuRetriever(model, device, stream, users, folder)) {
+                    String nothingYet = "tiered, a device cache of 2,371 of 23,716 rows: 100.0% hits, 0 rows from host memory, 0 from disk";
+                    assertEquals(nothingYet, tiered.embeddings(), "filling the store is no lookup of a history");
                     for (int again = 0; again < 2; again++) {
                         assertArrayEquals(expected, tiered.encode(histories));
                     }
-                    assertTrue(tiered.embeddings().startsWith("tiered, a device cache of 2,371 of 23,716 rows"), tiered.embeddings());
+                    assertNotEquals(nothingYet, tiered.embeddings());
                 }
             }
         }
