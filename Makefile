@@ -56,7 +56,7 @@ demo: $(if $(and $(NVCC),$(DRIVER)),cuda,native)
 embed-log: native
 	@test -n "$(EVENTS)" -a -n "$(OUT)" || { echo "usage: make embed-log EVENTS=<event log> OUT=<file.safetensors> [WORKERS=n]" >&2; exit 2; }
 	@$(MVN) -DskipTests -pl examples/flink -am package
-	@$(JAVA) $(JAVA_FLAGS) -cp "$$(cat examples/flink/target/dependencies.txt):examples/flink/target/classes" \
+	@$(JAVA) $(JAVA_FLAGS) --add-opens=java.base/java.lang=ALL-UNNAMED -cp "$$(cat examples/flink/target/dependencies.txt):examples/flink/target/classes" \
 	  io.jindou.examples.EventLogEmbedding "$(EVENTS)" "$(OUT)" $(WORKERS)
 
 parity: native
