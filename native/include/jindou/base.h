@@ -76,7 +76,7 @@ enum {
 enum {
   JD_BOUNDS_STRICT = 0, /* report the first offender (position, id, table) at the next synchronisation */
   JD_BOUNDS_ZERO = 1,   /* skip it and count it: jd_stream_take_skipped */
-  JD_BOUNDS_TRUST = 2   /* no check: the caller answers for every id (embedding operators only) */
+  JD_BOUNDS_TRUST = 2   /* ids are not checked, the caller answers for them (embedding operators only); offsets are */
 };
 
 /* Handles. Each names one kind of object; see the header that creates it. */

@@ -36,12 +36,12 @@ typedef struct jd_layer_norm_args {
 } jd_layer_norm_args;
 JD_API jd_status jd_layer_norm(jd_stream stream, const jd_layer_norm_args *args, jd_error *error);
 
-/* out = x / max(|x|, eps), |x| over a row, summed in f32; x and out f32, f16 or bf16, each its own */
+/* out = x / max(|x|, eps), |x| over a row, in f32, right for every finite row; x and out f32, f16 or bf16, each its own */
 typedef struct jd_l2_normalize_args {
   uint32_t struct_size;
   float eps;     /* finite, > 0 */
   jd_tensor x;   /* [n, d], d a multiple of 4 in 4..8192 */
-  jd_tensor out; /* [n, d]; may be x */
+  jd_tensor out; /* [n, d]; may be x. Infinite elements become NaN and the others of the row 0; one NaN makes its row NaN */
 } jd_l2_normalize_args;
 JD_API jd_status jd_l2_normalize(jd_stream stream, const jd_l2_normalize_args *args, jd_error *error);
 

@@ -17,9 +17,9 @@
  * In a plan of both the blocks of all tables with pooling come first, so that the host knows where they are (block t behind B * the
  * columns of those tables before it), then those of the tables without, in their order, as if the others were not there; out is
  * [n], with room for B * sum of columns with pooling + total ids * the largest dim without.
- * The dtype of out is f32, f16, bf16, or i8 with a scale for each row
- * of a table's columns (of the k rows of an id side by side each has its own): out = code * scale, scale = max|x| / 127 (0 for zeros),
- * code = x / scale to nearest even.
+ * The dtype of out is f32, f16, bf16, or i8 with a scale for each row of a table's columns (of the k rows of an id side by side
+ * each has its own): out = code * scale, scale = max|x| / 127 (0 for zeros), code = x / scale to nearest even. A row with an
+ * element that is no finite number has scale NaN and codes 0: all of it reads as NaN.
  *
  * Valid ids are those in range and not equal to the padding id. ids, offsets and weights are contiguous and aligned to their
  * elements only; out shares no element with another argument or a table. */
@@ -102,7 +102,7 @@ typedef struct jd_embedding_bag_desc {
   const jd_tensor *tables;       /* [T]; the plan keeps them alive */
   const int32_t *table_pooling;  /* [T] JD_POOL_*, or NULL: `pooling` for all */
   int32_t pooling;               /* JD_POOL_*, used when table_pooling is NULL */
-  int32_t bounds;                /* JD_BOUNDS_* for ids and offsets */
+  int32_t bounds;                /* JD_BOUNDS_* for ids. Offsets are checked in every mode */
   int32_t mean_denominator;      /* JD_MEAN_* */
   int32_t index_dtype;           /* JD_I32 or JD_I64: dtype of ids */
   int32_t offset_dtype;          /* JD_I32 or JD_I64: dtype of offsets */
