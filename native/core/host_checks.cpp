@@ -112,7 +112,6 @@ jd_status check_queries(const Context &context, const jdb_tensor &q_offsets, con
 
 jd_status check(const Context &context, const Plan &plan, const jdb_embedding_bag_args &a) {
   const jd_embedding_bag_desc &d = plan.desc.embedding_bag.d;
-  if (d.bounds == JD_BOUNDS_TRUST) return JD_OK;
   return check_offsets(context, a.offsets, {"offsets", "ids", a.batch * d.num_tables, a.ids.shape[0], INT64_MAX, ""});
 }
 

@@ -11,7 +11,7 @@ namespace jindou::core {
 class Plan;
 
 // Checks the arguments of one run (the jdb_*_args of the plan's operator). JD_INVALID_ARGUMENT names the position, what
-// was expected there and the value met. Nothing is checked under JD_BOUNDS_TRUST.
+// was expected there and the value met. In every bounds mode: JD_BOUNDS_TRUST is about ids.
 jd_status check_on_host(const Context &context, const Plan &plan, const void *args);
 // ... of an operator without a plan.
 jd_status check_on_host(const Context &context, int32_t op, const void *args);

@@ -394,7 +394,7 @@ TEST_F(EmbeddingErrors, out_apart_from_everything) {
 
 TEST_F(EmbeddingErrors, offsets_are_checked_before_anything_runs) {
   using A = jd_embedding_bag_args;
-  for (const int32_t bounds : {JD_BOUNDS_STRICT, JD_BOUNDS_ZERO}) {
+  for (const int32_t bounds : {JD_BOUNDS_STRICT, JD_BOUNDS_ZERO, JD_BOUNDS_TRUST}) {
     desc = good_desc();
     desc.bounds = bounds;
     const jd_plan plan = good_plan();
@@ -440,13 +440,6 @@ TEST_F(EmbeddingErrors, offsets_are_checked_before_anything_runs) {
               {"at most 10", "got 9223372036854775807 at position 1"});
   refused_run(plan, [&](A &a) { a.offsets = i64({0, INT64_MIN, 4, 6, 7, 8, 10}); }, {"at position 1"});
   refused_run(plan, [&](A &a) { a.offsets = i64({0, 2, 4, INT64_MIN, INT64_MAX, 8, 10}); }, {"at position 3"});
-}
-
-TEST_F(EmbeddingErrors, trust_checks_no_offsets) {
-  desc.bounds = JD_BOUNDS_TRUST;
-  jd_embedding_bag_args a = good_args();
-  a.offsets = i32({3, 2, 4, 6, 7, 8, 10});
-  EXPECT_EQ(jd_embedding_bag_run(good_plan(), stream, &a, &error), JD_OK) << error.message;
 }
 
 TEST_F(EmbeddingErrors, a_replayed_graph_checks_what_its_offsets_hold_then) {

@@ -6,7 +6,7 @@ public enum Bounds {
     STRICT(0),
     /** It is skipped and counted: {@link Stream#takeSkipped()}. */
     ZERO(1),
-    /** No check: the caller answers for every id (embedding operators only). */
+    /** Ids are not checked: the caller answers for them (embedding operators only). Offsets and lengths are, all the same. */
     TRUST(2);
 
     final int code;
