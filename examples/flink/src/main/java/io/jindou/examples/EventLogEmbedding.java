@@ -3,6 +3,7 @@ package io.jindou.examples;
 import io.jindou.HostTensor;
 import io.jindou.Safetensors;
 import java.io.IOException;
+import java.io.InputStream;
 import java.nio.file.Files;
 import java.nio.file.Path;
 import java.util.ArrayList;
@@ -68,9 +69,13 @@ public final class EventLogEmbedding {
         }
         try {
             int workers = arguments.length > 2 ? workers(arguments[2]) : 2;
+            Path out = Path.of(arguments[1]);
+            if (!Files.isDirectory(out.toAbsolutePath().getParent())) { // said now, not after the work
+                throw new EmbedLogException(out + ": its directory does not exist");
+            }
             long start = System.nanoTime();
             Map<Long, float[]> embeddings = embed(Path.of(arguments[0]), workers, "cpu");
-            write(embeddings, Path.of(arguments[1]));
+            write(embeddings, out);
             System.out.printf("%d users embedded by %d task managers in %.1f s%n",
                     embeddings.size(), workers, (System.nanoTime() - start) * 1e-9);
             return 0;
@@ -132,6 +137,9 @@ public final class EventLogEmbedding {
         if (!Files.isRegularFile(log) || !Files.isReadable(log)) {
             throw new EmbedLogException(log + ": expected a file that can be read");
         }
+        if (isGzip(log) && !log.toString().matches(".*\\.gz(ip)?")) {
+            throw new EmbedLogException(log + ": Flink knows a gzip file by its name, expected one that ends with .gz");
+        }
         Configuration cluster = new Configuration();
         cluster.set(TaskManagerOptions.MINI_CLUSTER_NUM_TASK_MANAGERS, workers);
         cluster.set(TaskManagerOptions.NUM_TASK_SLOTS, 1);
@@ -162,6 +170,12 @@ public final class EventLogEmbedding {
             throw new EmbedLogException(log + ": no events");
         }
         return embeddings;
+    }
+
+    private static boolean isGzip(Path file) throws IOException {
+        try (InputStream bytes = Files.newInputStream(file)) {
+            return bytes.read() == 0x1f && bytes.read() == 0x8b;
+        }
     }
 
     /** A line becomes (user, number of the line, item). */

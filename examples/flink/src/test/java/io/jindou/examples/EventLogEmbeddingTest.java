@@ -88,6 +88,11 @@ class EventLogEmbeddingTest {
         }
         assertEquals("embed-log: " + folder + ": expected a file that can be read", run(1, folder.toString(), "unused"));
         assertEquals("embed-log: nowhere: expected a file that can be read", run(1, "nowhere", "unused"));
+        Path zipped = Files.write(folder.resolve("zipped.txt"), new byte[] {0x1f, (byte) 0x8b, 8});
+        String said = zipped + ": Flink knows a gzip file by its name, expected one that ends with .gz";
+        assertEquals("embed-log: " + said, run(1, zipped.toString(), "unused"));
+        Path out = folder.resolve("missing").resolve("out");
+        assertEquals("embed-log: " + out + ": its directory does not exist", run(1, log, out.toString()));
         assertTrue(run(2, log).startsWith("usage: "));
     }
 
