@@ -9,7 +9,6 @@
 #include <cstdio>
 #include <new>
 
-#include "core/error.h"
 #include "core/longer_as_beams.h"
 #include "cpu/pages.h"
 
@@ -103,7 +102,6 @@ class BeamAttention final : public Plan {
   }
 
  private:
-  static int64_t divide(int64_t n, int64_t by) { return (n + by - 1) / by; }  // rounded up
   int64_t split_below() const { return int64_t{2} * device.pool.size(); }
 
   // A request, and what is wrong with it.
@@ -294,14 +292,7 @@ class BeamAttention final : public Plan {
 
 jd_status create(Device &device, const jdb_allocator &allocator, int32_t op, const jd_beam_attention_desc &desc, const Globals &globals,
                  Plan **plan, jd_error *error) {
-  auto *created = new (std::nothrow) BeamAttention(device, allocator, op, desc, globals);
-  if (!created) return fail(error, JD_OUT_OF_MEMORY, "cpu: no host memory for a plan");
-  if (const jd_status status = created->prepare(error)) {
-    delete created;
-    return status;
-  }
-  *plan = created;
-  return JD_OK;
+  return prepared(new (std::nothrow) BeamAttention(device, allocator, op, desc, globals), plan, error);
 }
 
 }  // namespace

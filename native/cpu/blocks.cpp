@@ -13,7 +13,6 @@ constexpr int64_t kElementsOfTask = 1 << 14;  // of row-wise operators
 
 const float *data(const jdb_tensor &t) { return static_cast<const float *>(t.data); }
 float *mutable_data(const jdb_tensor &t) { return static_cast<float *>(t.data); }
-int64_t divide(int64_t n, int64_t by) { return (n + by - 1) / by; }  // rounded up
 
 // Rows first..last-1 for each of the tasks.
 template <class Function>

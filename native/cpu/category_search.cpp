@@ -8,7 +8,6 @@
 #include <cstring>
 #include <new>
 
-#include "core/error.h"
 #include "cpu/plan.h"
 
 namespace jindou::cpu {
@@ -46,7 +45,7 @@ class CategorySearch final : public Plan {
     for (int64_t u = 0; u < a.batch; ++u) {
       const int64_t candidates = integer_at(a.candidate_offsets, u + 1) - integer_at(a.candidate_offsets, u);
       const int64_t events = integer_at(a.history_offsets, u + 1) - integer_at(a.history_offsets, u);
-      const int64_t passes = (candidates + most_ - 1) / most_;
+      const int64_t passes = divide(candidates, most_);
       ends[u] = tasks += passes;
       cost += passes * events * 8 + candidates * desc_.k;
     }
@@ -121,14 +120,7 @@ class CategorySearch final : public Plan {
 
 jd_status create_category_search(Device &device, const jd_history_search_desc &desc, const jdb_allocator &allocator,
                                  Plan **plan, jd_error *error) {
-  auto *created = new (std::nothrow) CategorySearch(device, allocator, desc);
-  if (!created) return fail(error, JD_OUT_OF_MEMORY, "cpu: no host memory for a plan");
-  if (const jd_status status = created->prepare(error)) {
-    delete created;
-    return status;
-  }
-  *plan = created;
-  return JD_OK;
+  return prepared(new (std::nothrow) CategorySearch(device, allocator, desc), plan, error);
 }
 
 }  // namespace jindou::cpu

@@ -10,7 +10,6 @@
 #include <new>
 
 #include "attention/pieces.h"
-#include "core/error.h"
 #include "cpu/pages.h"
 
 namespace jindou::cpu {
@@ -166,9 +165,9 @@ class DecodeAttention final : public Plan {
 
   // Into how many groups the heads of each of these parts of the work are cut: no more than threads need, since together they are read faster.
   int64_t head_groups(int64_t parts) const {
-    const int64_t heads = desc_.num_kv_heads, least = (heads + most_heads_ - 1) / most_heads_;
+    const int64_t heads = desc_.num_kv_heads, least = divide(heads, most_heads_);
     if (device.pool.size() == 1 || parts == 0) return least;
-    const int64_t wanted = (int64_t{device.pool.size()} * kTasksOfThread + parts - 1) / parts;
+    const int64_t wanted = divide(int64_t{device.pool.size()} * kTasksOfThread, parts);
     return std::min(heads, std::max(least, wanted));
   }
 
@@ -238,14 +237,7 @@ class DecodeAttention final : public Plan {
 
 jd_status create_decode_attention(Device &device, const jd_decode_attention_desc &desc, const jdb_allocator &allocator,
                                   Plan **plan, jd_error *error) {
-  auto *created = new (std::nothrow) DecodeAttention(device, allocator, desc);
-  if (!created) return fail(error, JD_OUT_OF_MEMORY, "cpu: no host memory for a plan");
-  if (const jd_status status = created->prepare(error)) {
-    delete created;
-    return status;
-  }
-  *plan = created;
-  return JD_OK;
+  return prepared(new (std::nothrow) DecodeAttention(device, allocator, desc), plan, error);
 }
 
 }  // namespace jindou::cpu

@@ -6,7 +6,6 @@
 #include <cstdio>
 #include <new>
 
-#include "core/error.h"
 #include "cpu/plan.h"
 
 namespace jindou::cpu {
@@ -16,7 +15,6 @@ constexpr int64_t kCandidatesOfTask = 32;        // transposing the keys is then
 constexpr int kTasksOfThread = 4;                // wanted, so that no thread waits long for the last one
 constexpr int64_t kMostPartialBytes = 16 << 20;  // states of all segments of a run
 
-int64_t divide(int64_t n, int64_t by) { return (n + by - 1) / by; }  // rounded up
 const float *floats(const jdb_tensor &t) { return static_cast<const float *>(t.data); }
 
 // One user of a run.
@@ -182,14 +180,7 @@ class DinAttention final : public Plan {
 
 jd_status create_din_attention(Device &device, const jd_din_attention_desc &desc, const jdb_allocator &allocator, Plan **plan,
                                jd_error *error) {
-  auto *created = new (std::nothrow) DinAttention(device, allocator, desc);
-  if (!created) return fail(error, JD_OUT_OF_MEMORY, "cpu: no host memory for a plan");
-  if (const jd_status status = created->prepare(error)) {
-    delete created;
-    return status;
-  }
-  *plan = created;
-  return JD_OK;
+  return prepared(new (std::nothrow) DinAttention(device, allocator, desc), plan, error);
 }
 
 }  // namespace jindou::cpu

@@ -7,7 +7,6 @@
 #include <new>
 
 #include "core/dtype.h"
-#include "core/error.h"
 #include "core/table_keys.h"
 #include "cpu/plan.h"
 #include "cpu/table_rows.h"
@@ -110,7 +109,7 @@ class EmbeddingBag final : public Plan {
     }
 
     const int64_t ids = a.ids.shape[0];
-    const int64_t pieces = threads == 1 ? 1 : (threads * kTasksOfThread + num_parts_ - 1) / num_parts_;
+    const int64_t pieces = threads == 1 ? 1 : divide(threads * kTasksOfThread, num_parts_);
     const int64_t operations = ids * std::max(sum_dims_ / desc_.num_tables, row_dim_) * kOperationsAnElement;
     device.pool.run(num_parts_ * pieces, operations, [&](int64_t index, int worker) {
       const int64_t piece = index % pieces;
@@ -212,14 +211,7 @@ class EmbeddingBag final : public Plan {
 
 jd_status create_embedding_bag(Device &device, const jdb_embedding_bag_desc &desc, const jdb_allocator &allocator,
                                Plan **plan, jd_error *error) {
-  auto *created = new (std::nothrow) EmbeddingBag(device, allocator, desc);
-  if (!created) return fail(error, JD_OUT_OF_MEMORY, "cpu: no host memory for a plan");
-  if (const jd_status status = created->prepare(desc, error)) {
-    delete created;
-    return status;
-  }
-  *plan = created;
-  return JD_OK;
+  return prepared(new (std::nothrow) EmbeddingBag(device, allocator, desc), plan, error, desc);
 }
 
 }  // namespace jindou::cpu

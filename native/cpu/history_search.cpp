@@ -6,12 +6,10 @@
 // round of tasks merges the lists. The lists are exact, so no choice changes the result.
 #include <algorithm>
 #include <cstdio>
-#include <functional>
 #include <limits>
 #include <new>
 
 #include "core/dtype.h"
-#include "core/error.h"
 #include "cpu/kernels/top_k.h"
 #include "cpu/plan.h"
 
@@ -102,7 +100,6 @@ class HistorySearch final : public Plan {
   }
 
  private:
-  static int64_t divide(int64_t n, int64_t by) { return (n + by - 1) / by; }  // rounded up
   // Of a history. A lane's lists of all pieces must fit beside each other where those of a tile do.
   int64_t most_pieces(int64_t events) const { return std::clamp<int64_t>(events / kPieceEvents, 1, lanes_); }
 
@@ -188,11 +185,7 @@ class HistorySearch final : public Plan {
 
   // The k best of a candidate's list, best first.
   void finish(const jdb_history_search_args &a, int64_t row, uint64_t *entries, int64_t count) const {
-    if (count > desc_.k) {
-      std::nth_element(entries, entries + desc_.k - 1, entries + count, std::greater<uint64_t>());
-      count = desc_.k;
-    }
-    std::sort(entries, entries + count, std::greater<uint64_t>());
+    count = best_first(entries, count, desc_.k);
     int32_t *indices = static_cast<int32_t *>(a.indices.data) + row * a.indices.strides[0];
     for (int64_t i = 0; i < count; ++i) indices[i] = top_k_index(entries[i]);
     std::fill(indices + count, indices + desc_.k, -1);
@@ -218,14 +211,7 @@ class HistorySearch final : public Plan {
 jd_status create_history_search(Device &device, const jd_history_search_desc &desc, const jdb_allocator &allocator,
                                 Plan **plan, jd_error *error) {
   if (desc.method == JD_SEARCH_HARD) return create_category_search(device, desc, allocator, plan, error);
-  auto *created = new (std::nothrow) HistorySearch(device, allocator, desc);
-  if (!created) return fail(error, JD_OUT_OF_MEMORY, "cpu: no host memory for a plan");
-  if (const jd_status status = created->prepare(error)) {
-    delete created;
-    return status;
-  }
-  *plan = created;
-  return JD_OK;
+  return prepared(new (std::nothrow) HistorySearch(device, allocator, desc), plan, error);
 }
 
 }  // namespace jindou::cpu

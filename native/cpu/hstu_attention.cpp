@@ -12,7 +12,6 @@
 #include <new>
 
 #include "attention/hstu_mask.h"
-#include "core/error.h"
 #include "cpu/pages.h"
 #include "cpu/plan.h"
 
@@ -203,7 +202,7 @@ class HstuAttention final : public Plan {
     int64_t work = 0, largest = 0;
     for (int64_t b = 0; b < batch; ++b) {
       const Sequence &x = sequences[b];
-      const int64_t chunks = (x.queries + rows - 1) / rows;
+      const int64_t chunks = divide(x.queries, rows);
       work += (x.pairs + chunks * kPackingRows * x.most_seen) * desc_.num_heads;
       largest = std::max(largest, (rows + kPackingRows) * x.most_seen);
     }
@@ -216,7 +215,7 @@ class HstuAttention final : public Plan {
     int64_t *const last = ends + device.pool.size();
     for (int64_t b = 0; b < batch; ++b) {
       const Sequence &x = sequences[b];
-      for (int64_t chunk = (x.queries + rows - 1) / rows - 1; chunk >= 0; --chunk) {
+      for (int64_t chunk = divide(x.queries, rows) - 1; chunk >= 0; --chunk) {
         const int64_t cost = (std::min<int64_t>(rows, x.queries - chunk * rows) + kPackingRows) * x.most_seen;
         for (int64_t head = 0; head < desc_.num_heads; ++head) *std::min_element(ends, last) += cost;
       }
@@ -326,14 +325,7 @@ class HstuAttention final : public Plan {
 
 jd_status create_hstu_attention(Device &device, const jd_hstu_attention_desc &desc, const jdb_allocator &allocator,
                                 Plan **plan, jd_error *error) {
-  auto *created = new (std::nothrow) HstuAttention(device, allocator, desc);
-  if (!created) return fail(error, JD_OUT_OF_MEMORY, "cpu: no host memory for a plan");
-  if (const jd_status status = created->prepare(error)) {
-    delete created;
-    return status;
-  }
-  *plan = created;
-  return JD_OK;
+  return prepared(new (std::nothrow) HstuAttention(device, allocator, desc), plan, error);
 }
 
 }  // namespace jindou::cpu

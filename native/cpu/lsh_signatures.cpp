@@ -16,7 +16,7 @@ HeadRows rows(const jdb_tensor &t) { return {t.data, t.strides[0], t.dtype}; }
 jd_status run_lsh_signatures(Stream &stream, const jdb_lsh_signatures_args &a, jd_error *) {
   Device &device = stream.device;
   const int64_t count = a.x.shape[0], dim = a.x.shape[1], bits = a.projection.shape[0];
-  device.pool.run_with_scratch((count + kRowsOfTask - 1) / kRowsOfTask, count * dim * bits, [&](int64_t index, int worker) {
+  device.pool.run_with_scratch(divide(count, kRowsOfTask), count * dim * bits, [&](int64_t index, int worker) {
     SignatureTask t;
     t.dtype = a.x.dtype;
     t.dim = static_cast<int32_t>(dim);

@@ -59,7 +59,7 @@ jd_status run_merge_tokens(Stream &stream, const jdb_merge_tokens_args &a, jd_er
   if (rows == 0) return JD_OK;
   const Rows all(a);
   const int64_t rows_of_task = std::max<int64_t>(1, kBytesOfTask / all.out_bytes());
-  stream.device.pool.run((rows + rows_of_task - 1) / rows_of_task, rows * all.out_bytes() / 4, [&](int64_t index, int) {
+  stream.device.pool.run(divide(rows, rows_of_task), rows * all.out_bytes() / 4, [&](int64_t index, int) {
     int64_t row = index * rows_of_task;
     const int64_t end = std::min(rows, row + rows_of_task);
     for (int64_t b = sequence_of(a.out_offsets, a.batch, row); row < end; ++b) {

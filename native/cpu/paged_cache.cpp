@@ -6,7 +6,6 @@
 #include <cstring>
 #include <new>
 
-#include "core/error.h"
 #include "cpu/pages.h"
 #include "primitives/float8.h"
 
@@ -106,7 +105,7 @@ class PagedCache final : public Plan {
         x.rows = 0;
       }
       if (x.rows > 0) table.check(findings, b, x.begin, x.begin + x.rows);
-      tasks += (x.rows + kRowsOfTask - 1) / kRowsOfTask;
+      tasks += divide(x.rows, kRowsOfTask);
       ends[b] = tasks;
     }
     const int64_t bytes = a.keys.shape[0] * desc_.num_kv_heads * (desc_.head_dim_k + desc_.head_dim_v) *
@@ -197,14 +196,7 @@ class PagedCache final : public Plan {
 
 jd_status create_paged_cache(Device &device, int32_t op, const jd_paged_cache_desc &desc, const jdb_allocator &allocator,
                              Plan **plan, jd_error *error) {
-  auto *created = new (std::nothrow) PagedCache(device, op, allocator, desc);
-  if (!created) return fail(error, JD_OUT_OF_MEMORY, "cpu: no host memory for a plan");
-  if (const jd_status status = created->prepare(error)) {
-    delete created;
-    return status;
-  }
-  *plan = created;
-  return JD_OK;
+  return prepared(new (std::nothrow) PagedCache(device, op, allocator, desc), plan, error);
 }
 
 }  // namespace jindou::cpu

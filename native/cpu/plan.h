@@ -4,9 +4,11 @@
 
 #include <cstddef>
 #include <cstdint>
+#include <memory>
 #include <mutex>
 
 #include "core/backend.h"
+#include "core/error.h"
 #include "cpu/device.h"
 
 namespace jindou::cpu {
@@ -56,6 +58,9 @@ class Layout {
   size_t bytes_ = 0;
 };
 
+// n / by, rounded up.
+inline int64_t divide(int64_t n, int64_t by) { return (n + by - 1) / by; }
+
 // An offset or index tensor's element.
 inline int64_t integer_at(const jdb_tensor &t, int64_t i) {
   return t.dtype == JD_I32 ? static_cast<const int32_t *>(t.data)[i] : static_cast<const int64_t *>(t.data)[i];
@@ -80,6 +85,16 @@ class Plan {
   // them at the same time, and changes nothing of its own.
   std::mutex turn;
 };
+
+// What a create_* function gives: the plan made, or null where there was no memory, once its prepare(given..., error) has reserved what it needs.
+template <class Made, class... Given>
+jd_status prepared(Made *made, Plan **plan, jd_error *error, const Given &...given) {
+  std::unique_ptr<Made> owned(made);
+  if (!owned) return fail(error, JD_OUT_OF_MEMORY, "cpu: no host memory for a plan");
+  if (const jd_status status = owned->prepare(given..., error)) return status;
+  *plan = owned.release();
+  return JD_OK;
+}
 
 jd_status create_embedding_bag(Device &, const jdb_embedding_bag_desc &, const jdb_allocator &, Plan **, jd_error *);
 jd_status create_target_attention(Device &, const jd_target_attention_desc &, const jdb_allocator &, Plan **, jd_error *);

@@ -58,7 +58,7 @@ jd_status run_quantize_rows(Stream &stream, const jdb_quantize_rows_args &a, jd_
   const RowLayout layout = row_layout(a.format, dim);
   const KernelTable &kernels = stream.device.kernels;
   BadRows bad;
-  stream.device.pool.run((n + each - 1) / each, n * dim * kOperationsAnElement, [&](int64_t index, int) {
+  stream.device.pool.run(divide(n, each), n * dim * kOperationsAnElement, [&](int64_t index, int) {
     float widened[core::kMaxTableDim];
     for (int64_t row = index * each; row < std::min(n, (index + 1) * each); ++row) {
       const void *from =
@@ -94,7 +94,7 @@ jd_status run_dequantize_rows(Stream &stream, const jdb_quantize_rows_args &a, j
   task.out_dtype = a.numbers.dtype;
   task.out = static_cast<char *>(a.numbers.data);
   task.out_row_bytes = a.numbers.strides[0] * core::element_size(a.numbers.dtype);
-  stream.device.pool.run((n + each - 1) / each, n * dim, [&](int64_t index, int) {
+  stream.device.pool.run(divide(n, each), n * dim, [&](int64_t index, int) {
     EmbeddingTask part = task;
     part.first_id = index * each;
     part.last_id = std::min(n, (index + 1) * each);

@@ -4,7 +4,6 @@
 #include <cstdio>
 #include <new>
 
-#include "core/error.h"
 #include "cpu/plan.h"
 
 namespace jindou::cpu {
@@ -13,8 +12,6 @@ namespace {
 constexpr int64_t kTasksOfThread = 8;
 constexpr int64_t kMostRows = 1024;         // of a task
 constexpr int64_t kElementsOfDecode = 1 << 14;  // of a task
-
-int64_t divide(int64_t n, int64_t by) { return (n + by - 1) / by; }  // rounded up
 
 class RqEncoder final : public Plan {
  public:
@@ -128,14 +125,7 @@ void report(jdb_report &report, const jdb_rq_decode_args &a, const RqFindings &f
 
 jd_status create_rq_encode(Device &device, const jd_rq_encode_desc &desc, const jdb_allocator &allocator, Plan **plan,
                            jd_error *error) {
-  auto *created = new (std::nothrow) RqEncoder(device, allocator, desc);
-  if (!created) return fail(error, JD_OUT_OF_MEMORY, "cpu: no host memory for a plan");
-  if (const jd_status status = created->prepare(error)) {
-    delete created;
-    return status;
-  }
-  *plan = created;
-  return JD_OK;
+  return prepared(new (std::nothrow) RqEncoder(device, allocator, desc), plan, error);
 }
 
 jd_status run_rq_decode(Stream &stream, const jdb_rq_decode_args &a, jd_error *) {

@@ -5,7 +5,6 @@
 #include <new>
 
 #include "core/dtype.h"
-#include "core/error.h"
 #include "cpu/pages.h"
 
 namespace jindou::cpu {
@@ -44,7 +43,7 @@ class SearchAttention final : public Plan {
     int64_t tasks = 0;
     for (int64_t u = 0; u < a.batch; ++u) {
       const int64_t candidates = integer_at(a.candidate_offsets, u + 1) - integer_at(a.candidate_offsets, u);
-      ends[u] = tasks += (candidates + kCandidatesOfTask - 1) / kCandidatesOfTask;
+      ends[u] = tasks += divide(candidates, kCandidatesOfTask);
     }
     const int64_t operations = a.candidates.shape[0] * desc_.k * desc_.num_heads * (desc_.head_dim_qk + desc_.head_dim_v) * 2;
     device.pool.run(tasks, operations, [&](int64_t index, int worker) {
@@ -140,14 +139,7 @@ class SearchAttention final : public Plan {
 
 jd_status create_search_attention(Device &device, const jd_search_attention_desc &desc, const jdb_allocator &allocator,
                                   Plan **plan, jd_error *error) {
-  auto *created = new (std::nothrow) SearchAttention(device, allocator, desc);
-  if (!created) return fail(error, JD_OUT_OF_MEMORY, "cpu: no host memory for a plan");
-  if (const jd_status status = created->prepare(error)) {
-    delete created;
-    return status;
-  }
-  *plan = created;
-  return JD_OK;
+  return prepared(new (std::nothrow) SearchAttention(device, allocator, desc), plan, error);
 }
 
 }  // namespace jindou::cpu

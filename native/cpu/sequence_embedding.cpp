@@ -7,7 +7,6 @@
 #include <new>
 
 #include "core/dtype.h"
-#include "core/error.h"
 #include "core/table_keys.h"
 #include "cpu/plan.h"
 #include "cpu/table_rows.h"
@@ -90,7 +89,7 @@ class SequenceEmbeddingPlan final : public Plan {
     for (int worker = 0; worker < device.pool.size(); ++worker) findings[worker].found = {};
 
     const int threads = device.pool.size();
-    const int64_t blocks = (total + block_ - 1) / block_;
+    const int64_t blocks = divide(total, block_);
     const int64_t pieces = threads == 1 ? 1 : std::min<int64_t>(blocks, threads * kTasksOfThread);
     device.pool.run(pieces, total * desc_.width * kOperationsAnElement, [&](int64_t piece, int worker) {
       SequenceTask t;
@@ -166,14 +165,7 @@ class SequenceEmbeddingPlan final : public Plan {
 
 jd_status create_sequence_embedding(Device &device, const jdb_sequence_embedding_desc &desc, const jdb_allocator &allocator,
                                     Plan **plan, jd_error *error) {
-  auto *created = new (std::nothrow) SequenceEmbeddingPlan(device, allocator, desc);
-  if (!created) return fail(error, JD_OUT_OF_MEMORY, "cpu: no host memory for a plan");
-  if (const jd_status status = created->prepare(desc, error)) {
-    delete created;
-    return status;
-  }
-  *plan = created;
-  return JD_OK;
+  return prepared(new (std::nothrow) SequenceEmbeddingPlan(device, allocator, desc), plan, error, desc);
 }
 
 }  // namespace jindou::cpu

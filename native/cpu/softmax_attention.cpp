@@ -14,7 +14,6 @@
 #include "attention/pieces.h"
 #include "attention/softmax_mask.h"
 #include "attention/t5_buckets.h"
-#include "core/error.h"
 #include "cpu/plan.h"
 
 namespace jindou::cpu {
@@ -25,8 +24,6 @@ constexpr size_t kTileBytesOfTask = 448 << 10;      // queries and sums of a tas
 constexpr int64_t kMostPartialBytes = 32 << 20;     // of all pieces of a run
 constexpr int kTasksOfThread = 4;                   // wanted, so that no thread waits long for the last one
 constexpr attention::Pieces kPieces{kSegment, 64, kKeyBlock};
-
-int64_t divide(int64_t n, int64_t by) { return (n + by - 1) / by; }  // rounded up
 
 // One sequence of a run.
 struct Sequence {
@@ -307,14 +304,7 @@ class SoftmaxAttention final : public Plan {
 
 jd_status create_softmax_attention(Device &device, const jd_softmax_attention_desc &desc, const jdb_allocator &allocator,
                                    Plan **plan, jd_error *error) {
-  auto *created = new (std::nothrow) SoftmaxAttention(device, allocator, desc);
-  if (!created) return fail(error, JD_OUT_OF_MEMORY, "cpu: no host memory for a plan");
-  if (const jd_status status = created->prepare(error)) {
-    delete created;
-    return status;
-  }
-  *plan = created;
-  return JD_OK;
+  return prepared(new (std::nothrow) SoftmaxAttention(device, allocator, desc), plan, error);
 }
 
 jd_status run_merge_attention_states(Stream &stream, const jdb_merge_attention_states_args &a, jd_error *) {

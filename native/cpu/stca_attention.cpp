@@ -8,7 +8,6 @@
 #include <memory>
 #include <new>
 
-#include "core/error.h"
 #include "core/stca_way.h"
 #include "cpu/plan.h"
 
@@ -20,7 +19,6 @@ constexpr int64_t kChunkRows = 1024;  // widened at a time
 constexpr int kTasksOfThread = 4;
 constexpr int64_t kElementsOfTask = 1 << 14;
 
-int64_t divide(int64_t n, int64_t by) { return (n + by - 1) / by; }  // rounded up
 const float *floats(const jdb_tensor &t) { return static_cast<const float *>(t.data); }
 
 // out = x W^T of every head: x [rows, depth], W [columns, depth] or, transposed, [depth, columns]; steps from head to head.
@@ -249,11 +247,7 @@ class StcaAttention final : public Plan {
 
 jd_status create_stca_attention(Device &device, const jd_stca_attention_desc &desc, const jdb_allocator &allocator, Plan **plan,
                                 jd_error *error) {
-  std::unique_ptr<StcaAttention> created(new (std::nothrow) StcaAttention(device, allocator, desc));
-  if (!created) return fail(error, JD_OUT_OF_MEMORY, "cpu: no host memory for a plan");
-  if (const jd_status status = created->prepare(allocator, error)) return status;
-  *plan = created.release();
-  return JD_OK;
+  return prepared(new (std::nothrow) StcaAttention(device, allocator, desc), plan, error, allocator);
 }
 
 }  // namespace jindou::cpu

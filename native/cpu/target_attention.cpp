@@ -9,7 +9,6 @@
 #include <cstdio>
 #include <new>
 
-#include "core/error.h"
 #include "cpu/plan.h"
 
 namespace jindou::cpu {
@@ -93,7 +92,6 @@ class TargetAttention final : public Plan {
   }
 
  private:
-  static int64_t divide(int64_t n, int64_t by) { return (n + by - 1) / by; }  // rounded up
   int64_t split_below() const { return int64_t{2} * device.pool.size(); }
 
   User user(const jdb_target_attention_args &a, int64_t u) const {
@@ -187,14 +185,7 @@ class TargetAttention final : public Plan {
 
 jd_status create_target_attention(Device &device, const jd_target_attention_desc &desc, const jdb_allocator &allocator,
                                   Plan **plan, jd_error *error) {
-  auto *created = new (std::nothrow) TargetAttention(device, allocator, desc);
-  if (!created) return fail(error, JD_OUT_OF_MEMORY, "cpu: no host memory for a plan");
-  if (const jd_status status = created->prepare(error)) {
-    delete created;
-    return status;
-  }
-  *plan = created;
-  return JD_OK;
+  return prepared(new (std::nothrow) TargetAttention(device, allocator, desc), plan, error);
 }
 
 }  // namespace jindou::cpu

@@ -5,12 +5,10 @@
 // are exact, so no choice changes the result.
 #include <algorithm>
 #include <cstdio>
-#include <functional>
 #include <limits>
 #include <new>
 
 #include "core/dtype.h"
-#include "core/error.h"
 #include "cpu/kernels/top_k.h"
 #include "cpu/plan.h"
 #include "cpu/table_rows.h"
@@ -23,8 +21,6 @@ constexpr int64_t kListBytesOfTask = 16 << 20;
 constexpr int64_t kMostPieceBytes = 32 << 20;  // lists of all pieces of a run
 constexpr int64_t kPieceItems = 4096;          // at least: each piece fills its lists anew
 constexpr int kTasksOfThread = 3;
-
-int64_t divide(int64_t n, int64_t by) { return (n + by - 1) / by; }  // rounded up
 
 class TopKInnerProduct final : public Plan {
  public:
@@ -147,11 +143,7 @@ class TopKInnerProduct final : public Plan {
 
   // The k best of a query's list, best first.
   void finish(const jdb_top_k_inner_product_args &a, int64_t row, uint64_t *entries, int64_t count) const {
-    if (count > desc_.k) {
-      std::nth_element(entries, entries + desc_.k - 1, entries + count, std::greater<uint64_t>());
-      count = desc_.k;
-    }
-    std::sort(entries, entries + count, std::greater<uint64_t>());
+    count = best_first(entries, count, desc_.k);
     int64_t *indices = static_cast<int64_t *>(a.indices.data) + row * a.indices.strides[0];
     for (int64_t i = 0; i < count; ++i) indices[i] = entry_item(entries[i]);
     std::fill(indices + count, indices + desc_.k, -1);
@@ -173,14 +165,7 @@ class TopKInnerProduct final : public Plan {
 
 jd_status create_top_k_inner_product(Device &device, const jd_top_k_inner_product_desc &desc, const jdb_allocator &allocator,
                                      Plan **plan, jd_error *error) {
-  auto *created = new (std::nothrow) TopKInnerProduct(device, allocator, desc);
-  if (!created) return fail(error, JD_OUT_OF_MEMORY, "cpu: no host memory for a plan");
-  if (const jd_status status = created->prepare(error)) {
-    delete created;
-    return status;
-  }
-  *plan = created;
-  return JD_OK;
+  return prepared(new (std::nothrow) TopKInnerProduct(device, allocator, desc), plan, error);
 }
 
 }  // namespace jindou::cpu

@@ -12,6 +12,9 @@
 #include <stdint.h>
 #include <string.h>
 
+#include <algorithm>
+#include <functional>
+
 namespace jindou::cpu {
 namespace {
 
@@ -79,6 +82,16 @@ inline __attribute__((noinline)) uint64_t keep_largest(uint64_t *entries, int co
   uint64_t smallest = entries[0];
   for (int i = 1; i < k; ++i) smallest = entries[i] < smallest ? entries[i] : smallest;
   return smallest;
+}
+
+// Sorts the k best of `count` entries to the front, best first; gives how many there are.
+inline int64_t best_first(uint64_t *entries, int64_t count, int64_t k) {
+  if (count > k) {
+    std::nth_element(entries, entries + k - 1, entries + count, std::greater<uint64_t>());
+    count = k;
+  }
+  std::sort(entries, entries + count, std::greater<uint64_t>());
+  return count;
 }
 
 }  // namespace
