@@ -2,9 +2,8 @@
 #include "core/arguments.h"
 #include "core/attention_rules.h"
 #include "core/paged_rules.h"
-#include "core/plan.h"
 #include "core/rules.h"
-#include "core/stream.h"
+#include "core/run_plan.h"
 
 namespace jindou::core {
 namespace {
@@ -206,16 +205,8 @@ jd_status jd_target_attention_plan(jd_device device, const jd_target_attention_d
 
 jd_status jd_target_attention_run(jd_plan plan_handle, jd_stream stream_handle, const jd_target_attention_args *given,
                                   jd_error *error) {
-  return guarded(error, [&]() -> jd_status {
-    const Context context{error, "target_attention"};
-    Ref<Plan> plan;
-    Ref<Stream> stream;
-    DeviceUse use;
-    if (const jd_status status =
-            use_plan(context, plan_handle, JDB_OP_TARGET_ATTENTION, stream_handle, &plan, &stream, &use))
-      return status;
-    jd_target_attention_args args;
-    if (const jd_status status = read_struct(context, "args", given, &args)) return status;
+  return run_plan("target_attention", JDB_OP_TARGET_ATTENTION, plan_handle, stream_handle, given, error,
+                  [&](auto &context, auto &plan, auto &stream, auto &args) -> jd_status {
     jdb_target_attention_args a;
     Arguments<8> tensors(context, *stream->device);
     tensors.required("candidates", args.candidates, &a.candidates);
@@ -244,16 +235,8 @@ jd_status jd_hstu_attention_plan(jd_device device, const jd_hstu_attention_desc 
 
 jd_status jd_hstu_attention_run(jd_plan plan_handle, jd_stream stream_handle, const jd_hstu_attention_args *given,
                                 jd_error *error) {
-  return guarded(error, [&]() -> jd_status {
-    const Context context{error, "hstu_attention"};
-    Ref<Plan> plan;
-    Ref<Stream> stream;
-    DeviceUse use;
-    if (const jd_status status =
-            use_plan(context, plan_handle, JDB_OP_HSTU_ATTENTION, stream_handle, &plan, &stream, &use))
-      return status;
-    jd_hstu_attention_args args;
-    if (const jd_status status = read_struct(context, "args", given, &args)) return status;
+  return run_plan("hstu_attention", JDB_OP_HSTU_ATTENTION, plan_handle, stream_handle, given, error,
+                  [&](auto &context, auto &plan, auto &stream, auto &args) -> jd_status {
     jdb_hstu_attention_args a;
     Arguments<17> tensors(context, *stream->device);
     tensors.required("queries", args.queries, &a.queries);

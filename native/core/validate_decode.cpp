@@ -2,9 +2,8 @@
 #include "core/arguments.h"
 #include "core/attention_rules.h"
 #include "core/paged_rules.h"
-#include "core/plan.h"
 #include "core/rules.h"
-#include "core/stream.h"
+#include "core/run_plan.h"
 
 namespace jindou::core {
 namespace {
@@ -87,16 +86,8 @@ jd_status jd_decode_attention_plan(jd_device device, const jd_decode_attention_d
 
 jd_status jd_decode_attention_run(jd_plan plan_handle, jd_stream stream_handle, const jd_decode_attention_args *given,
                                   jd_error *error) {
-  return guarded(error, [&]() -> jd_status {
-    const Context context{error, "decode_attention"};
-    Ref<Plan> plan;
-    Ref<Stream> stream;
-    DeviceUse use;
-    if (const jd_status status =
-            use_plan(context, plan_handle, JDB_OP_DECODE_ATTENTION, stream_handle, &plan, &stream, &use))
-      return status;
-    jd_decode_attention_args args;
-    if (const jd_status status = read_struct(context, "args", given, &args)) return status;
+  return run_plan("decode_attention", JDB_OP_DECODE_ATTENTION, plan_handle, stream_handle, given, error,
+                  [&](auto &context, auto &plan, auto &stream, auto &args) -> jd_status {
     jdb_decode_attention_args a;
     Arguments<10> tensors(context, *stream->device);
     tensors.required("queries", args.queries, &a.queries);

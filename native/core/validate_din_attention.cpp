@@ -1,9 +1,8 @@
 // din_attention: the rules of jindou/din_attention.h and the entry points.
 #include "core/arguments.h"
 #include "core/attention_rules.h"
-#include "core/plan.h"
 #include "core/rules.h"
-#include "core/stream.h"
+#include "core/run_plan.h"
 
 namespace jindou::core {
 namespace {
@@ -115,15 +114,8 @@ jd_status jd_din_attention_plan(jd_device device, const jd_din_attention_desc *d
 }
 
 jd_status jd_din_attention_run(jd_plan plan_handle, jd_stream stream_handle, const jd_din_attention_args *given, jd_error *error) {
-  return guarded(error, [&]() -> jd_status {
-    const Context context{error, "din_attention"};
-    Ref<Plan> plan;
-    Ref<Stream> stream;
-    DeviceUse use;
-    if (const jd_status status = use_plan(context, plan_handle, JDB_OP_DIN_ATTENTION, stream_handle, &plan, &stream, &use))
-      return status;
-    jd_din_attention_args args;
-    if (const jd_status status = read_struct(context, "args", given, &args)) return status;
+  return run_plan("din_attention", JDB_OP_DIN_ATTENTION, plan_handle, stream_handle, given, error,
+                  [&](auto &context, auto &plan, auto &stream, auto &args) -> jd_status {
     jdb_din_attention_args a;
     Arguments<18> tensors(context, *stream->device);
     tensors.required("candidates", args.candidates, &a.candidates);

@@ -6,9 +6,8 @@
 #include "core/attention_rules.h"
 #include "core/dtype.h"
 #include "core/hash_geometry.h"
-#include "core/plan.h"
 #include "core/rules.h"
-#include "core/stream.h"
+#include "core/run_plan.h"
 
 namespace jindou::core {
 namespace {
@@ -127,14 +126,8 @@ jd_status plan_of(const char *name, int32_t op, jd_device device, const jd_hash_
 
 jd_status run(const char *name, int32_t op, jd_plan plan_handle, jd_stream stream_handle, const jd_hash_table_args *given,
               jd_error *error) {
-  return guarded(error, [&]() -> jd_status {
-    const Context context{error, name};
-    Ref<Plan> plan;
-    Ref<Stream> stream;
-    DeviceUse use;
-    if (const jd_status status = use_plan(context, plan_handle, op, stream_handle, &plan, &stream, &use)) return status;
-    jd_hash_table_args args;
-    if (const jd_status status = read_struct(context, "args", given, &args)) return status;
+  return run_plan(name, op, plan_handle, stream_handle, given, error,
+                  [&](auto &context, auto &plan, auto &stream, auto &args) -> jd_status {
     jdb_hash_table_args a;
     a.tick = args.tick;
     Arguments<12> tensors(context, *stream->device);

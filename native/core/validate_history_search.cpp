@@ -1,8 +1,7 @@
 // history_search and lsh_signatures: the rules of jindou/history_search.h and the entry points.
 #include "core/arguments.h"
-#include "core/plan.h"
+#include "core/run_plan.h"
 #include "core/search_rules.h"
-#include "core/stream.h"
 
 namespace jindou::core {
 namespace {
@@ -124,15 +123,8 @@ jd_status jd_history_search_plan(jd_device device, const jd_history_search_desc 
 
 jd_status jd_history_search_run(jd_plan plan_handle, jd_stream stream_handle, const jd_history_search_args *given,
                                 jd_error *error) {
-  return guarded(error, [&]() -> jd_status {
-    const Context context{error, "history_search"};
-    Ref<Plan> plan;
-    Ref<Stream> stream;
-    DeviceUse use;
-    if (const jd_status status = use_plan(context, plan_handle, JDB_OP_HISTORY_SEARCH, stream_handle, &plan, &stream, &use))
-      return status;
-    jd_history_search_args args;
-    if (const jd_status status = read_struct(context, "args", given, &args)) return status;
+  return run_plan("history_search", JDB_OP_HISTORY_SEARCH, plan_handle, stream_handle, given, error,
+                  [&](auto &context, auto &plan, auto &stream, auto &args) -> jd_status {
     jdb_history_search_args a;
     Arguments<8> tensors(context, *stream->device);
     tensors.required("queries", args.queries, &a.queries);

@@ -1,10 +1,9 @@
 // longer_attention: the rules of jindou/longer_attention.h and the entry points.
 #include "core/arguments.h"
 #include "core/longer_as_beams.h"
-#include "core/plan.h"
 #include "core/prefix_rules.h"
 #include "core/rules.h"
-#include "core/stream.h"
+#include "core/run_plan.h"
 
 namespace jindou::core {
 namespace {
@@ -95,15 +94,8 @@ jd_status jd_longer_attention_plan(jd_device device, const jd_longer_attention_d
 
 jd_status jd_longer_attention_run(jd_plan plan_handle, jd_stream stream_handle, const jd_longer_attention_args *given,
                                   jd_error *error) {
-  return guarded(error, [&]() -> jd_status {
-    const Context context{error, "longer_attention"};
-    Ref<Plan> plan;
-    Ref<Stream> stream;
-    DeviceUse use;
-    if (const jd_status status = use_plan(context, plan_handle, JDB_OP_LONGER_ATTENTION, stream_handle, &plan, &stream, &use))
-      return status;
-    jd_longer_attention_args args;
-    if (const jd_status status = read_struct(context, "args", given, &args)) return status;
+  return run_plan("longer_attention", JDB_OP_LONGER_ATTENTION, plan_handle, stream_handle, given, error,
+                  [&](auto &context, auto &plan, auto &stream, auto &args) -> jd_status {
     jdb_longer_attention_args a{};
     Arguments<16> tensors(context, *stream->device);
     tensors.required("queries", args.queries, &a.rows.queries);

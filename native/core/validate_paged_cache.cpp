@@ -2,9 +2,8 @@
 #include "core/arguments.h"
 #include "core/attention_rules.h"
 #include "core/paged_rules.h"
-#include "core/plan.h"
 #include "core/rules.h"
-#include "core/stream.h"
+#include "core/run_plan.h"
 
 namespace jindou::core {
 namespace {
@@ -59,14 +58,8 @@ void check_arguments(Rules &rules, const Plan &plan, jdb_paged_cache_args &a) {
 
 jd_status run_paged_cache(const char *name, int32_t op, jd_plan plan_handle, jd_stream stream_handle,
                           const jd_paged_cache_args *given, jd_error *error) {
-  return guarded(error, [&]() -> jd_status {
-    const Context context{error, name};
-    Ref<Plan> plan;
-    Ref<Stream> stream;
-    DeviceUse use;
-    if (const jd_status status = use_plan(context, plan_handle, op, stream_handle, &plan, &stream, &use)) return status;
-    jd_paged_cache_args args;
-    if (const jd_status status = read_struct(context, "args", given, &args)) return status;
+  return run_plan(name, op, plan_handle, stream_handle, given, error,
+                  [&](auto &context, auto &plan, auto &stream, auto &args) -> jd_status {
     jdb_paged_cache_args a;
     Arguments<9> tensors(context, *stream->device);
     tensors.required("keys", args.keys, &a.keys);

@@ -1,9 +1,8 @@
 // rq_encode, rq_decode: the rules of jindou/rq.h and the entry points.
 #include "core/arguments.h"
 #include "core/attention_rules.h"
-#include "core/plan.h"
 #include "core/rules.h"
-#include "core/stream.h"
+#include "core/run_plan.h"
 
 namespace jindou::core {
 namespace {
@@ -81,15 +80,8 @@ jd_status jd_rq_encode_plan(jd_device device, const jd_rq_encode_desc *desc, jd_
 }
 
 jd_status jd_rq_encode_run(jd_plan plan_handle, jd_stream stream_handle, const jd_rq_encode_args *given, jd_error *error) {
-  return guarded(error, [&]() -> jd_status {
-    const Context context{error, "rq_encode"};
-    Ref<Plan> plan;
-    Ref<Stream> stream;
-    DeviceUse use;
-    if (const jd_status status = use_plan(context, plan_handle, JDB_OP_RQ_ENCODE, stream_handle, &plan, &stream, &use))
-      return status;
-    jd_rq_encode_args args;
-    if (const jd_status status = read_struct(context, "args", given, &args)) return status;
+  return run_plan("rq_encode", JDB_OP_RQ_ENCODE, plan_handle, stream_handle, given, error,
+                  [&](auto &context, auto &plan, auto &stream, auto &args) -> jd_status {
     jdb_rq_encode_args a;
     Arguments<4> tensors(context, *stream->device);
     tensors.required("x", args.x, &a.x);

@@ -1,9 +1,8 @@
 // search_attention: the rules of jindou/search_attention.h and the entry points.
 #include "core/arguments.h"
 #include "core/paged_rules.h"
-#include "core/plan.h"
+#include "core/run_plan.h"
 #include "core/search_rules.h"
-#include "core/stream.h"
 
 namespace jindou::core {
 namespace {
@@ -79,16 +78,8 @@ jd_status jd_search_attention_plan(jd_device device, const jd_search_attention_d
 
 jd_status jd_search_attention_run(jd_plan plan_handle, jd_stream stream_handle, const jd_search_attention_args *given,
                                   jd_error *error) {
-  return guarded(error, [&]() -> jd_status {
-    const Context context{error, "search_attention"};
-    Ref<Plan> plan;
-    Ref<Stream> stream;
-    DeviceUse use;
-    if (const jd_status status =
-            use_plan(context, plan_handle, JDB_OP_SEARCH_ATTENTION, stream_handle, &plan, &stream, &use))
-      return status;
-    jd_search_attention_args args;
-    if (const jd_status status = read_struct(context, "args", given, &args)) return status;
+  return run_plan("search_attention", JDB_OP_SEARCH_ATTENTION, plan_handle, stream_handle, given, error,
+                  [&](auto &context, auto &plan, auto &stream, auto &args) -> jd_status {
     jdb_search_attention_args a;
     Arguments<8> tensors(context, *stream->device);
     tensors.required("candidates", args.candidates, &a.candidates);

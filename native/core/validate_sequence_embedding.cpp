@@ -3,9 +3,8 @@
 
 #include "core/arguments.h"
 #include "core/attention_rules.h"
-#include "core/plan.h"
 #include "core/rules.h"
-#include "core/stream.h"
+#include "core/run_plan.h"
 #include "core/table_rules.h"
 
 namespace jindou::core {
@@ -188,16 +187,8 @@ jd_status jd_sequence_embedding_plan(jd_device device, const jd_sequence_embeddi
 
 jd_status jd_sequence_embedding_run(jd_plan plan_handle, jd_stream stream_handle, const jd_sequence_embedding_args *given,
                                     jd_error *error) {
-  return guarded(error, [&]() -> jd_status {
-    const Context context{error, kName};
-    Ref<Plan> plan;
-    Ref<Stream> stream;
-    DeviceUse use;
-    if (const jd_status status =
-            use_plan(context, plan_handle, JDB_OP_SEQUENCE_EMBEDDING, stream_handle, &plan, &stream, &use))
-      return status;
-    jd_sequence_embedding_args args;
-    if (const jd_status status = read_struct(context, "args", given, &args)) return status;
+  return run_plan(kName, JDB_OP_SEQUENCE_EMBEDDING, plan_handle, stream_handle, given, error,
+                  [&](auto &context, auto &plan, auto &stream, auto &args) -> jd_status {
     jdb_sequence_embedding_args a;
     Arguments<6> tensors(context, *stream->device);
     tensors.required("ids", args.ids, &a.ids);

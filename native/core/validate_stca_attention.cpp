@@ -1,10 +1,9 @@
 // stca_attention: the rules of jindou/stca_attention.h and the entry points.
 #include "core/arguments.h"
 #include "core/attention_rules.h"
-#include "core/plan.h"
 #include "core/rules.h"
+#include "core/run_plan.h"
 #include "core/stca_way.h"
-#include "core/stream.h"
 
 namespace jindou::core {
 namespace {
@@ -104,15 +103,8 @@ jd_status jd_stca_attention_plan(jd_device device, const jd_stca_attention_desc 
 }
 
 jd_status jd_stca_attention_run(jd_plan plan_handle, jd_stream stream_handle, const jd_stca_attention_args *given, jd_error *error) {
-  return guarded(error, [&]() -> jd_status {
-    const Context context{error, "stca_attention"};
-    Ref<Plan> plan;
-    Ref<Stream> stream;
-    DeviceUse use;
-    if (const jd_status status = use_plan(context, plan_handle, JDB_OP_STCA_ATTENTION, stream_handle, &plan, &stream, &use))
-      return status;
-    jd_stca_attention_args args;
-    if (const jd_status status = read_struct(context, "args", given, &args)) return status;
+  return run_plan("stca_attention", JDB_OP_STCA_ATTENTION, plan_handle, stream_handle, given, error,
+                  [&](auto &context, auto &plan, auto &stream, auto &args) -> jd_status {
     jdb_stca_attention_args a;
     Arguments<10> tensors(context, *stream->device);
     tensors.required("candidates", args.candidates, &a.candidates);

@@ -1,9 +1,8 @@
 // top_k_inner_product: the rules of jindou/top_k_inner_product.h and the entry points.
 #include "core/arguments.h"
-#include "core/plan.h"
 #include "core/row_formats.h"
+#include "core/run_plan.h"
 #include "core/search_rules.h"
-#include "core/stream.h"
 
 namespace jindou::core {
 namespace {
@@ -91,16 +90,8 @@ jd_status jd_top_k_inner_product_plan(jd_device device, const jd_top_k_inner_pro
 
 jd_status jd_top_k_inner_product_run(jd_plan plan_handle, jd_stream stream_handle, const jd_top_k_inner_product_args *given,
                                      jd_error *error) {
-  return guarded(error, [&]() -> jd_status {
-    const Context context{error, "top_k_inner_product"};
-    Ref<Plan> plan;
-    Ref<Stream> stream;
-    DeviceUse use;
-    if (const jd_status status =
-            use_plan(context, plan_handle, JDB_OP_TOP_K_INNER_PRODUCT, stream_handle, &plan, &stream, &use))
-      return status;
-    jd_top_k_inner_product_args args;
-    if (const jd_status status = read_struct(context, "args", given, &args)) return status;
+  return run_plan("top_k_inner_product", JDB_OP_TOP_K_INNER_PRODUCT, plan_handle, stream_handle, given, error,
+                  [&](auto &context, auto &plan, auto &stream, auto &args) -> jd_status {
     jdb_top_k_inner_product_args a;
     Arguments<5> tensors(context, *stream->device);
     tensors.required("queries", args.queries, &a.queries);
