@@ -11,9 +11,7 @@ import java.lang.foreign.ValueLayout;
 import java.nio.ByteBuffer;
 import java.nio.ByteOrder;
 import java.nio.channels.FileChannel;
-import java.nio.file.Files;
 import java.nio.file.Path;
-import java.nio.file.StandardCopyOption;
 import java.nio.file.StandardOpenOption;
 import java.util.Collections;
 import java.util.LinkedHashMap;
@@ -109,6 +107,10 @@ public final class Safetensors implements AutoCloseable {
      * Writes a file. It is written beside the old one, as {@code <name><number>.tmp}: a process that is killed meanwhile leaves that file,
      * which nothing needs, and which others do not delete, since it may be of a process that is still writing.
      *
+     * <p>Who may read it is as if it were written in place: a new file has the permissions of any that the process creates there (its umask); one
+     * that replaces another has those of the other, and its group. Where the process may not give it that group, its own group may do no more than
+     * all others. A symbolic link is replaced by a new file.
+     *
      * @param file its path; replaced at once when everything is written, or not at all
      * @param tensors by name, written in the map's order
      * @param metadata text by name
@@ -124,22 +126,14 @@ public final class Safetensors implements AutoCloseable {
                     "argument 'tensors': expected names other than " + SafetensorsHeader.METADATA + ", which the format reserves");
         }
         byte[] header = header(tensors, metadata);
-        Path folder = file.toAbsolutePath().getParent();
-        Path part = Files.createTempFile(folder, file.getFileName().toString(), ".tmp");
-        try {
-            try (FileChannel channel = FileChannel.open(part, StandardOpenOption.WRITE)) {
-                ByteBuffer size = ByteBuffer.allocate(Long.BYTES).order(ByteOrder.LITTLE_ENDIAN).putLong(0, header.length);
-                writeFully(channel, size);
-                writeFully(channel, ByteBuffer.wrap(header));
-                for (HostTensor tensor : tensors.values()) {
-                    writeFully(channel, tensor.data());
-                }
-                channel.force(true);
+        Replacement.write(file, channel -> {
+            ByteBuffer size = ByteBuffer.allocate(Long.BYTES).order(ByteOrder.LITTLE_ENDIAN).putLong(0, header.length);
+            writeFully(channel, size);
+            writeFully(channel, ByteBuffer.wrap(header));
+            for (HostTensor tensor : tensors.values()) {
+                writeFully(channel, tensor.data());
             }
-            Files.move(part, file, StandardCopyOption.ATOMIC_MOVE, StandardCopyOption.REPLACE_EXISTING);
-        } finally {
-            Files.deleteIfExists(part);
-        }
+        });
     }
 
     /**

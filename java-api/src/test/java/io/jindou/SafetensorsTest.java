@@ -2,6 +2,7 @@ package io.jindou;
 
 import static org.junit.jupiter.api.Assertions.assertArrayEquals;
 import static org.junit.jupiter.api.Assertions.assertEquals;
+import static org.junit.jupiter.api.Assertions.assertFalse;
 import static org.junit.jupiter.api.Assertions.assertThrows;
 import static org.junit.jupiter.api.Assertions.assertTrue;
 
@@ -14,11 +15,17 @@ import java.nio.charset.StandardCharsets;
 import java.nio.file.Files;
 import java.nio.file.NoSuchFileException;
 import java.nio.file.Path;
+import java.nio.file.attribute.GroupPrincipal;
+import java.nio.file.attribute.PosixFileAttributeView;
+import java.nio.file.attribute.PosixFileAttributes;
+import java.nio.file.attribute.PosixFilePermission;
+import java.nio.file.attribute.PosixFilePermissions;
 import java.util.ArrayList;
 import java.util.LinkedHashMap;
 import java.util.List;
 import java.util.Map;
 import java.util.Random;
+import java.util.Set;
 import org.junit.jupiter.api.Test;
 import org.junit.jupiter.api.io.TempDir;
 
@@ -106,6 +113,41 @@ class SafetensorsTest {
         assertArrayEquals(before, Files.readAllBytes(file));
         assertEquals(List.of(file), Files.list(folder).toList());
         assertThrows(NoSuchFileException.class, () -> Safetensors.write(folder.resolve("no/such/x"), Map.of()));
+    }
+
+    /** As if it were written in place: by the umask, or what the file had that is replaced. */
+    @Test
+    void who_may_read_a_file() throws IOException {
+        Map<String, HostTensor> x = Map.of("x", HostTensor.of(new float[] {1}));
+        Path file = folder.resolve("shared.safetensors");
+        Set<PosixFilePermission> usual = Files.getPosixFilePermissions(Files.createFile(folder.resolve("other")));
+        Safetensors.write(file, x);
+        assertEquals(usual, Files.getPosixFilePermissions(file));
+        for (String permissions : List.of("rw-------", "rw-r-----", "rw-rw-rw-", "r--r--r--", "rwxr-x--x")) {
+            Files.setPosixFilePermissions(file, PosixFilePermissions.fromString(permissions));
+            GroupPrincipal group = giveAway(file);
+            Safetensors.write(file, x);
+            PosixFileAttributes now = Files.readAttributes(file, PosixFileAttributes.class);
+            assertEquals(permissions, PosixFilePermissions.toString(now.permissions()));
+            assertEquals(group, now.group());
+        }
+        Path link = Files.createSymbolicLink(folder.resolve("link"), file);
+        Safetensors.write(link, x);
+        assertFalse(Files.isSymbolicLink(link));
+        assertEquals(usual, Files.getPosixFilePermissions(link));
+        assertEquals("rw---x--x", PosixFilePermissions.toString(
+                Replacement.beforeAnotherGroup(PosixFilePermissions.fromString("rw-rwx--x"))));
+    }
+
+    /** To another group, if this process may; gives the one that the file has. */
+    private static GroupPrincipal giveAway(Path file) throws IOException {
+        PosixFileAttributeView view = Files.getFileAttributeView(file, PosixFileAttributeView.class);
+        try {
+            view.setGroup(file.getFileSystem().getUserPrincipalLookupService().lookupPrincipalByGroupName("daemon"));
+        } catch (IOException e) {
+            // Then it keeps the one that it has: no less is asked of the writer.
+        }
+        return view.readAttributes().group();
     }
 
     @Test
