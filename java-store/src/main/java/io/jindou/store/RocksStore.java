@@ -59,7 +59,7 @@ final class RocksStore implements AutoCloseable {
     private final int rowBytes;
     private final Options options = new Options();
     private final BloomFilter filter = new BloomFilter(10);
-    private final Cache blocks;
+    private final Cache blocks; // null: none
     private final ReadOptions reads = new ReadOptions();
     private final WriteOptions writes = new WriteOptions();
     private DirectoryLock lock;
@@ -74,14 +74,16 @@ final class RocksStore implements AutoCloseable {
         this.directory = directory;
         this.disk = disk;
         rowBytes = Math.toIntExact(dtype.size() * (long) dim);
-        blocks = new HyperClockCache(blockCacheBytes, 0, -1, false); // 0: entries of any size; -1: shards as it sees fit
+        // A cache of 0 bytes, or of more than TieredTableDesc allows, is the end of the process. 0: entries of any size; -1:
+        // shards as it sees fit.
+        blocks = blockCacheBytes == 0 ? null : new HyperClockCache(blockCacheBytes, 0, -1, false);
+        BlockBasedTableConfig files = new BlockBasedTableConfig()
+                .setFilterPolicy(filter)
+                .setCacheIndexAndFilterBlocks(false)
+                .setDataBlockIndexType(DataBlockIndexType.kDataBlockBinaryAndHash);
         options.setParanoidChecks(true)
                 .setCompressionType(CompressionType.NO_COMPRESSION) // rows of floats do not compress
-                .setTableFormatConfig(new BlockBasedTableConfig()
-                        .setBlockCache(blocks)
-                        .setFilterPolicy(filter)
-                        .setCacheIndexAndFilterBlocks(false)
-                        .setDataBlockIndexType(DataBlockIndexType.kDataBlockBinaryAndHash));
+                .setTableFormatConfig(blocks == null ? files.setNoBlockCache(true) : files.setBlockCache(blocks));
         if (memtableBytes > 0) {
             options.setWriteBufferSize(memtableBytes);
         }
@@ -479,7 +481,9 @@ final class RocksStore implements AutoCloseable {
         writes.close();
         options.close();
         filter.close();
-        blocks.close();
+        if (blocks != null) {
+            blocks.close();
+        }
         if (lock != null) {
             lock.close();
         }

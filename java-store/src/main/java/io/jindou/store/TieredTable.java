@@ -96,8 +96,9 @@ public final class TieredTable implements AutoCloseable {
         if (desc.hostRows() < 0 && desc.hostRows() != TieredTableDesc.DEFAULT_HOST_ROWS) {
             throw new InvalidArgumentException("argument 'hostRows': expected at least 0, got " + desc.hostRows());
         }
-        if (desc.blockCacheBytes() < 0) {
-            throw new InvalidArgumentException("argument 'blockCacheBytes': expected at least 0, got " + desc.blockCacheBytes());
+        if (desc.blockCacheBytes() < 0 || desc.blockCacheBytes() > TieredTableDesc.MAX_BLOCK_CACHE_BYTES) {
+            throw new InvalidArgumentException("argument 'blockCacheBytes': expected 0 to " + TieredTableDesc.MAX_BLOCK_CACHE_BYTES
+                    + " (MAX_BLOCK_CACHE_BYTES), got " + desc.blockCacheBytes());
         }
         this.device = device;
         inHost = device.info().backend().equals("cpu");

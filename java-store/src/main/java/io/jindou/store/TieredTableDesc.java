@@ -15,7 +15,8 @@ import java.util.Objects;
  * @param maxKeys keys a call of lookup, prefetch, update or erase
  * @param eviction which row leaves a cache: {@link Eviction#LRU} or {@link Eviction#LFU}
  * @param durability what an update waits for
- * @param blockCacheBytes memory for RocksDB's own cache of blocks
+ * @param blockCacheBytes memory for RocksDB's own cache of blocks, at most {@link #MAX_BLOCK_CACHE_BYTES}; 0: none, every block is read from
+ *     its file, which the operating system may have in memory
  */
 public record TieredTableDesc(
         DType dtype,
@@ -28,6 +29,9 @@ public record TieredTableDesc(
         long blockCacheBytes) {
     /** As many rows in host memory as suit the device. */
     public static final long DEFAULT_HOST_ROWS = -1;
+
+    /** 1 TiB. RocksDB reserves address space by the size of its cache, and a process does not survive that there is too little. */
+    public static final long MAX_BLOCK_CACHE_BYTES = 1L << 40;
 
     /**
      * Checks for null.
@@ -86,7 +90,7 @@ public record TieredTableDesc(
     /**
      * The same with another cache of blocks.
      *
-     * @param value bytes
+     * @param value bytes; 0: none
      * @return the description
      */
     public TieredTableDesc withBlockCacheBytes(long value) {

@@ -266,7 +266,6 @@ class DamageTest {
         refused("'dtype': expected F32, as the table in ", TieredTableDesc.of(DType.F16, Victim.DIM, 50, Victim.KEYS));
         refused("'dtype': expected F32, as the table in ", TieredTableDesc.of(DType.F16, 2 * Victim.DIM, 50, Victim.KEYS));
         refused("'dim': expected 64, as the table in ", TieredTableDesc.of(DType.F32, 2 * Victim.DIM, 50, Victim.KEYS));
-        refused("'blockCacheBytes': expected at least 0, got -1", Victim.desc().withBlockCacheBytes(-1));
         assertEquals(UPDATES, version(directory));
         // A restore keeps what the rows are.
         try (TieredTable table = TieredTable.open(device, directory, Victim.desc())) {

@@ -324,6 +324,10 @@ class TieredTableTest {
             refused("'hostRows'", () -> TieredTable.open(device, folder, desc(10).withHostRows(-2)));
             refused("'capacity'", () -> TieredTable.open(device, folder, desc(0)));
             TieredTable table = TieredTable.open(device, folder, desc(10));
+            for (long bytes : new long[] {-1, (1L << 40) + 1, 1L << 62, Long.MAX_VALUE}) {
+                refused("'blockCacheBytes': expected 0 to 1099511627776 (MAX_BLOCK_CACHE_BYTES), got " + bytes,
+                        () -> TieredTable.open(device, folder, desc(10).withBlockCacheBytes(bytes)));
+            }
             refused("'keys': expected at most 400 (maxKeys of the table), got 401", () -> table.prefetch(new long[401]));
             try (Tensor out = Tensor.create(device, DType.F32, 1, DIM)) {
                 refused("'keys': expected at most 400", () -> table.lookupAsync(stream, new long[401], out));
@@ -348,6 +352,29 @@ class TieredTableTest {
     }
 
     /** A reading tells that it is done when it holds nothing any more: what is chained to it may wait for others, and close the table. */
+    /** None, a byte and the most: rows of files, each read more than once, are the same. */
+    @ParameterizedTest
+    @ValueSource(longs = {0, 1, TieredTableDesc.MAX_BLOCK_CACHE_BYTES})
+    void any_cache_of_blocks_gives_the_same_rows(long blockCacheBytes) throws Exception {
+        long[] keys = new Random(1).longs(400).toArray();
+        try (Device device = open("cpu"); Stream stream = Stream.create(device)) {
+            for (int opened = 1; opened <= 2; opened++) {
+                try (TieredTable table = TieredTable.open(device, folder, desc(10).withBlockCacheBytes(blockCacheBytes))) {
+                    if (opened == 1) {
+                        table.update(keys, rows(400, 3));
+                        table.compact();
+                    }
+                    for (int again = 0; again < 2; again++) {
+                        for (float version : versions(looked(table, stream, device, keys))) {
+                            assertEquals(3, version);
+                        }
+                    }
+                    assertTrue(table.statistics().storeHits() >= 400);
+                }
+            }
+        }
+    }
+
     @ParameterizedTest
     @ValueSource(strings = {"cpu", "late"})
     void what_is_chained_to_a_lookup_may_do_anything(String name) throws Exception {
