@@ -54,6 +54,9 @@ public final class TieredTable implements AutoCloseable {
     private static final int IDLE_WORKSPACES = Math.max(4, Runtime.getRuntime().availableProcessors());
     private static final Cleaner CLEANER = Cleaner.create();
 
+    /** How many prefetches of a table wait for a thread; beyond that the oldest is dropped: its lookup has most likely been there already. */
+    public static final int MAX_WAITING_PREFETCHES = 256;
+
     private final Device device;
     /** Whether the device's rows are written to directly. An emulated device is not asked to, so that a GPU's way is tested without one. */
     private final boolean inHost;
@@ -73,7 +76,7 @@ public final class TieredTable implements AutoCloseable {
 
     /** Of no call now; of a burst no more stay than can be of use at once. */
     private final BlockingQueue<Workspace> workspaces = new ArrayBlockingQueue<>(IDLE_WORKSPACES);
-    private final Fetchers fetchers = new Fetchers();
+    private final Fetchers fetchers = new Fetchers(MAX_WAITING_PREFETCHES);
     private final Disk disk;
     private final Release release;
     private final Cleaner.Cleanable cleanable;
@@ -225,6 +228,9 @@ public final class TieredTable implements AutoCloseable {
      * with memory of its own this only enqueues the lookup of hits; on cpu hits are there when it returns. Where a {@link #restore} comes between
      * hits and missing rows, all are looked up again: the rows of one call are all of before it or all of after.
      *
+     * <p>Every lookup that was accepted is done, before prefetches that wait, and {@link #close} waits for it. How many there are at a time
+     * is the caller's to bound: each has memory for {@link TieredTableDesc#maxKeys()} rows until it is done.
+     *
      * @param stream of the table's device; not capturing
      * @param keys as {@link #lookup}; copied
      * @param rows {@code [keys.length, dim]}, written until the lookup is done: not to be used, or closed, before
@@ -245,7 +251,7 @@ public final class TieredTable implements AutoCloseable {
             boolean handedOver = false;
             try {
                 call.ask(stream);
-                CompletableFuture<Void> answer = later(() -> {
+                CompletableFuture<Void> answer = unlessClosed(fetchers.promise(() -> {
                     try (call) {
                         open(life.readLock());
                         try {
@@ -256,7 +262,7 @@ public final class TieredTable implements AutoCloseable {
                             life.readLock().unlock();
                         }
                     }
-                });
+                }));
                 handedOver = true;
                 return answer;
             } finally {
@@ -270,20 +276,23 @@ public final class TieredTable implements AutoCloseable {
     }
 
     /**
-     * Brings rows into the caches, beside the caller's work: for the keys of the next lookup.
+     * Brings rows into the caches, beside the caller's work: for the keys of the next lookup. It is a guess, and lookups do not depend on it:
+     * where more than {@link #MAX_WAITING_PREFETCHES} wait, because the disk is slower than they come, the oldest is dropped; {@link #close}
+     * drops all that have not begun.
      *
      * @param keys as {@link #lookup}; copied
-     * @return done when the rows are there; fails with an {@link UncheckedIOException}
+     * @return done when the rows are there; fails with an {@link UncheckedIOException}, or with a
+     *     {@link java.util.concurrent.CancellationException} ({@link CompletableFuture#isCancelled()}) when it was dropped. To cancel it drops
+     *     it as well, unless it has begun
      * @throws IllegalStateException when the table is closed
      */
     public CompletableFuture<Void> prefetch(long[] keys) {
         checkKeys(keys);
         long[] copy = keys.clone();
-        return later(() -> look(null, copy, null));
+        return unlessClosed(fetchers.guess(() -> look(null, copy, null)));
     }
 
-    private CompletableFuture<Void> later(Fetchers.Reading reading) {
-        CompletableFuture<Void> answer = fetchers.submit(reading);
+    private static CompletableFuture<Void> unlessClosed(CompletableFuture<Void> answer) {
         if (answer == null) {
             throw closed();
         }
@@ -460,8 +469,9 @@ public final class TieredTable implements AutoCloseable {
     }
 
     /**
-     * Waits for calls under way and closes the table; not for what was chained to a {@link #lookupAsync} or {@link #prefetch}, which may
-     * close it itself. Rows go from RocksDB's log into its files. Closing it again does nothing.
+     * Waits for calls under way, accepted {@link #lookupAsync} included, and closes the table. Prefetches that have not begun are dropped. It does
+     * not wait for what was chained to a {@link #lookupAsync} or {@link #prefetch}, which may close the table itself. Rows go from RocksDB's log
+     * into its files. Closing it again does nothing.
      */
     @Override
     public void close() {

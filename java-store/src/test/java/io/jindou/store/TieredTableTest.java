@@ -24,6 +24,7 @@ import java.util.HashMap;
 import java.util.List;
 import java.util.Map;
 import java.util.Random;
+import java.util.concurrent.CancellationException;
 import java.util.concurrent.CompletableFuture;
 import java.util.concurrent.CountDownLatch;
 import java.util.concurrent.ExecutorService;
@@ -323,11 +324,11 @@ class TieredTableTest {
             refused("'eviction': expected LRU or LFU", () -> TieredTable.open(device, folder, desc(10).withEviction(Eviction.NONE)));
             refused("'hostRows'", () -> TieredTable.open(device, folder, desc(10).withHostRows(-2)));
             refused("'capacity'", () -> TieredTable.open(device, folder, desc(0)));
-            TieredTable table = TieredTable.open(device, folder, desc(10));
             for (long bytes : new long[] {-1, (1L << 40) + 1, 1L << 62, Long.MAX_VALUE}) {
                 refused("'blockCacheBytes': expected 0 to 1099511627776 (MAX_BLOCK_CACHE_BYTES), got " + bytes,
                         () -> TieredTable.open(device, folder, desc(10).withBlockCacheBytes(bytes)));
             }
+            TieredTable table = TieredTable.open(device, folder, desc(10));
             refused("'keys': expected at most 400 (maxKeys of the table), got 401", () -> table.prefetch(new long[401]));
             try (Tensor out = Tensor.create(device, DType.F32, 1, DIM)) {
                 refused("'keys': expected at most 400", () -> table.lookupAsync(stream, new long[401], out));
@@ -351,7 +352,6 @@ class TieredTableTest {
         }
     }
 
-    /** A reading tells that it is done when it holds nothing any more: what is chained to it may wait for others, and close the table. */
     /** None, a byte and the most: rows of files, each read more than once, are the same. */
     @ParameterizedTest
     @ValueSource(longs = {0, 1, TieredTableDesc.MAX_BLOCK_CACHE_BYTES})
@@ -375,6 +375,7 @@ class TieredTableTest {
         }
     }
 
+    /** A reading tells that it is done when it holds nothing any more: what is chained to it may wait for others, and close the table. */
     @ParameterizedTest
     @ValueSource(strings = {"cpu", "late"})
     void what_is_chained_to_a_lookup_may_do_anything(String name) throws Exception {
@@ -398,6 +399,49 @@ class TieredTableTest {
                 }
             }
         }
+    }
+
+    /** Prefetches that come faster than the disk: few wait, and none that has not begun holds up {@link TieredTable#close}. Lookups are done. */
+    @ParameterizedTest
+    @ValueSource(strings = {"cpu", "late"})
+    void close_drops_prefetches_and_no_lookup(String name) throws Exception {
+        long[] keys = new Random(1).longs(50).toArray();
+        int most = TieredTable.MAX_WAITING_PREFETCHES, calls = Fetchers.TURNS + most + 100;
+        try (Device device = open(name);
+                Stream stream = Stream.create(device);
+                Tensor out = Tensor.create(device, DType.F32, 50, DIM);
+                TieredTable table = TieredTable.open(device, folder, desc(200))) {
+            table.update(keys, rows(50, 3));
+            List<CompletableFuture<Void>> guesses = new ArrayList<>();
+            CompletableFuture<Void> lookup;
+            Thread closing = new Thread(table::close);
+            synchronized (table.log) { // no reading goes on: as slow as a disk can be
+                for (int i = 0; i < calls; i++) {
+                    guesses.add(table.prefetch(keys));
+                }
+                for (int i = 0; i < 100; i++) { // the oldest that wait
+                    assertDropped("more than 256 wait", guesses.get(Fetchers.TURNS + i));
+                }
+                lookup = table.lookupAsync(stream, keys, out);
+                closing.start();
+                for (int i = 0; i < most; i++) {
+                    assertDropped("the table is closed", guesses.get(Fetchers.TURNS + 100 + i));
+                }
+                assertTrue(closing.isAlive());
+            }
+            lookup.get(60, TimeUnit.SECONDS);
+            closing.join();
+            assertEquals(3, versions(out.readFloats(stream))[49]);
+            for (int i = 0; i < Fetchers.TURNS; i++) {
+                guesses.get(i).get(60, TimeUnit.SECONDS); // they had begun
+            }
+        }
+    }
+
+    private static void assertDropped(String why, CompletableFuture<Void> prefetch) throws Exception {
+        Throwable e = prefetch.handle((nothing, failure) -> failure).get(60, TimeUnit.SECONDS);
+        assertEquals(CancellationException.class, e.getClass());
+        assertTrue(e.getMessage().contains(why), e.getMessage());
     }
 
     /** Memory of a burst is not kept: a table under load for long has what it needs at once, not what it ever needed. */
@@ -520,7 +564,7 @@ class TieredTableTest {
                 }
             });
             synchronized (table.log) { // no reading goes on: they take all turns, and the lookup's comes when the restore waits for them
-                for (int i = 0; i < 4 * Math.max(8, Runtime.getRuntime().availableProcessors()); i++) {
+                for (int i = 0; i < Fetchers.TURNS; i++) {
                     all.add(table.prefetch(new long[] {i}));
                 }
                 Thread.sleep(50);
