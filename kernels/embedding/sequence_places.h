@@ -26,8 +26,8 @@ struct SequencePlaces {
   int32_t logarithm;
   int32_t max_bucket;
   int32_t reserved;
-  uint64_t log_begin[kLogBuckets + 1];  // the least dt of each bucket of the logarithm; 2^64 - 1 where none is in reach
-  int8_t log_of_bits[65];               // bucket of 2^(bits - 1)
+  uint64_t log_before[kLogBuckets + 1];  // the largest dt before each bucket of the logarithm: 2^64 - 1 where all are
+  int8_t log_of_bits[65];                // bucket of 2^(bits - 1)
 
   // On the host.
   static SequencePlaces make(const jd_sequence_embedding_desc &d, int64_t position_rows) {
@@ -40,11 +40,11 @@ struct SequencePlaces {
     p.max_bucket = d.max_time_bucket;
     for (int b = 1; b <= kLogBuckets; ++b) {
       const long double begin = std::ceil(static_cast<long double>(d.time_unit) * std::exp(static_cast<long double>(b)));
-      p.log_begin[b] = begin < 18446744073709551615.0L ? static_cast<uint64_t>(begin) : UINT64_MAX;
+      p.log_before[b] = begin < 18446744073709551616.0L ? static_cast<uint64_t>(begin) - 1 : UINT64_MAX;
     }
     for (int bits = 1; bits <= 64; ++bits) {
       int bucket = 0;
-      while (bucket < kLogBuckets && p.log_begin[bucket + 1] <= uint64_t{1} << (bits - 1)) ++bucket;
+      while (bucket < kLogBuckets && p.log_before[bucket + 1] < uint64_t{1} << (bits - 1)) ++bucket;
       p.log_of_bits[bits] = static_cast<int8_t>(bucket);
     }
     return p;
@@ -67,7 +67,7 @@ struct SequencePlaces {
     int64_t b;
     if (logarithm) {
       b = log_of_bits[64 - prim::clz64(dt)];
-      b += dt >= log_begin[b + 1];
+      b += dt > log_before[b + 1];
     } else {
       const uint64_t whole = dt / time_unit;  // b^2 <= dt / unit and b^2 <= floor(dt / unit) are the same
       if (whole >= static_cast<uint64_t>(max_bucket) * static_cast<uint64_t>(max_bucket)) return max_bucket;

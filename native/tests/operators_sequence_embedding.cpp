@@ -87,6 +87,13 @@ class SequenceEmbedding : public ::testing::TestWithParam<std::string> {
     }
   }
 
+  // Of all 64 bits, which Rig::integers does not keep.
+  static jd_tensor times(Rig &rig, const std::vector<int64_t> &values) {
+    std::vector<uint8_t> bytes(8 * values.size());
+    if (!values.empty()) std::memcpy(bytes.data(), values.data(), bytes.size());
+    return rig.bytes(JD_I64, {static_cast<int64_t>(values.size())}, bytes);
+  }
+
   static Result run(Rig &rig, const SequenceEmbeddingCase &c, const Tables &tables, const Options &o) {
     jd_sequence_embedding_desc d{};
     d.struct_size = sizeof d;
@@ -122,9 +129,9 @@ class SequenceEmbedding : public ::testing::TestWithParam<std::string> {
     a.struct_size = sizeof a;
     a.ids = rig.tensor(o.index_dtype, {d.num_tables, total}, std::vector<double>(c.ids.begin(), c.ids.end()), o.padding ? 3 : 0);
     a.offsets = rig.integers(o.offset_dtype, c.offsets);
-    if (!c.timestamps.empty()) a.timestamps = rig.integers(JD_I64, c.timestamps);
+    if (!c.timestamps.empty()) a.timestamps = times(rig, c.timestamps);
     if (c.times.rows && c.timestamps.empty()) a.timestamps = rig.integers(JD_I64, {});
-    if (d.has_query_times) a.query_times = rig.integers(JD_I64, c.query_times);
+    if (d.has_query_times) a.query_times = times(rig, c.query_times);
     if (d.has_num_targets) a.num_targets = rig.integers(JD_I32, c.num_targets);
     const int64_t out_padding = o.padding + (o.out_dtype == JD_F32 ? 0 : (8 - (width + o.padding) % 8) % 8);
     a.out = rig.poisoned(o.out_dtype, {total, width}, out_padding);
@@ -276,6 +283,33 @@ TEST_P(SequenceEmbedding, buckets_are_exact_where_they_begin) {
         EXPECT_EQ(got.out[4 * i], static_cast<double>(reference::sequence_bucket(c, distances[i], 0)))
             << "distance " << distances[i] << ", unit " << unit << ", function " << function;
       }
+    }
+  }
+}
+
+// 2^64 - 1 is a time between two timestamps as any other. Of some units the next bucket begins beyond it, of some before.
+TEST_P(SequenceEmbedding, buckets_of_the_longest_times) {
+  Rig rig(GetParam());
+  constexpr int64_t kLeast = std::numeric_limits<int64_t>::min(), kMost = std::numeric_limits<int64_t>::max();
+  for (const int64_t unit : {int64_t{1}, int64_t{60}, int64_t{600}, int64_t{86400}, int64_t{1} << 40, kMost}) {
+    SequenceEmbeddingCase c;
+    c.time_function = JD_TIME_LOG;
+    c.time_unit = unit;
+    const Tables tables = make(rig, c, {{1, 4}}, 8);
+    fill(c, {5}, 9);
+    c.timestamps = {kLeast, kLeast + 1, -2, -1, 0};
+    c.query_times = {kMost};
+    c.times = {60, 4, {}};
+    for (int64_t i = 0; i < 60; ++i) c.times.values.insert(c.times.values.end(), 4, static_cast<double>(i));
+    Tables zeros;
+    zeros.tensors = {rig.tensor(JD_F32, {1, 4}, {0, 0, 0, 0})};
+    zeros.formats = {JD_ROWS_PLAIN};
+    zeros.dims = {4};
+    const auto got = run(rig, c, zeros, {});
+    for (size_t i = 0; i < c.timestamps.size(); ++i) {
+      const auto dt = static_cast<long double>(static_cast<uint64_t>(kMost) - static_cast<uint64_t>(c.timestamps[i]));
+      const long double bucket = std::floor(std::log(dt / static_cast<long double>(unit)));
+      EXPECT_EQ(got.out[4 * i], static_cast<double>(std::max(bucket, 0.0L))) << "timestamp " << c.timestamps[i] << ", unit " << unit;
     }
   }
 }
