@@ -2,11 +2,13 @@
 //
 // x and out [n, d], each f32, f16 or bf16; d a multiple of 4, up to 8192; row strides free (multiples of 16 bytes). A warp or a block
 // owns a row and holds it in registers as f32 (rows.h): one read, one write. `out` may be x. A row's sum is the same whatever the dtypes.
+// Where it leaves f32, the row is scaled and summed again (l2_factor.h).
 //
 // Floor: the bytes of x and out, 8*n*d in f32, 3 FLOPs an element: bandwidth bound.
 #ifndef JINDOU_KERNELS_BLOCKS_L2_NORMALIZE_H
 #define JINDOU_KERNELS_BLOCKS_L2_NORMALIZE_H
 
+#include "blocks/l2_factor.h"
 #include "blocks/rows.h"
 
 namespace jindou::blocks {
@@ -46,8 +48,19 @@ struct L2NormalizeRows {
     for (int i = 0; i < kVectors; ++i) {
       square += (x[i].x * x[i].x + x[i].y * x[i].y) + (x[i].z * x[i].z + x[i].w * x[i].w);
     }
-    const float norm = prim::sqrt(Owner::sum(square, 0, shared));
-    const float divisor = norm < p.eps ? p.eps : norm;  // a NaN norm stays
+    square = Owner::sum(square, 0, shared);
+    const float factor = l2_factor(square, p.eps);
+    if (factor != 1.0f) {  // the same for all threads of the row
+      float scaled = 0.0f;
+#pragma unroll
+      for (int i = 0; i < kVectors; ++i) {
+        x[i] = Float4{x[i].x * factor, x[i].y * factor, x[i].z * factor, x[i].w * factor};
+        scaled += (x[i].x * x[i].x + x[i].y * x[i].y) + (x[i].z * x[i].z + x[i].w * x[i].w);
+      }
+      square = Owner::sum(scaled, 1, shared);
+    }
+    const float norm = prim::sqrt(square), eps = p.eps * factor;
+    const float divisor = norm < eps ? eps : norm;  // a NaN norm stays
 #pragma unroll
     for (int i = 0; i < kVectors; ++i) {
       if (Owner::vector(i) >= vectors) continue;

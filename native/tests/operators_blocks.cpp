@@ -246,6 +246,50 @@ TEST_P(Blocks, a_nan_makes_its_row_nan) {
   }
 }
 
+// Rows whose squares leave f32, above and below: as good as any. Widths of a warp's rows and of a block's.
+TEST_P(Blocks, l2_normalize_of_elements_of_any_size) {
+  Rig rig(GetParam());
+  constexpr float kLargest = std::numeric_limits<float>::max(), kTiny = 1e-37f;
+  for (const int32_t dtype : {JD_F32, JD_BF16}) {
+    for (const int64_t d : {4, 20, 1024, 8192}) {
+      for (const double size : {double{kLargest} / 4, 1e25, 1e19, 1e16, 1e-14, 1e-19, 1e-22, 1e-30, std::ldexp(1.0, -140)}) {
+        Random random(d);
+        auto x = random.values(3 * d, JD_F32);
+        for (double &e : x) e = rounded(e * size, dtype);
+        for (int64_t i = 2 * d; i < 3 * d - 1; ++i) x[static_cast<size_t>(i)] = 0;
+        x[static_cast<size_t>(3 * d - 1)] = rounded(size, dtype);
+        for (const float eps : {kTiny, 1e-12f, 1e20f}) {
+          const auto expected = reference::l2_normalize(3, d, x, eps);
+          const auto got = rig.read(run_l2_normalize(rig, 3, d, x, eps, dtype == JD_F32 ? 0 : 16 - d % 8, false, dtype, JD_F32));
+          const std::string what = std::string(jd_dtype_name(dtype)) + ", d " + std::to_string(d) + ", size " + std::to_string(std::log2(size)) +
+                                   " (log2), eps " + std::to_string(std::log2(eps));
+          expect_near(got, expected, [&](size_t i) {
+            return 4 * std::sqrt(static_cast<double>(d) + 16) * tolerance::unit_roundoff(JD_F32) * std::fabs(expected[i]) + std::ldexp(1.0, -149);
+          }, what);
+        }
+      }
+    }
+  }
+}
+
+TEST_P(Blocks, l2_normalize_of_the_largest_and_of_infinity) {
+  Rig rig(GetParam());
+  for (const int64_t d : {8, 8192}) {
+    std::vector<double> x(static_cast<size_t>(3 * d), std::numeric_limits<float>::max());
+    for (int64_t i = 0; i < d; ++i) x[static_cast<size_t>(d + i)] = i;
+    x[static_cast<size_t>(d + 3)] = -INFINITY;
+    x[static_cast<size_t>(2 * d + 1)] = INFINITY;
+    x[static_cast<size_t>(2 * d + 2)] = NAN;
+    const auto out = rig.read(run_l2_normalize(rig, 3, d, x, 1e-12f, 0, false));
+    for (int64_t i = 0; i < d; ++i) {
+      EXPECT_NEAR(out[static_cast<size_t>(i)] * std::sqrt(static_cast<double>(d)), 1, 1e-5);
+      const double of_infinite = out[static_cast<size_t>(d + i)];
+      EXPECT_TRUE(i == 3 ? std::isnan(of_infinite) : of_infinite == 0) << i;
+      EXPECT_TRUE(std::isnan(out[static_cast<size_t>(2 * d + i)])) << i;
+    }
+  }
+}
+
 TEST_P(Blocks, l2_normalize_of_zeros_divides_by_eps) {
   Rig rig(GetParam());
   for (const double x : rig.read(run_l2_normalize(rig, 2, 8, std::vector<double>(16, 0.0), 1e-6f, 0, false))) EXPECT_EQ(x, 0.0);

@@ -10,6 +10,7 @@
 #ifndef JINDOU_CPU_KERNELS_ROWS_H
 #define JINDOU_CPU_KERNELS_ROWS_H
 
+#include "blocks/l2_factor.h"
 #include "cpu/kernels/kernel_table.h"
 #include "cpu/simd/simd.h"
 
@@ -125,22 +126,37 @@ struct FloatRows {
   }
 };
 
+// One row; kScaled: its elements, and eps before, multiplied by `factor` (blocks/l2_factor.h).
+template <class Isa, class In, class Out, bool kScaled>
+void l2_normalize_row(const char *x, char *out, int64_t d, float eps, float factor) {
+  using F = typename Isa::F;
+  const auto load = [&](int64_t at, int lanes) {
+    const F y = In::load(x, at, lanes);
+    return kScaled ? Isa::mul(y, Isa::set(factor)) : y;
+  };
+  F squares = Isa::zero();
+  for_vectors<Isa>(d, [&](int64_t at, int lanes) {
+    const F y = load(at, lanes);
+    squares = Isa::fma(y, y, squares);
+  });
+  const float square = Isa::sum(squares);
+  if constexpr (!kScaled) {
+    factor = blocks::l2_factor(square, eps);
+    if (__builtin_expect(factor != 1.0f, 0)) return l2_normalize_row<Isa, In, Out, true>(x, out, d, eps * factor, factor);
+  }
+  const float length = __builtin_sqrtf(square);
+  const F norm = Isa::set(length < eps ? eps : length);  // a NaN stays
+  for_vectors<Isa>(d, [&](int64_t at, int lanes) { Out::store(out, at, Isa::div(load(at, lanes), norm), lanes); });
+}
+
 template <class Isa, int32_t kIn, int32_t kOut>
 void l2_normalize_rows(const L2NormalizeTask &t) {
-  using F = typename Isa::F;
   using In = FloatRows<Isa, kIn>;
   using Out = FloatRows<Isa, kOut>;
   for (int64_t row = t.first_row; row < t.last_row; ++row) {
     const char *x = static_cast<const char *>(t.x) + row * t.x_stride * In::kSize;
-    F squares = Isa::zero();
-    for_vectors<Isa>(t.d, [&](int64_t at, int lanes) {
-      const F y = In::load(x, at, lanes);
-      squares = Isa::fma(y, y, squares);
-    });
-    const float length = __builtin_sqrtf(Isa::sum(squares));
-    const F norm = Isa::set(length < t.eps ? t.eps : length);  // a NaN stays
     char *out = static_cast<char *>(t.out) + row * t.out_stride * Out::kSize;
-    for_vectors<Isa>(t.d, [&](int64_t at, int lanes) { Out::store(out, at, Isa::div(In::load(x, at, lanes), norm), lanes); });
+    l2_normalize_row<Isa, In, Out, false>(x, out, t.d, t.eps, 1.0f);
   }
 }
 
