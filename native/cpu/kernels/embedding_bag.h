@@ -21,6 +21,7 @@
 #define JINDOU_CPU_KERNELS_EMBEDDING_BAG_H
 
 #include "cpu/kernels/kernel_table.h"
+#include "cpu/simd/fused.h"
 #include "cpu/simd/simd.h"
 
 namespace jindou::cpu {
@@ -224,9 +225,13 @@ struct EmbeddingBag {
     return Isa::load_u2(p);
   }
   // The same of row i of a batch, as the numbers they stand for.
-  JD_SIMD F load(const Rows &rows, int i, int at, int lanes) {
+  inline __attribute__((always_inline)) F load(const Rows &rows, int i, int at, int lanes) const {
     const F x = load(rows.row[i], at, lanes);
-    return kCodes ? Isa::fma(x, Isa::set(rows.scale[i]), Isa::set(rows.bias[i])) : x;
+    if constexpr (!kCodes) return x;
+    const F scale = Isa::set(rows.scale[i]), bias = Isa::set(rows.bias[i]);
+    // Products with a scale of f16 are exact, and e4m3 has no bias: floats alone would be rounded twice.
+    if (!kHasFma && t.layout.header == kHeaderFloats) return fused<Isa>(x, scale, bias);
+    return Isa::fma(x, scale, bias);
   }
 
   void store(char *row, int at, int lanes, F x) const {
