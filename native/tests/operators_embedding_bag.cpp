@@ -43,6 +43,14 @@ class EmbeddingBag : public ::testing::TestWithParam<std::string> {
  protected:
   // Makes plan and tensors, runs, gives the output tensor.
   jd_tensor run(Rig &rig, const EmbeddingBagCase &c, const Variant &s) {
+    Error error;
+    jd_tensor out = 0;
+    rig.check(try_run(rig, c, s, &error, &out), error);
+    return out;
+  }
+
+  // What the run answers.
+  jd_status try_run(Rig &rig, const EmbeddingBagCase &c, const Variant &s, Error *error, jd_tensor *out = nullptr) {
     std::vector<jd_tensor> tables;
     std::vector<int32_t> pooling;
     int64_t columns = 0;
@@ -68,9 +76,8 @@ class EmbeddingBag : public ::testing::TestWithParam<std::string> {
     d.padding_id = c.padding_id.value_or(0);
     d.max_batch = c.batch;
     d.max_ids = total;
-    Error error;
     jd_plan plan = 0;
-    rig.check(jd_embedding_bag_plan(rig.device, &d, &plan, &error), error);
+    rig.check(jd_embedding_bag_plan(rig.device, &d, &plan, error), *error);
     rig.keep(plan);
     jd_embedding_bag_args a{};
     a.struct_size = sizeof a;
@@ -78,8 +85,8 @@ class EmbeddingBag : public ::testing::TestWithParam<std::string> {
     a.offsets = rig.integers(s.offset_dtype, c.offsets);
     if (d.weighted) a.weights = rig.tensor(JD_F32, {total}, c.weights);
     a.out = rig.poisoned(s.out_dtype, {none ? total : c.batch, none ? c.tables[0].dim : columns}, s.out_padding);
-    rig.check(jd_embedding_bag_run(plan, rig.stream, &a, &error), error);
-    return a.out;
+    if (out) *out = a.out;
+    return jd_embedding_bag_run(plan, rig.stream, &a, error);
   }
 
   void compare(Rig &rig, const EmbeddingBagCase &c, const Variant &s, const std::string &what) {
@@ -330,6 +337,27 @@ TEST_P(EmbeddingBag, trust_looks_at_no_bound) {
   Variant s;
   s.bounds = JD_BOUNDS_TRUST;
   compare(rig, c, s, "trust");
+}
+
+// TRUST is about ids. Offsets decide what is read of them, and are checked by the host or by the kernels.
+TEST_P(EmbeddingBag, trust_checks_offsets) {
+  for (const int32_t pooling : {JD_POOL_SUM, JD_POOL_NONE}) {
+    for (const std::vector<int64_t> &offsets : std::vector<std::vector<int64_t>>{{0, 2, 9}, {0, 3, 2}, {1, 2, 4}, {0, 1, 3}, {0, -1, 4}}) {
+      for (const int32_t dtype : {JD_I32, JD_I64}) {
+        Rig rig(GetParam());
+        Random random(29);
+        EmbeddingBagCase c;
+        c.tables = {table(random, 10, 8, JD_F32, pooling)};
+        c.batch = 2;
+        c.offsets = offsets;
+        c.ids = {1, 2, 3, 4};
+        Error error;
+        const jd_status status = try_run(rig, c, {JD_F32, JD_F32, JD_I64, dtype, JD_BOUNDS_TRUST}, &error);
+        EXPECT_TRUE(status != JD_OK || jd_stream_synchronize(rig.stream, &error) != JD_OK) << "offsets " << offsets[1] << ", " << offsets[2];
+        EXPECT_NE(std::string(error.message).find("offset"), std::string::npos) << error.message;
+      }
+    }
+  }
 }
 
 TEST_P(EmbeddingBag, a_bag_does_not_depend_on_the_batch_nor_on_threads) {

@@ -157,6 +157,66 @@ TEST_P(EmbeddingOut, codes_are_within_half_a_scale) {
   }
 }
 
+// One bad element and a row reads as NaN, whatever else is in it; its neighbours are what they were. Pooled and a row an id, of narrow
+// and wide rows, of numbers that are not finite from the start and of sums that leave f32.
+TEST_P(EmbeddingOut, rows_of_codes_with_no_finite_number_are_nan) {
+  Rig rig(GetParam(), 2);
+  constexpr double kLargest = std::numeric_limits<float>::max();
+  for (const int64_t dim : {4, 36, 132}) {
+    for (const int32_t pooling : {JD_POOL_SUM, JD_POOL_MAX, JD_POOL_MEAN, JD_POOL_NONE}) {
+      const bool none = pooling == JD_POOL_NONE;
+      Random random(static_cast<uint64_t>(dim));
+      EmbeddingBagCase c;
+      EmbeddingTable t{7, dim, random.values(7 * dim, JD_F32), pooling, {}};
+      t.values[static_cast<size_t>(dim + 1)] = NAN;                // row 1
+      t.values[static_cast<size_t>(2 * dim + dim - 1)] = INFINITY;  // row 2
+      t.values[static_cast<size_t>(3 * dim)] = -INFINITY;           // row 3
+      for (int64_t i = 0; i < dim; ++i) t.values[static_cast<size_t>(4 * dim + i)] = NAN;
+      t.values[static_cast<size_t>(5 * dim + 2)] = kLargest;        // row 5
+      c.tables = {t};
+      c.batch = 8;
+      c.ids = {0, 1, 2, 3, 4, 5, 5, 6};
+      c.offsets = {0, 1, 2, 3, 4, 5, 7, 8, 8};  // bag 5 has row 5 twice, bag 7 nothing
+      const Result got = run(rig, c, JD_I8, none, none ? 0 : (16 - dim % 16) % 16);
+      const auto rows = static_cast<size_t>(none ? 8 : c.batch);
+      ASSERT_EQ(got.scales.size(), rows);
+      for (size_t row = 0; row < rows; ++row) {
+        const bool bad = (row >= 1 && row <= 4) || (row == 5 && (pooling == JD_POOL_SUM || pooling == JD_POOL_MEAN));
+        EXPECT_EQ(std::isnan(got.scales[row]), bad) << "row " << row << ", pooling " << pooling << ", dim " << dim;
+        int64_t most = 0;
+        for (int64_t i = 0; i < dim; ++i) {
+          most = std::max(most, std::abs(static_cast<int64_t>(got.out[row * static_cast<size_t>(dim) + static_cast<size_t>(i)])));
+        }
+        EXPECT_EQ(most, bad || (!none && row == 7) ? 0 : 127) << "row " << row << ", pooling " << pooling << ", dim " << dim;
+      }
+    }
+  }
+}
+
+// A scale that is subnormal is off by as much as a third: codes end at 127 all the same.
+TEST_P(EmbeddingOut, codes_of_the_least_numbers_keep_their_sign) {
+  Rig rig(GetParam(), 2);
+  EmbeddingBagCase c;
+  EmbeddingTable t{40, 4, {}, JD_POOL_SUM, {}};
+  for (int64_t r = 0; r < t.rows; ++r) {
+    const double x = std::ldexp(static_cast<double>(1 + 12 * r), -149);
+    t.values.insert(t.values.end(), {x, -x, 0, x});
+    c.ids.push_back(r);
+    c.offsets.push_back(r);
+  }
+  c.offsets.push_back(t.rows);
+  c.tables = {t};
+  c.batch = t.rows;
+  const Result got = run(rig, c, JD_I8, false, 12);
+  for (size_t r = 0; r < 40; ++r) {
+    const double code = got.out[4 * r], value = t.values[4 * r];
+    EXPECT_GE(code, 0);
+    EXPECT_EQ(got.out[4 * r + 1], -code);
+    EXPECT_EQ(got.out[4 * r + 2], 0);
+    EXPECT_LE(std::fabs(code * got.scales[r] - value), got.scales[r] > 0 ? 0.35 * value : value) << "row " << r;
+  }
+}
+
 JD_INSTANTIATE_ON_DEVICES(EmbeddingOut);
 
 }  // namespace

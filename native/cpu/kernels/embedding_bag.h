@@ -390,11 +390,22 @@ struct EmbeddingBag {
   // Row `row` of the output.
   void write_codes(int64_t row, const float *x) const {
     int8_t *codes = reinterpret_cast<int8_t *>(t.out + row * t.out_row_bytes);
-    float most = 0.0f;
-    for (int d = 0; d < t.dim; ++d) most = __builtin_fabsf(x[d]) > most ? __builtin_fabsf(x[d]) : most;
-    const float scale = most / 127.0f;
+    // Magnitudes are compared as integers: a NaN is larger than an infinity, and that than any number.
+    uint32_t most = 0;
+    for (int d = 0; d < t.dim; ++d) {
+      uint32_t bits;
+      memcpy(&bits, x + d, sizeof bits);
+      most = (bits & 0x7fffffffu) > most ? bits & 0x7fffffffu : most;
+    }
+    float largest;
+    memcpy(&largest, &most, sizeof largest);
+    const float scale = most < 0x7f800000u ? largest / 127.0f : __builtin_nanf("");
     t.scales[row * t.scale_stride] = scale;
-    for (int d = 0; d < t.dim; ++d) codes[d] = scale > 0.0f ? static_cast<int8_t>(__builtin_rintf(x[d] / scale)) : int8_t{0};
+    for (int d = 0; d < t.dim; ++d) {
+      const float code = scale > 0.0f ? __builtin_rintf(x[d] / scale) : 0.0f;
+      // Past 127 where the scale is subnormal.
+      codes[d] = static_cast<int8_t>(code > 127.0f ? 127.0f : code < -127.0f ? -127.0f : code);
+    }
   }
 
   // Rows first_id..last_id - 1 in order.
