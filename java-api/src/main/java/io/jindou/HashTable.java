@@ -196,6 +196,26 @@ public final class HashTable implements AutoCloseable {
     }
 
     /**
+     * Enqueues an insertion unless another thread's call on this table is under way: for a cache, where a row that is not kept costs less than
+     * waiting. On a device with memory of its own a call is under way while it is enqueued, on cpu until it is done.
+     *
+     * @param stream orders it
+     * @param keys {@code [n]} {@link DType#I64}
+     * @param rows {@code [n, dim]}
+     * @param results what else is written, if it is enqueued
+     * @return whether it was enqueued; if not, nothing has happened
+     * @throws InvalidArgumentException as {@link #insert(Stream, Tensor, Tensor, Tensor, HashTableResults)}
+     * @throws ClosedException when the table, the stream or a tensor is closed
+     */
+    public boolean tryInsert(Stream stream, Tensor keys, Tensor rows, HashTableResults results) {
+        Objects.requireNonNull(results, "results");
+        if (rows == null) {
+            throw NativeObject.missing("rows");
+        }
+        return order.tryWrite(stream, () -> insert.run(stream, state, tick.incrementAndGet(), keys, rows, null, null, results));
+    }
+
+    /**
      * Enqueues an erasure; keys that are not there are left out.
      *
      * @param stream orders it

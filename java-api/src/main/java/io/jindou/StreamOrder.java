@@ -5,7 +5,7 @@ import java.util.ArrayList;
 import java.util.IdentityHashMap;
 import java.util.List;
 import java.util.Map;
-import java.util.concurrent.locks.ReadWriteLock;
+import java.util.concurrent.locks.Lock;
 import java.util.concurrent.locks.ReentrantReadWriteLock;
 
 /**
@@ -15,9 +15,11 @@ import java.util.concurrent.locks.ReentrantReadWriteLock;
  * <p>On a device whose calls are done when they return there is nothing to wait for but the call itself.
  */
 final class StreamOrder implements AutoCloseable {
+    private static final long SPIN_NANOS = 50_000;
+
     private final Device device;
     private final boolean asynchronous;
-    private final ReadWriteLock lock = new ReentrantReadWriteLock();
+    private final ReentrantReadWriteLock lock = new ReentrantReadWriteLock();
     private final Map<Stream, Event> reads = new IdentityHashMap<>(); // guarded by itself; read by a writer alone
     private final List<Event> events = new ArrayList<>(); // all of them; guarded by `reads`
     private final ArrayDeque<Event> idle = new ArrayDeque<>(); // those that nothing waits for any more; guarded by `reads`
@@ -36,7 +38,7 @@ final class StreamOrder implements AutoCloseable {
      */
     void read(Stream stream, Runnable enqueue) {
         expectNotCapturing(stream);
-        lock.readLock().lock();
+        lock(lock.readLock());
         try {
             if (asynchronous && lastWrite != null && lastWriter != stream) {
                 lastWrite.holdBack(stream);
@@ -54,7 +56,46 @@ final class StreamOrder implements AutoCloseable {
      */
     void write(Stream stream, Runnable enqueue) {
         expectNotCapturing(stream);
-        lock.writeLock().lock();
+        lock(lock.writeLock());
+        writeLocked(stream, enqueue);
+    }
+
+    /**
+     * Enqueues what writes, unless another thread is just enqueuing what reads or writes; on a device whose calls are done when they return
+     * that means: unless one of them is under way.
+     *
+     * @return whether it was enqueued
+     * @throws InvalidArgumentException as {@link #write}
+     */
+    boolean tryWrite(Stream stream, Runnable enqueue) {
+        expectNotCapturing(stream);
+        if (!lock.writeLock().tryLock()) {
+            return false;
+        }
+        writeLocked(stream, enqueue);
+        return true;
+    }
+
+    /**
+     * Looks a while before it sleeps: waking up takes longer than most calls. Who sleeps already is not overtaken, so that readers who
+     * come and go keep no writer away.
+     */
+    private void lock(Lock either) {
+        if (!lock.hasQueuedThreads() && either.tryLock()) {
+            return;
+        }
+        long until = System.nanoTime() + SPIN_NANOS;
+        while (!lock.hasQueuedThreads() && System.nanoTime() < until) {
+            if (either.tryLock()) {
+                return;
+            }
+            Thread.onSpinWait();
+        }
+        either.lock();
+    }
+
+    /** Unlocks it. */
+    private void writeLocked(Stream stream, Runnable enqueue) {
         try {
             if (asynchronous) {
                 reads.forEach((reader, event) -> {

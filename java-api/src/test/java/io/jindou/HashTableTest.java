@@ -230,6 +230,12 @@ class HashTableTest {
             Tensor evicted = rig.keep(Tensor.create(rig.device, DType.I64, 1));
             table.insert(rig.stream, rig.longs(7), rig.floats(new float[DIM], 1, DIM), null, new HashTableResults(null, null, evicted));
             assertEquals(115, evicted.readLongs(rig.stream)[0]);
+            HashTableResults results = new HashTableResults(null, null, evicted);
+            assertTrue(table.tryInsert(rig.stream, rig.longs(100), rig.floats(new float[DIM], 1, DIM), results), "nobody else calls");
+            assertEquals(-1, evicted.readLongs(rig.stream)[0], "it was there");
+            assertTrue(table.tryInsert(rig.stream, rig.longs(8), rig.floats(new float[DIM], 1, DIM), results));
+            long gone = evicted.readLongs(rig.stream)[0];
+            assertTrue(gone > 100 && gone < 115, "one of those that were looked up last, but " + gone);
         }
     }
 
@@ -284,6 +290,7 @@ class HashTableTest {
             HashTable table = rig.keep(HashTable.create(rig.device, desc.withMissing(MissingKeys.REPORT)));
             Tensor one = rig.longs(1), row = rig.floats(new float[DIM], 1, DIM);
             refused(NullPointerException.class, () -> table.insert(rig.stream, one, null), "'rows'");
+            refused(NullPointerException.class, () -> table.tryInsert(rig.stream, one, null, HashTableResults.NONE), "'rows'");
             refused(NullPointerException.class, () -> table.lookup(rig.stream, null, row), "'keys'");
             refused(InvalidArgumentException.class, () -> table.lookup(rig.stream, rig.longs(1, 2), row), "hash_lookup", "'rows'", "[2, 4]");
             table.lookup(rig.stream, one, row);

@@ -2,11 +2,17 @@ package io.jindou;
 
 import static io.jindou.Rig.refused;
 import static org.junit.jupiter.api.Assertions.assertEquals;
+import static org.junit.jupiter.api.Assertions.assertFalse;
 import static org.junit.jupiter.api.Assertions.assertThrows;
 import static org.junit.jupiter.api.Assertions.assertTrue;
 
 import java.util.ArrayList;
 import java.util.List;
+import java.util.concurrent.CompletableFuture;
+import java.util.concurrent.CountDownLatch;
+import java.util.concurrent.TimeUnit;
+import java.util.concurrent.atomic.AtomicBoolean;
+import java.util.concurrent.locks.LockSupport;
 import org.junit.jupiter.api.Assertions;
 import org.junit.jupiter.api.Test;
 import org.junit.jupiter.params.ParameterizedTest;
@@ -144,6 +150,66 @@ class StreamOrderTest {
             order.read(stream, () -> {});
             order.write(stream, () -> {});
             assertEquals(0, order.events());
+        }
+    }
+
+    /** The first of two calls is under way until the second has been tried. */
+    @ParameterizedTest
+    @MethodSource("io.jindou.TestDevices#names")
+    void who_only_tries_waits_for_nobody(String name) throws Exception {
+        try (Device device = Device.open(name);
+                Stream stream = Stream.create(device);
+                Stream another = Stream.create(device);
+                StreamOrder order = new StreamOrder(device)) {
+            for (boolean writes : new boolean[] {false, true}) {
+                CountDownLatch begun = new CountDownLatch(1), tried = new CountDownLatch(1);
+                Runnable call = () -> {
+                    begun.countDown();
+                    try {
+                        assertTrue(tried.await(20, TimeUnit.SECONDS));
+                    } catch (InterruptedException e) {
+                        throw new IllegalStateException(e);
+                    }
+                };
+                CompletableFuture<Void> first = CompletableFuture.runAsync(() -> {
+                    if (writes) {
+                        order.write(stream, call);
+                    } else {
+                        order.read(stream, call);
+                    }
+                });
+                begun.await();
+                assertFalse(order.tryWrite(another, Assertions::fail));
+                tried.countDown();
+                first.join();
+                boolean[] ran = new boolean[1];
+                assertTrue(order.tryWrite(another, () -> ran[0] = true));
+                assertTrue(ran[0]);
+            }
+        }
+    }
+
+    /** Readers that follow each other closely, so that there is always one, let a writer in. */
+    @Test
+    void readers_keep_no_writer_away() throws Exception {
+        try (Device device = Device.open("cpu"); StreamOrder order = new StreamOrder(device)) {
+            AtomicBoolean written = new AtomicBoolean();
+            List<CompletableFuture<Void>> readers = new ArrayList<>();
+            for (int i = 0; i < 3; i++) {
+                readers.add(CompletableFuture.runAsync(() -> {
+                    try (Stream stream = Stream.create(device)) {
+                        while (!written.get()) {
+                            order.read(stream, () -> LockSupport.parkNanos(100_000));
+                        }
+                    }
+                }));
+            }
+            try (Stream stream = Stream.create(device)) {
+                order.write(stream, () -> written.set(true));
+            }
+            for (CompletableFuture<Void> reader : readers) {
+                reader.get(20, TimeUnit.SECONDS);
+            }
         }
     }
 }

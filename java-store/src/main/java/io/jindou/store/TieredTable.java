@@ -63,6 +63,7 @@ public final class TieredTable implements AutoCloseable {
 
     private final TieredTableDesc desc;
     private final RowCache cache;
+    final Backlog backlog; // of cache; null where the device's rows are not written to directly
     private final Device host; // null: no cache in host memory
     private final RowCache hostCache;
     final RocksStore store; // the tests play a writer
@@ -107,9 +108,11 @@ public final class TieredTable implements AutoCloseable {
         inHost = device.info().backend().equals("cpu");
         this.desc = desc;
         RowCache onDevice = null, onHost = null;
+        Backlog waiting = null;
         Device cpu = null;
         try {
             onDevice = new RowCache(device, desc, desc.deviceRows());
+            waiting = inHost ? new Backlog(device, desc, onDevice.table) : null;
             long hostRows = desc.hostRowsBeside(inHost);
             if (hostRows > 0) {
                 cpu = inHost ? null : Device.open("cpu");
@@ -118,15 +121,16 @@ public final class TieredTable implements AutoCloseable {
             store = new RocksStore(
                     directory, desc.dtype(), desc.dim(), desc.durability(), desc.blockCacheBytes(), memtableBytes, disk);
         } catch (RuntimeException | IOException | Error e) {
-            RowCache.closeAll(onDevice, onHost, cpu);
+            RowCache.closeAll(waiting, onDevice, onHost, cpu);
             throw e;
         }
         this.disk = disk;
         cache = onDevice;
+        backlog = waiting;
         hostCache = onHost;
         host = onHost == null ? null : inHost ? device : cpu;
         release = new Release(
-                new Lock[] {upkeep.writeLock(), life.writeLock()}, fetchers, workspaces, cache, hostCache, cpu, store);
+                new Lock[] {upkeep.writeLock(), life.writeLock()}, fetchers, workspaces, backlog, cache, hostCache, cpu, store);
         cleanable = CLEANER.register(this, release);
     }
 
@@ -616,8 +620,8 @@ public final class TieredTable implements AutoCloseable {
     private int readHost(Workspace w, long[] missing, long[] keys, int[] rowOf) {
         int n = missing.length, count = 0, padded = padded(n);
         Tensor asked = w.askHost(filledUp(missing, n, padded)), rows = w.hostRows.first(padded);
-        hostCache.table.lookup(hostCache.stream, asked, rows, null, new HashTableResults(null, w.hostFound.first(padded), null));
-        hostCache.stream.synchronize();
+        hostCache.table.lookup(w.hostStream, asked, rows, null, new HashTableResults(null, w.hostFound.first(padded), null));
+        w.hostStream.synchronize();
         MemorySegment each = w.outcomesOfHost;
         for (int i = 0; i < n; i++) {
             if (each.getAtIndex(ValueLayout.JAVA_INT, i) == MISSING) {
@@ -684,19 +688,25 @@ public final class TieredTable implements AutoCloseable {
             w.fetched.insert(w.copies, w.numbers.first(padded), values);
             w.fetched.lookup(w.copies, w.forResult(numbers(call.keys.length, missing, fetched)), call.rows);
         }
-        synchronized (log) {
+        synchronized (log.caches) {
             log.takeOutUncertain(certain, count, call.start);
-            fill(cache.table, w.copies, w.forCache(certain), values, evicted);
+            Tensor given = w.forCache(certain);
+            if (backlog == null) {
+                fill(cache.table, w.copies, given, values, evicted);
+                w.inserted(count, evicted);
+            } else if (backlog.put(w.copies, given, values, evicted)) {
+                w.inserted(count, evicted);
+                evictions.add(backlog.work());
+            }
             if (hostCache != null && fetched.fromHost < count) {
                 long[] read = Arrays.copyOfRange(certain, fetched.fromHost, count);
-                try (Tensor hostKeys = Tensor.of(hostCache.stream, read, read.length);
+                try (Tensor hostKeys = Tensor.of(w.hostStream, read, read.length);
                         Tensor hostRows = w.hostRows.all.slice(0, fetched.fromHost, count)) {
-                    fill(hostCache.table, hostCache.stream, hostKeys, hostRows, null);
-                    hostCache.stream.synchronize();
+                    fill(hostCache.table, w.hostStream, hostKeys, hostRows, null);
+                    w.hostStream.synchronize();
                 }
             }
         }
-        w.inserted(count, evicted);
     }
 
     /** Of each key of the call the number of the row that was fetched for it, or -1. */
@@ -745,7 +755,7 @@ public final class TieredTable implements AutoCloseable {
             if (keys.length == 0) {
                 return;
             }
-            UpdateLog.Update update = log.begin(keys);
+            UpdateLog.Update update = begin(keys);
             try {
                 if (rows == null) {
                     store.delete(keys);
@@ -766,6 +776,15 @@ public final class TieredTable implements AutoCloseable {
         }
     }
 
+    UpdateLog.Update begin(long[] keys) {
+        synchronized (log.caches) {
+            if (backlog != null) {
+                backlog.takeOut(keys);
+            }
+            return log.begin(keys);
+        }
+    }
+
     /**
      * The disk was written: caches follow. Keys whose last writer is not known, and all when rows is null, leave them.
      *
@@ -775,7 +794,7 @@ public final class TieredTable implements AutoCloseable {
     void end(UpdateLog.Update update, long[] keys, MemorySegment rows) throws IOException {
         synchronized (writing) {
             boolean known = rows == null || found(keys, rows);
-            synchronized (log) {
+            synchronized (log.caches) {
                 try {
                     if (known) {
                         follow(update, keys, rows);
@@ -824,6 +843,11 @@ public final class TieredTable implements AutoCloseable {
 
     /** A table whose caches cannot be brought in line with the disk is of no use until it is opened again. */
     private void clearCaches() throws IOException {
+        synchronized (log.caches) {
+            if (backlog != null) {
+                backlog.clear();
+            }
+        }
         try {
             caches().forEach(RowCache::clear);
         } catch (RuntimeException | Error e) {

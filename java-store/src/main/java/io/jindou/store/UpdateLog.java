@@ -12,13 +12,17 @@ import java.util.TreeMap;
  * <p>A fetch reads a row below and then puts it into a cache. An update in between has written the new row below and found nothing to
  * replace in the cache, and the old row would then stay there for good. So a fetch notes the time when it starts, and before it fills a
  * cache asks which keys have been updated since, or are being updated: those it hands out but does not cache. Asking and filling,
- * beginning an update, and ending one with its writes to the caches are done under this object's lock.
+ * beginning an update, and ending one with its writes to the caches are each done under {@link #caches}, which takes as long as a cache does;
+ * fetches start and end without it.
  *
  * <p>Updates of one key beside each other reach the disk in an order that nobody here knows. So neither puts its row into a cache: each
  * takes the key out when it ends, and a lookup that starts after the last of them brings back what the disk has. That leaves the disk's
  * writes beside each other, so that they share a wait for the disk.
  */
 final class UpdateLog {
+    /** Held by who fills caches or writes to them, and by an update that begins. */
+    final Object caches = new Object();
+
     /** Keys under update. */
     final class Update {
         private final Set<Long> keys;
@@ -33,7 +37,7 @@ final class UpdateLog {
             return ended == Long.MAX_VALUE;
         }
 
-        /** Whether another update of this key was under way at the same time; asked under the log's lock. */
+        /** Whether another update of this key was under way at the same time; asked under {@link #caches}. */
         boolean isContended(long key) {
             return contended.contains(key);
         }

@@ -46,6 +46,8 @@ final class Workspace implements AutoCloseable {
     /** Host memory for fetched rows; on the cpu device it is that of {@link #fetchedRows}. */
     final Staging rows;
     /** For the cache in host memory; null without one. */
+    final Stream hostStream;
+
     private final Prefix hostKeys;
 
     final Prefix hostFound;
@@ -97,6 +99,7 @@ final class Workspace implements AutoCloseable {
             keysForCache = inHost ? Staging.itself(fetchedKeys.all) : Staging.of(memory, 2 * part, part);
             seenOutcomes = inHost ? Staging.itself(outcomes.all) : Staging.of(memory, 3 * part, part);
             seenEvicted = inHost ? Staging.itself(evicted.all) : Staging.of(memory, 4 * part, part);
+            hostStream = host == null ? null : own(Stream.create(host));
             hostKeys = host == null ? null : prefix(Tensor.create(host, DType.I64, most));
             hostFound = host == null ? null : prefix(Tensor.create(host, DType.I32, most));
             hostRows = host == null ? null : prefix(Tensor.wrap(host, rows.segment, desc.dtype(), most, desc.dim()));

@@ -103,6 +103,9 @@ class TieredTableTest {
                         TieredTable table = TieredTable.open(
                                 device, directory, desc(range / 10).withEviction(eviction).withHostRows(hostRows))) {
                     for (int step = 0; step < steps; step++) {
+                        if (table.backlog != null) {
+                            table.backlog.crowded = random.nextInt(4) != 0;
+                        }
                         long[] keys = random.longs(random.nextInt(200), 0, range).map(key -> key * 0x9E3779B97F4A7C15L).toArray();
                         int kind = random.nextInt(6);
                         if (kind < 2) {

@@ -1,0 +1,143 @@
+package io.jindou.store;
+
+import io.jindou.DType;
+import io.jindou.Device;
+import io.jindou.HashTable;
+import io.jindou.HashTableResults;
+import io.jindou.Stream;
+import io.jindou.Tensor;
+import java.lang.foreign.MemorySegment;
+import java.lang.foreign.ValueLayout;
+import java.util.Arrays;
+
+/**
+ * Fetched rows on their way into a cache that the host looks up in. An insertion into it has to wait until nobody looks up any more, and
+ * then others wait for it. So rows are put off while others look up, and go in together with those of a later call that finds the cache free, or
+ * when there is no room for more. Lookups of several threads would else spend more time on waiting than on rows.
+ *
+ * <p>Rows that are put off stay right: an update takes its keys out when it begins. All methods are called under
+ * {@link UpdateLog#caches}.
+ */
+final class Backlog implements AutoCloseable {
+    /** The tests play a crowd. */
+    boolean crowded;
+
+    private final HashTable table;
+    private final long rowBytes;
+    private final Stream stream;
+    private final Tensor keys;
+    private final Tensor rows;
+    private final Tensor evicted;
+    private final MemorySegment keysInHost;
+    private final MemorySegment rowsInHost;
+    private final MemorySegment evictedInHost;
+    private final int room;
+    private int count;
+
+    Backlog(Device device, TieredTableDesc desc, HashTable table) {
+        this.table = table;
+        room = desc.maxKeys();
+        rowBytes = desc.rowBytes();
+        Stream on = null;
+        Tensor first = null, second = null, third = null;
+        try {
+            on = Stream.create(device);
+            first = Tensor.create(device, DType.I64, room);
+            second = Tensor.create(device, desc.dtype(), room, desc.dim());
+            third = Tensor.create(device, DType.I64, room);
+        } catch (RuntimeException | Error e) {
+            RowCache.closeAll(on, first, second, third);
+            throw e;
+        }
+        stream = on;
+        keys = first;
+        rows = second;
+        evicted = third;
+        keysInHost = keys.hostMemory();
+        rowsInHost = rows.hostMemory();
+        evictedInHost = evicted.hostMemory();
+    }
+
+    /**
+     * Puts rows into the cache, now or later.
+     *
+     * @param on the stream of the insertion
+     * @param given the keys, -1 for those that are left out
+     * @param values their rows, in host memory
+     * @param gone written, when the answer is true: the evicted keys
+     * @return whether they are there now
+     */
+    boolean put(Stream on, Tensor given, Tensor values, Tensor gone) {
+        HashTableResults results = new HashTableResults(null, null, gone);
+        if (!crowded && table.tryInsert(on, given, values, results)) {
+            return true;
+        }
+        int more = (int) given.dim(0);
+        if (more <= room - count) {
+            putOff(given.hostMemory(), values.hostMemory(), more);
+            return false;
+        }
+        table.insert(on, given, values, null, results);
+        return true;
+    }
+
+    private void putOff(MemorySegment given, MemorySegment values, int more) {
+        for (int i = 0; i < more; i++) {
+            long key = given.getAtIndex(ValueLayout.JAVA_LONG, i);
+            if (key != -1) {
+                keysInHost.setAtIndex(ValueLayout.JAVA_LONG, count, key);
+                MemorySegment.copy(values, i * rowBytes, rowsInHost, count * rowBytes, rowBytes);
+                count++;
+            }
+        }
+    }
+
+    /** The rows that were put off go into the cache, if it is free or they are many; gives how many it evicted for them. */
+    int work() {
+        if (count == 0) {
+            return 0;
+        }
+        int replaced = 0;
+        try (Tensor given = keys.slice(0, 0, count); Tensor values = rows.slice(0, 0, count); Tensor gone = evicted.slice(0, 0, count)) {
+            HashTableResults results = new HashTableResults(null, null, gone);
+            if (count > room / 2) {
+                table.insert(stream, given, values, null, results);
+            } else if (!table.tryInsert(stream, given, values, results)) {
+                return 0;
+            }
+        }
+        for (int i = 0; i < count; i++) {
+            replaced += evictedInHost.getAtIndex(ValueLayout.JAVA_LONG, i) == -1 ? 0 : 1;
+        }
+        count = 0;
+        return replaced;
+    }
+
+    /** These keys get other rows. */
+    void takeOut(long[] updated) {
+        if (count == 0) {
+            return;
+        }
+        long[] sorted = updated.clone();
+        Arrays.sort(sorted);
+        for (int i = 0; i < count; i++) {
+            if (Arrays.binarySearch(sorted, keysInHost.getAtIndex(ValueLayout.JAVA_LONG, i)) >= 0) {
+                keysInHost.setAtIndex(ValueLayout.JAVA_LONG, i, -1);
+            }
+        }
+    }
+
+    void clear() {
+        count = 0;
+    }
+
+    /** Rows that wait. */
+    int size() {
+        return count;
+    }
+
+    @Override
+    public void close() {
+        RowCache.closeAll(keys, rows, evicted, stream);
+    }
+}
