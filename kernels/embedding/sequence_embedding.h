@@ -3,8 +3,9 @@
 //
 //   out[i, :] = scale * (row of ids[t, i] of every table t) + position_table[position(i)] + time_table[bucket(i)]
 //
-// Layouts: ids [T, total]; offsets [B + 1]; timestamps [total], query_times and num_targets [B] or null; out [total, width]. Tables
-// as in embedding_bag (table.h), all read four elements at a time: 16 bytes of f32, 8 of f16 and bf16, 4 codes.
+// Layouts: ids [T, total]; offsets [B + 1]; timestamps [total], query_times and num_targets [B] or null; out [total, width]. Tables,
+// those of positions and times too, as in embedding_bag (table.h), all read four elements at a time: 16 bytes of f32, 8 of f16 and bf16,
+// 4 codes.
 //
 // Work: a group of 8, 16 or 32 lanes owns 8 consecutive events and one chunk of their columns, four columns a lane. Lanes 0..7 each
 // find one event's sequence (binary search among the offsets), position and bucket, and pass them round by shuffles. The lanes of
@@ -27,7 +28,8 @@ namespace jindou::embedding {
 struct PlaceTable {
   const char *data;
   int64_t row_bytes;
-  int32_t kind;  // kRowF32, kRowF16Narrow or kRowBF16Narrow
+  int32_t kind;  // kRowF32, kRowF16Narrow, kRowBF16Narrow or kRowCodesNarrow
+  CodeLayout layout;
 };
 
 struct SequenceEmbeddingKernel {
@@ -212,7 +214,8 @@ struct SequenceEmbeddingKernel {
     switch (table.kind) {
       case kRowF32: add_place_rows<RowF32>(p, table, g, own, sum); break;
       case kRowF16Narrow: add_place_rows<Row16Narrow<prim::f16>>(p, table, g, own, sum); break;
-      default: add_place_rows<Row16Narrow<prim::bf16>>(p, table, g, own, sum); break;
+      case kRowBF16Narrow: add_place_rows<Row16Narrow<prim::bf16>>(p, table, g, own, sum); break;
+      default: add_place_rows<RowCodesNarrow>(p, table, g, own, sum); break;
     }
   }
 
@@ -225,13 +228,13 @@ struct SequenceEmbeddingKernel {
     for (int u = 0; u < kRows; ++u) {
       const int64_t row = prim::shfl(own, u, g.lanes);
       const void *from = g.events >> u & 1u ? static_cast<const void *>(table.data + row * table.row_bytes) : p.zero_row;
-      rows[u] = Row::load(static_cast<const char *>(from), column, CodeLayout{0u});
+      rows[u] = Row::load(static_cast<const char *>(from), column, table.layout);
     }
     prim::keep(rows);
 #pragma unroll
     for (int u = 0; u < kRows; ++u) {
       float x[4];
-      Row::widen(rows[u], CodeLayout{0u}, x);
+      Row::widen(rows[u], table.layout, x);
 #pragma unroll
       for (int e = 0; e < 4; ++e) sum[u][e] += x[e];
     }

@@ -20,16 +20,15 @@ struct SequenceEmbeddingPlan : KernelPlan {
       : KernelPlan(JDB_OP_SEQUENCE_EMBEDDING, resources),
         desc(desc.d),
         width(desc.width),
-        positions(place_table(desc.position_table)),
-        times(place_table(desc.time_table)),
+        positions(place_table(desc.position_table, desc.d.position_format, desc.width)),
+        times(place_table(desc.time_table, desc.d.time_format, desc.width)),
         places(SequencePlaces::make(desc.d, desc.position_table.shape[0])),
         geometry(EmbeddingBagPlan::geometry_of(static_cast<int32_t>(desc.width / 4))) {}
 
-  static embedding::PlaceTable place_table(const jdb_tensor &t) {
-    const int32_t kind = t.dtype == JD_F32   ? embedding::kRowF32
-                         : t.dtype == JD_F16 ? embedding::kRowF16Narrow
-                                             : embedding::kRowBF16Narrow;
-    return {static_cast<const char *>(t.data), t.strides[0] * core::element_size(t.dtype), kind};
+  static embedding::PlaceTable place_table(const jdb_tensor &t, int32_t format, int64_t width) {
+    const RowLayout layout = row_layout(format, width);
+    return {static_cast<const char *>(t.data), t.strides[0] * core::element_size(t.dtype), EmbeddingBagPlan::kind_of(t, layout, true),
+            embedding::CodeLayout::of(layout, t.dtype == JD_F8_E4M3 || format == JD_ROWS_E4M3, EmbeddingBagPlan::of_words(t, layout))};
   }
 
   static jd_status create(const PlanResources &resources, const jdb_sequence_embedding_desc &desc, KernelPlan **plan,

@@ -3,31 +3,21 @@
 #include "core/row_formats.h"
 
 namespace jindou::core {
-namespace {
 
-// A table of codes, `dim` of them a row.
-void check_codes(Rules &rules, const char *name, const jdb_tensor &t, int32_t format, int32_t i, int64_t dim) {
-  char field[32];
-  snprintf(field, sizeof field, "dims[%d]", i);
-  if (dim < 4 || dim > kMaxTableDim || dim % 4 != 0) {
-    return rules.fail(JD_INVALID_ARGUMENT, field, "expected a multiple of 4 in 4..%" PRId64 ", got %" PRId64, kMaxTableDim, dim);
-  }
+void check_rows_of_codes(Rules &rules, const char *name, const jdb_tensor &t, int32_t format, int64_t dim, const char *why) {
   rules.tensor(name, t, JD_U8, {kAny, kAny});
   rules.contiguous_last(name, t);
   if (rules.broken()) return;
   const int64_t least = row_layout(format, dim).row_bytes;
   if (t.shape[1] < least) {
-    return rules.fail(JD_INVALID_ARGUMENT, name,
-                      "expected rows of at least %" PRId64 " bytes (%s = %" PRId64 ", row_formats[%d] = %d), got shape %s", least,
-                      field, dim, i, format, ShapeText(t.shape, t.rank).text);
+    return rules.fail(JD_INVALID_ARGUMENT, name, "expected rows of at least %" PRId64 " bytes (%s), got shape %s", least, why,
+                      ShapeText(t.shape, t.rank).text);
   }
   if (t.shape[0] > 1 && t.strides[0] < t.shape[1]) {
     rules.fail(JD_INVALID_ARGUMENT, name, "expected a row stride of at least %" PRId64 " bytes, got strides %s", t.shape[1],
                ShapeText(t.strides, t.rank).text);
   }
 }
-
-}  // namespace
 
 void check_rows_of_numbers(Rules &rules, const char *name, const jdb_tensor &t, std::initializer_list<int32_t> dtypes,
                            int64_t most_columns) {
@@ -64,7 +54,13 @@ void add_table(Rules &rules, const Context &context, Plan &plan, int32_t i, jd_t
     if (!dims) rules.fail(JD_INVALID_ARGUMENT, "dims", "expected a pointer (%s is not JD_ROWS_PLAIN), got NULL", field);
     if (rules.broken()) return;
     *dim = dims[i];
-    check_codes(rules, name, t, *format, i, *dim);
+    if (*dim < 4 || *dim > kMaxTableDim || *dim % 4 != 0) {
+      snprintf(field, sizeof field, "dims[%d]", i);
+      return rules.fail(JD_INVALID_ARGUMENT, field, "expected a multiple of 4 in 4..%" PRId64 ", got %d", kMaxTableDim, *dim);
+    }
+    char why[80];
+    snprintf(why, sizeof why, "dims[%d] = %d, row_formats[%d] = %d", i, *dim, i, *format);
+    check_rows_of_codes(rules, name, t, *format, *dim, why);
     if (rules.broken()) return;
   }
   const char *begin = static_cast<const char *>(t.data);

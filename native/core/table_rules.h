@@ -16,6 +16,9 @@ inline constexpr int64_t kMaxTableDim = 2048;
 void check_rows_of_numbers(Rules &rules, const char *name, const jdb_tensor &t, std::initializer_list<int32_t> dtypes,
                            int64_t most_columns);
 
+// A table of rows of codes in `format`, D = `dim` elements each; `why` is where messages say that these come from.
+void check_rows_of_codes(Rules &rules, const char *name, const jdb_tensor &t, int32_t format, int64_t dim, const char *why);
+
 // Acquires table i, checks it and adds it to the plan; gives its format and dim. Messages name "tables[3]". `row_formats` and `dims`
 // are the description's arrays and may be null.
 void add_table(Rules &rules, const Context &context, Plan &plan, int32_t i, jd_tensor handle, const int32_t *row_formats,

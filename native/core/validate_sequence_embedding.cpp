@@ -1,5 +1,6 @@
 // sequence_embedding: the rules of jindou/sequence_embedding.h and the two entry points.
 #include <algorithm>
+#include <cstdio>
 
 #include "core/arguments.h"
 #include "core/attention_rules.h"
@@ -73,18 +74,30 @@ void check_tables(Rules &rules, const Context &context, const jd_sequence_embedd
   }
 }
 
-// position_table and time_table, which may be absent.
-void check_place_table(Rules &rules, const Context &context, const char *name, jd_tensor handle, int64_t width, Plan &plan,
-                       jdb_tensor *resolved) {
+// position_table and time_table, which may be absent; `field` is the name of their format.
+void check_place_table(Rules &rules, const Context &context, const char *name, jd_tensor handle, const char *field, int32_t format,
+                       int64_t width, Plan &plan, jdb_tensor *resolved) {
   *resolved = {};
-  if (handle == 0 || rules.broken()) return;
+  if (rules.broken()) return;
+  if (handle == 0) {
+    if (format != JD_ROWS_PLAIN) rules.fail(JD_INVALID_ARGUMENT, field, "expected 0 (there is no %s), got %d", name, format);
+    return;
+  }
+  rules.integer(field, format, JD_ROWS_PLAIN, JD_ROWS_E4M3);
+  if (rules.broken()) return;
   Ref<Tensor> table;
   if (const jd_status status = acquire_tensor(context, name, handle, *plan.device, "the plan", &table)) {
     return rules.refused(status);
   }
   const jdb_tensor &t = table->t;
-  check_rows_of_numbers(rules, name, t, {JD_F32, JD_F16, JD_BF16}, kMaxWidth);
-  rules.tensor(name, t, t.dtype, {kAny, width});
+  if (format == JD_ROWS_PLAIN) {
+    check_rows_of_numbers(rules, name, t, {JD_F32, JD_F16, JD_BF16, JD_F8_E4M3}, kMaxWidth);
+    rules.tensor(name, t, t.dtype, {kAny, width});
+  } else {
+    char why[80];
+    snprintf(why, sizeof why, "D = %" PRId64 ", %s = %d", width, field, format);
+    check_rows_of_codes(rules, name, t, format, width, why);
+  }
   if (rules.broken()) return;
   if (t.shape[0] < 1) {
     return rules.fail(JD_INVALID_ARGUMENT, name, "expected at least one row, got shape %s", ShapeText(t.shape, 2).text);
@@ -149,8 +162,9 @@ jd_status make_plan(const Context &context, jd_device handle, const jd_sequence_
   jdb_sequence_embedding_desc &desc = plan->desc.sequence_embedding;
   TableFields fields;
   check_tables(rules, context, d, *plan, &fields, &desc.width);
-  check_place_table(rules, context, "position_table", d.position_table, desc.width, *plan, &desc.position_table);
-  check_place_table(rules, context, "time_table", d.time_table, desc.width, *plan, &desc.time_table);
+  check_place_table(rules, context, "position_table", d.position_table, "position_format", d.position_format, desc.width, *plan,
+                    &desc.position_table);
+  check_place_table(rules, context, "time_table", d.time_table, "time_format", d.time_format, desc.width, *plan, &desc.time_table);
   if (rules.broken()) return rules.status();
   if (d.time_table) {
     const int64_t last = desc.time_table.shape[0] - 1;

@@ -40,7 +40,10 @@ class SequenceEmbeddingPlan final : public Plan {
     columns_at_ = layout.add<int32_t>(num_parts_);
     functions_at_ = layout.add<keys::Function>(static_cast<int64_t>(parts.functions.size()));
     findings_at_ = layout.add<WorkerFindings>(device.pool.size());
-    scratch_ = (block_ * desc_.width + 15) / 16 * 16;
+    positions_ = codes_of(desc.position_table, desc_.d.position_format);
+    times_ = codes_of(desc.time_table, desc_.d.time_format);
+    const bool widens = positions_.dim > 0 || times_.dim > 0;
+    scratch_ = ((block_ + (widens ? 2 : 0)) * desc_.width + 15) / 16 * 16;
     scratch_at_ = layout.add<float>(scratch_ * device.pool.size());
     if (const jd_status status = memory.reserve(layout.bytes(), error)) return status;
     keys::Function *functions = memory.part<keys::Function>(functions_at_);
@@ -100,8 +103,8 @@ class SequenceEmbeddingPlan final : public Plan {
       t.offset_dtype = desc_.d.offset_dtype;
       t.out_dtype = desc_.d.out_dtype;
       t.scale = desc_.d.scale;
-      t.positions = place_rows(desc_.position_table);
-      t.times = place_rows(desc_.time_table);
+      t.positions = place_rows(desc_.position_table, positions_);
+      t.times = place_rows(desc_.time_table, times_);
       t.places = &places_;
       t.offsets = a.offsets.data;
       t.batch = a.batch;
@@ -115,6 +118,7 @@ class SequenceEmbeddingPlan final : public Plan {
       t.total = total;
       t.block = block_;
       t.scratch = memory.part<float>(scratch_at_) + worker * scratch_;
+      t.widened = t.scratch + block_ * desc_.width;
       SequenceFindings found{};
       device.kernels.sequence_embedding(t, found);
       note(findings[worker].found, found);
@@ -126,8 +130,22 @@ class SequenceEmbeddingPlan final : public Plan {
   }
 
  private:
-  static PlaceRows place_rows(const jdb_tensor &t) {
-    return {static_cast<const char *>(t.data), t.strides[0] * core::element_size(t.dtype), t.dtype};
+  // How a row of codes of the table is widened to f32; dim 0: there is no table, or its rows are numbers that `write` reads itself.
+  EmbeddingTask codes_of(const jdb_tensor &t, int32_t format) const {
+    EmbeddingTask one{};
+    if (t.dtype != JD_U8 && t.dtype != JD_F8_E4M3) return one;
+    one.dim = static_cast<int32_t>(desc_.width);
+    one.layout = row_layout(format, desc_.width);
+    one.elements = elements_of(t.dtype, one.layout, format);
+    one.out_dtype = JD_F32;
+    one.last_id = 1;
+    return one;
+  }
+
+  static PlaceRows place_rows(const jdb_tensor &t, const EmbeddingTask &codes) {
+    const bool widened = codes.dim > 0;
+    return {static_cast<const char *>(t.data), t.strides[0] * core::element_size(t.dtype), widened ? JD_F32 : t.dtype,
+            widened ? &codes : nullptr};
   }
 
   static void note(SequenceFindings &all, const SequenceFindings &found) {
@@ -156,6 +174,7 @@ class SequenceEmbeddingPlan final : public Plan {
   const jdb_sequence_embedding_desc desc_;
   const SequencePlaces places_;
   const int32_t block_;
+  EmbeddingTask positions_{}, times_{};  // of codes
   int64_t scratch_ = 0;
   int32_t num_parts_ = 0;  // tables, and the rows side by side of those that have some
   size_t tables_at_ = 0, columns_at_ = 0, functions_at_ = 0, findings_at_ = 0, scratch_at_ = 0;

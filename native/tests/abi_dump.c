@@ -496,6 +496,7 @@ static void structs(void) {
   FIELD(jd_sequence_embedding_desc, time_unit); FIELD(jd_sequence_embedding_desc, has_query_times);
   FIELD(jd_sequence_embedding_desc, reserved); FIELD(jd_sequence_embedding_desc, max_batch);
   FIELD(jd_sequence_embedding_desc, max_events); FIELD(jd_sequence_embedding_desc, table_keys);
+  FIELD(jd_sequence_embedding_desc, position_format); FIELD(jd_sequence_embedding_desc, time_format);
   end_struct();
   begin_struct("jd_sequence_embedding_args", sizeof(jd_sequence_embedding_args), _Alignof(jd_sequence_embedding_args));
   FIELD(jd_sequence_embedding_args, struct_size); FIELD(jd_sequence_embedding_args, reserved);

@@ -156,12 +156,30 @@ TEST_F(SequenceEmbeddingErrors, tables) {
 
 TEST_F(SequenceEmbeddingErrors, position_and_time_tables) {
   refused_plan([&](Desc &d) { d.position_table = stream; }, {"argument 'position_table'", "a stream"}, JD_INVALID_HANDLE);
-  refused_plan([&](Desc &d) { d.position_table = tensor(JD_I8, {5, 24}); }, {"argument 'position_table'", "f32, f16 or bf16", "i8"});
+  refused_plan([&](Desc &d) { d.position_table = tensor(JD_I8, {5, 24}); }, {"argument 'position_table'", "f32, f16, bf16 or f8_e4m3", "i8"});
   refused_plan([&](Desc &d) { d.position_table = tensor(JD_F32, {24}); }, {"argument 'position_table'", "rank 2"});
   refused_plan([&](Desc &d) { d.position_table = tensor(JD_F32, {0, 24}); }, {"argument 'position_table'", "at least one row"});
   refused_plan([&](Desc &d) { d.position_table = tensor(JD_F32, {5, 24}, {26, 1}); }, {"argument 'position_table'", "multiple of 4"});
   refused_plan([&](Desc &d) { d.time_table = tensor(JD_F32, {5, 24}, {}, 4); }, {"argument 'time_table'", "aligned to 16 bytes"});
   refused_plan([&](Desc &d) { d.time_table = tensor(JD_F32, {5, 28}); }, {"argument 'time_table'", "[*, 24]", "[5, 28]"});
+  // Of codes: 24 of them a row.
+  refused_plan([&](Desc &d) { d.position_format = 8; }, {"argument 'position_format'", "0..7", "got 8"});
+  refused_plan([&](Desc &d) { d.time_format = -1; }, {"argument 'time_format'", "0..7", "got -1"});
+  refused_plan([&](Desc &d) { d.position_format = JD_ROWS_INT8; }, {"argument 'position_table'", "u8", "f32"});
+  refused_plan([&](Desc &d) { d.time_table = tensor(JD_U8, {6, 28}); }, {"argument 'time_table'", "f32, f16, bf16 or f8_e4m3", "u8"});
+  const auto times = [&](jd_tensor table, int32_t format) {
+    return [=](Desc &d) { d.time_table = table, d.time_format = format; };
+  };
+  refused_plan(times(tensor(JD_U8, {6, 27}), JD_ROWS_INT8), {"argument 'time_table'", "at least 28 bytes", "D = 24, time_format = 1"});
+  refused_plan(times(tensor(JD_U8, {6, 9}), JD_ROWS_INT2_LAST), {"argument 'time_table'", "at least 10 bytes"});
+  refused_plan(times(tensor(JD_U8, {28}), JD_ROWS_INT8), {"argument 'time_table'", "rank 2"});
+  refused_plan(times(tensor(JD_U8, {0, 28}), JD_ROWS_INT8), {"argument 'time_table'", "at least one row"});
+  refused_plan([&](Desc &d) { d.position_table = 0, d.position_format = JD_ROWS_INT4; },
+               {"argument 'position_format'", "there is no position_table", "got 2"});
+  const Desc before = desc;
+  times(tensor(JD_U8, {6, 29}), JD_ROWS_INT8)(desc);
+  good_plan();
+  desc = before;
 }
 
 TEST_F(SequenceEmbeddingErrors, arguments) {

@@ -24,6 +24,8 @@ class SequenceEmbedding : public ::testing::TestWithParam<std::string> {
   struct Options {
     int32_t index_dtype = JD_I64, offset_dtype = JD_I64, out_dtype = JD_F32, bounds = JD_BOUNDS_STRICT, place_dtype = JD_F32;
     int64_t padding = 0;  // of out, of ids and of the place tables
+    jd_tensor positions = 0, times = 0;  // instead of tables of place_dtype: rows of codes
+    int32_t position_format = JD_ROWS_PLAIN, time_format = JD_ROWS_PLAIN;
   };
   struct Tables {
     std::vector<jd_tensor> tensors;
@@ -109,8 +111,13 @@ class SequenceEmbedding : public ::testing::TestWithParam<std::string> {
     d.has_padding_id = c.padding_id ? 1 : 0;
     d.padding_id = c.padding_id.value_or(0);
     const int64_t width = c.width(), total = c.total(), batch = static_cast<int64_t>(c.offsets.size()) - 1;
-    if (c.positions.rows) d.position_table = rig.tensor(o.place_dtype, {c.positions.rows, width}, c.positions.values, o.padding);
-    if (c.times.rows) d.time_table = rig.tensor(o.place_dtype, {c.times.rows, width}, c.times.values, o.padding);
+    d.position_table = o.positions;
+    d.time_table = o.times;
+    d.position_format = o.position_format;
+    d.time_format = o.time_format;
+    const auto numbers = [&](const SequenceTable &t) { return rig.tensor(o.place_dtype, {t.rows, width}, t.values, o.padding); };
+    if (c.positions.rows && !o.positions) d.position_table = numbers(c.positions);
+    if (c.times.rows && !o.times) d.time_table = numbers(c.times);
     d.scale = static_cast<float>(c.scale);
     d.position_mode = c.position_mode;
     d.contextual_len = static_cast<int32_t>(c.contextual_len);
@@ -216,6 +223,47 @@ TEST_P(SequenceEmbedding, every_row_format_and_dtype) {
     o.padding = 8;
     place(c, 5, 6, JD_F32, 4);
     compare(rig, c, tables, o, "summed, format " + std::to_string(t.format) + ", dtype " + std::to_string(t.dtype));
+  }
+}
+
+// Position and time tables of codes, of formats apart, at any address and with rows of any length; one of them alone; as wide as a row of
+// out may be.
+TEST_P(SequenceEmbedding, positions_and_times_of_every_row_format) {
+  Rig rig(GetParam(), 3);
+  const std::vector<int32_t> formats = {JD_ROWS_PLAIN,      JD_ROWS_INT8,      JD_ROWS_INT4,      JD_ROWS_INT2,
+                                        JD_ROWS_INT8_FLOAT, JD_ROWS_INT4_LAST, JD_ROWS_INT2_LAST, JD_ROWS_E4M3};
+  for (size_t i = 0; i < formats.size(); ++i) {
+    for (const int64_t dim : {4, 20, 64, 2048}) {
+      const bool widest = dim == 2048;  // four such tables are the 8192 columns that a row of out may have
+      if (widest && i % 3 != 1) continue;
+      SequenceEmbeddingCase c;
+      std::vector<Table> shapes(4, {5, dim});
+      if (!widest) shapes = {{40, dim}, {9, 8}};
+      const Tables tables = make(rig, c, shapes, 31);
+      c.position_mode = i % 2 ? JD_POSITION_FROM_END : JD_POSITION_FROM_START;
+      c.scale = 1.5;
+      fill(c, widest ? std::vector<int64_t>{3, 1} : std::vector<int64_t>{11, 0, 1, rig.scaled(150, 22)}, 32);
+      place(c, 13, 17, JD_F32, 33);
+      Options o;
+      o.out_dtype = std::array{JD_F32, JD_F16, JD_BF16}[i % 3];
+      const auto codes = [&](SequenceTable &t, int32_t format, int64_t padding, uint64_t seed) {
+        const RowsOfCodes rows = rows_of_codes(format, t.rows, c.width(), padding, seed);
+        t.values = rows.values;
+        if (format != JD_ROWS_PLAIN) return rig.bytes(JD_U8, {t.rows, rows.row_bytes}, rows.bytes);
+        return rig.view(rig.bytes(JD_F8_E4M3, {t.rows, rows.row_bytes}, rows.bytes), {t.rows, c.width()}, {rows.row_bytes, 1});
+      };
+      const std::string what = "format " + std::to_string(formats[i]) + ", dim " + std::to_string(dim);
+      o.position_format = formats[i];
+      o.positions = codes(c.positions, formats[i], formats[i] == JD_ROWS_PLAIN ? 4 : dim == 20 ? 3 : 4, 34);
+      compare(rig, c, tables, o, what + ", times of numbers");
+      o.time_format = formats[(i + 3) % formats.size()];
+      o.times = codes(c.times, o.time_format, dim == 64 ? 8 : 0, 35);
+      compare(rig, c, tables, o, what + ", both");
+      o.positions = 0;
+      o.position_format = JD_ROWS_PLAIN;
+      c.positions = {};
+      compare(rig, c, tables, o, what + ", times alone");
+    }
   }
 }
 

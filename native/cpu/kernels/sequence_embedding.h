@@ -3,7 +3,8 @@
 //
 // Bytes: every row once, from random places in memory, and every output row: memory is the bound. Rows are found, read and
 // prefetched by embedding_bag's reader, a table at a time for a block of events whose f32 rows stay in L1; then position and time are
-// added and the block is written. An output row depends on its own event alone.
+// added and the block is written. Their rows of codes are widened first: those tables are small, and mostly in L2. An output row depends
+// on its own event alone.
 #ifndef JINDOU_CPU_KERNELS_SEQUENCE_EMBEDDING_H
 #define JINDOU_CPU_KERNELS_SEQUENCE_EMBEDDING_H
 
@@ -109,14 +110,30 @@ struct SequenceEmbedding {
     return of_sequence(low);
   }
 
+  // A row of positions or times as numbers of the table's dtype.
+  static const char *place_row(const PlaceRows &table, int64_t row, float *widened) {
+    const char *found = table.rows + row * table.row_bytes;
+    if (__builtin_expect(table.codes != nullptr, 0)) return widen(*table.codes, found, widened);
+    return found;
+  }
+  // Apart: inlined, it would cost `write` its registers.
+  static __attribute__((noinline)) const char *widen(const EmbeddingTask &codes, const char *row, float *widened) {
+    EmbeddingTask one = codes;
+    one.rows = row;
+    one.out = reinterpret_cast<char *>(widened);
+    EmbeddingFindings none{};
+    with_reader(one, none, [](const auto &reader) { reader.widen_rows(); });
+    return one.out;
+  }
+
   void write(int64_t event, const float *sums, Place &place) const {
     while (event >= place.end) place = of_sequence(place.sequence + 1);
     const char *position = nullptr, *time = nullptr;
     if (t.positions.rows) {
       const int64_t row = t.places->position(event - place.begin, place.end - place.begin, place.targets);
-      position = t.positions.rows + row * t.positions.row_bytes;
+      position = place_row(t.positions, row, t.widened);
     }
-    if (t.times.rows) time = t.times.rows + t.places->bucket(place.query_time, t.timestamps[event]) * t.times.row_bytes;
+    if (t.times.rows) time = place_row(t.times, t.places->bucket(place.query_time, t.timestamps[event]), t.widened + t.width);
     char *out = t.out + event * t.out_row_bytes;
     const F scale = Isa::set(t.scale);
     for_vectors<Isa>(t.width, [&](int64_t at, int lanes) {

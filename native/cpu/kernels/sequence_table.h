@@ -14,7 +14,8 @@ struct EmbeddingTask;
 struct PlaceRows {
   const char *rows;
   int64_t row_bytes;
-  int32_t dtype;
+  int32_t dtype;               // of codes JD_F32: what they become
+  const EmbeddingTask *codes;  // null: rows are numbers; else how they are read
 };
 
 // Events first..last-1 of all sequences together.
@@ -35,6 +36,7 @@ struct SequenceTask {
   int64_t first, last, total;
   int32_t block;   // events at a time
   float *scratch;  // [block][width]
+  float *widened;  // [2][width], where positions or times are codes
 };
 
 // The bad id at the lowest position of a task (the caller's table * total + event), and how many there were; `table` is one of the

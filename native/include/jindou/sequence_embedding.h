@@ -47,7 +47,8 @@ typedef struct jd_sequence_embedding_desc {
   int32_t out_dtype;           /* JD_F32, JD_F16 or JD_BF16; 0 = JD_F32 */
   int32_t has_padding_id;      /* 1: padding_id stands for zeros and is not counted */
   int64_t padding_id;
-  jd_tensor position_table;    /* [positions, D] f32, f16 or bf16, at least one row; or 0. The plan keeps it alive */
+  jd_tensor position_table;    /* [positions, D] f32, f16, bf16 or f8_e4m3, or rows of codes as position_format says; at least one
+                                  row; or 0. The plan keeps it alive */
   jd_tensor time_table;        /* [buckets, D] likewise */
   float scale;                 /* finite */
   int32_t position_mode;       /* JD_POSITION_* */
@@ -61,6 +62,8 @@ typedef struct jd_sequence_embedding_desc {
   int64_t max_batch;           /* largest B of a run, >= 0 */
   int64_t max_events;          /* largest number of events of a run, >= 0; < 2^31 with JD_I32 offsets */
   const jd_table_keys *table_keys; /* [T] from ids to rows (jindou/embedding.h), or NULL: ids are rows */
+  int32_t position_format;     /* JD_ROWS_* of position_table, whose rows have D elements; JD_ROWS_PLAIN without one */
+  int32_t time_format;         /* of time_table likewise */
 } jd_sequence_embedding_desc;
 
 typedef struct jd_sequence_embedding_args {

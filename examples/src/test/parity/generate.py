@@ -732,6 +732,21 @@ def sequence_cases(rng):
                                     5)}, 1e-5, 1e-5)
 
 
+def sequence_code_cases():
+    """Position and time tables of codes."""
+    rng = np.random.default_rng(71)
+    off, total = offsets([7, 0, 12], np.int64), 19
+    timestamps = np.sort(rng.integers(1700000000, 1700200000, total)).astype(np.int64)
+    table = rng.standard_normal((9, 24)).astype(np.float32)
+    ids = rng.integers(0, 9, (1, total))
+    (positions, position_values), (times, time_values) = (rows_of_codes(rng, kind, 10, 24, 4) for kind in ("fbgemm_int4", "fbgemm_int8_float"))
+    case("sequence_embedding_codes", "sequence_embedding",
+         {"position_mode": "from_end", "position_row_format": "fbgemm_int4", "time_row_format": "fbgemm_int8_float"},
+         {"table_0": table, "ids": ids, "offsets": off, "position_table": (positions, "U8"), "time_table": (times, "U8"),
+          "timestamps": timestamps},
+         {"out": sequence_embedding([table], ids, off, False, 1.0, position_values, True, 0, time_values, timestamps=timestamps)}, 1e-5, 1e-5)
+
+
 def rows_of(keys, key, table_rows):
     """The rows that an id chooses, with Python's integers; none when a function does not take it."""
     def mix(x):
@@ -1218,4 +1233,5 @@ if __name__ == "__main__":
     softcap_bias_cases()
     non_causal_cases()
     bag_result_cases()
+    sequence_code_cases()
     paged_cache_cases()

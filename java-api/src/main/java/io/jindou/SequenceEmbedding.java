@@ -71,6 +71,8 @@ public final class SequenceEmbedding extends NativePlan implements Plan {
             jd_sequence_embedding_desc.padding_id(given, desc.paddingId().orElse(0));
             jd_sequence_embedding_desc.position_table(given, handleOrNone(desc.positions().table()));
             jd_sequence_embedding_desc.time_table(given, handleOrNone(desc.times().table()));
+            jd_sequence_embedding_desc.position_format(given, desc.positions().format().code);
+            jd_sequence_embedding_desc.time_format(given, desc.times().format().code);
             jd_sequence_embedding_desc.scale(given, desc.scale());
             jd_sequence_embedding_desc.position_mode(
                     given,

@@ -5,22 +5,37 @@ import java.util.Objects;
 /**
  * Time-bucket embeddings that a {@link SequenceEmbedding} adds: of each event's distance to the query time.
  *
- * @param table {@code [buckets, D]} {@link DType#F32}, {@link DType#F16} or {@link DType#BF16}; null: none
+ * @param table {@code [buckets, D]} {@link DType#F32}, {@link DType#F16}, {@link DType#BF16} or {@link DType#F8_E4M3}, or {@code
+ *     [buckets, bytes]} {@link DType#U8} of codes; null: none
+ * @param format what a row holds, as in an {@link EmbeddingTable}
  * @param function from a distance in units to a bucket
  * @param unit timestamps a unit: 60 where they are seconds and a unit is a minute
  * @param maxBucket larger buckets are cut to this one; 0: the last row of the table
  */
-public record SequenceTimes(Tensor table, TimeFunction function, long unit, int maxBucket) {
+public record SequenceTimes(Tensor table, RowFormat format, TimeFunction function, long unit, int maxBucket) {
     /** No time embeddings. */
     public static final SequenceTimes NONE = new SequenceTimes(null, TimeFunction.SQRT, 1, 0);
 
     /**
      * Checks for null.
      *
-     * @throws NullPointerException when the function is null
+     * @throws NullPointerException when format or function is null
      */
     public SequenceTimes {
+        Objects.requireNonNull(format, "format");
         Objects.requireNonNull(function, "function");
+    }
+
+    /**
+     * Times of a table of numbers.
+     *
+     * @param table {@code [buckets, D]}; null: none
+     * @param function from a distance in units to a bucket
+     * @param unit timestamps a unit
+     * @param maxBucket larger buckets are cut to this one; 0: the last row of the table
+     */
+    public SequenceTimes(Tensor table, TimeFunction function, long unit, int maxBucket) {
+        this(table, RowFormat.PLAIN, function, unit, maxBucket);
     }
 
     /**
@@ -43,7 +58,7 @@ public record SequenceTimes(Tensor table, TimeFunction function, long unit, int 
      * @return the times
      */
     public SequenceTimes withFunction(TimeFunction value) {
-        return new SequenceTimes(table, value, unit, maxBucket);
+        return new SequenceTimes(table, format, value, unit, maxBucket);
     }
 
     /**
@@ -53,7 +68,7 @@ public record SequenceTimes(Tensor table, TimeFunction function, long unit, int 
      * @return the times
      */
     public SequenceTimes withUnit(long value) {
-        return new SequenceTimes(table, function, value, maxBucket);
+        return new SequenceTimes(table, format, function, value, maxBucket);
     }
 
     /**
@@ -63,6 +78,16 @@ public record SequenceTimes(Tensor table, TimeFunction function, long unit, int 
      * @return the times
      */
     public SequenceTimes withMaxBucket(int value) {
-        return new SequenceTimes(table, function, unit, value);
+        return new SequenceTimes(table, format, function, unit, value);
+    }
+
+    /**
+     * The same of a table of codes.
+     *
+     * @param value what a row of the table holds
+     * @return the times
+     */
+    public SequenceTimes withFormat(RowFormat value) {
+        return new SequenceTimes(table, value, function, unit, maxBucket);
     }
 }

@@ -58,6 +58,22 @@ class SequenceEmbeddingTest {
             assertArrayEquals(
                     new float[] {22 + 200 + 2000, 44 + 100 + 1000, 46, 26 + 100}, firsts(out.readFloats(rig.stream), 4));
 
+            // Positions and times of codes: rows of one number are exact.
+            EmbeddingTable coded =
+                    rig.keep(EmbeddingTable.quantize(rig.stream, RowFormat.INT8, HostTensor.of(rows(0, 100, 200, 300), 4, 4)));
+            EmbeddingTable buckets =
+                    rig.keep(EmbeddingTable.quantize(rig.stream, RowFormat.INT4_LAST, HostTensor.of(rows(0, 1000, 2000), 3, 4)));
+            SequenceEmbeddingDesc described = all.desc()
+                    .withPositions(SequencePositions.fromEnd(coded.rows()).withFormat(coded.format()))
+                    .withTimes(SequenceTimes.sqrtOfMinutes(buckets.rows()).withFormat(buckets.format()));
+            rig.keep(SequenceEmbedding.plan(rig.device, described)).run(rig.stream, events, out);
+            assertArrayEquals(
+                    new float[] {22 + 200 + 2000, 44 + 100 + 1000, 46, 26 + 100}, firsts(out.readFloats(rig.stream), 4));
+            refused(
+                    InvalidArgumentException.class,
+                    () -> SequenceEmbedding.plan(rig.device, desc.withPositions(SequencePositions.fromEnd(coded.rows()))),
+                    "'position_table'", "u8");
+
             // From the start, logarithms of seconds, counted from a time of each sequence's own.
             SequenceEmbedding other = rig.keep(SequenceEmbedding.plan(
                     rig.device,

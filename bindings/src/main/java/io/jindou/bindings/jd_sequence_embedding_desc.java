@@ -41,6 +41,8 @@ import static java.lang.foreign.MemoryLayout.PathElement.*;
  *     int64_t max_batch;
  *     int64_t max_events;
  *     const jd_table_keys *table_keys;
+ *     int32_t position_format;
+ *     int32_t time_format;
  * }
  * }
  */
@@ -76,7 +78,9 @@ public class jd_sequence_embedding_desc {
         JindouAbi.C_INT.withName("reserved"),
         JindouAbi.C_LONG.withName("max_batch"),
         JindouAbi.C_LONG.withName("max_events"),
-        JindouAbi.C_POINTER.withName("table_keys")
+        JindouAbi.C_POINTER.withName("table_keys"),
+        JindouAbi.C_INT.withName("position_format"),
+        JindouAbi.C_INT.withName("time_format")
     ).withName("jd_sequence_embedding_desc");
 
     /**
@@ -1228,6 +1232,94 @@ public class jd_sequence_embedding_desc {
      */
     public static void table_keys(MemorySegment struct, MemorySegment fieldValue) {
         struct.set(table_keys$LAYOUT, table_keys$OFFSET, fieldValue);
+    }
+
+    private static final OfInt position_format$LAYOUT = (OfInt)$LAYOUT.select(groupElement("position_format"));
+
+    /**
+     * Layout for field:
+     * {@snippet lang=c :
+     * int32_t position_format
+     * }
+     */
+    public static final OfInt position_format$layout() {
+        return position_format$LAYOUT;
+    }
+
+    private static final long position_format$OFFSET = $LAYOUT.byteOffset(groupElement("position_format"));
+
+    /**
+     * Offset for field:
+     * {@snippet lang=c :
+     * int32_t position_format
+     * }
+     */
+    public static final long position_format$offset() {
+        return position_format$OFFSET;
+    }
+
+    /**
+     * Getter for field:
+     * {@snippet lang=c :
+     * int32_t position_format
+     * }
+     */
+    public static int position_format(MemorySegment struct) {
+        return struct.get(position_format$LAYOUT, position_format$OFFSET);
+    }
+
+    /**
+     * Setter for field:
+     * {@snippet lang=c :
+     * int32_t position_format
+     * }
+     */
+    public static void position_format(MemorySegment struct, int fieldValue) {
+        struct.set(position_format$LAYOUT, position_format$OFFSET, fieldValue);
+    }
+
+    private static final OfInt time_format$LAYOUT = (OfInt)$LAYOUT.select(groupElement("time_format"));
+
+    /**
+     * Layout for field:
+     * {@snippet lang=c :
+     * int32_t time_format
+     * }
+     */
+    public static final OfInt time_format$layout() {
+        return time_format$LAYOUT;
+    }
+
+    private static final long time_format$OFFSET = $LAYOUT.byteOffset(groupElement("time_format"));
+
+    /**
+     * Offset for field:
+     * {@snippet lang=c :
+     * int32_t time_format
+     * }
+     */
+    public static final long time_format$offset() {
+        return time_format$OFFSET;
+    }
+
+    /**
+     * Getter for field:
+     * {@snippet lang=c :
+     * int32_t time_format
+     * }
+     */
+    public static int time_format(MemorySegment struct) {
+        return struct.get(time_format$LAYOUT, time_format$OFFSET);
+    }
+
+    /**
+     * Setter for field:
+     * {@snippet lang=c :
+     * int32_t time_format
+     * }
+     */
+    public static void time_format(MemorySegment struct, int fieldValue) {
+        struct.set(time_format$LAYOUT, time_format$OFFSET, fieldValue);
     }
 
     /**

@@ -4,6 +4,7 @@ import io.jindou.DType;
 import io.jindou.Device;
 import io.jindou.EmbeddingTable;
 import io.jindou.HostTensor;
+import io.jindou.RowFormat;
 import io.jindou.RqDecode;
 import io.jindou.RqEncode;
 import io.jindou.RqEncodeDesc;
@@ -39,15 +40,18 @@ final class ParityIds {
                 ParityOperators.optional(stream, scope, given, "timestamps", name -> given.integersAs(name, DType.I64)),
                 ParityOperators.optional(stream, scope, given, "query_times", name -> given.integersAs(name, DType.I64)),
                 ParityOperators.optional(stream, scope, given, "num_targets", name -> given.integersAs(name, DType.I32)));
+        RowFormat positionFormat = rowFormat(given, "position"), timeFormat = rowFormat(given, "time");
         SequencePositions positions = new SequencePositions(
-                ParityOperators.optional(stream, scope, given, "position_table", name -> given.floats(name, 2)),
+                ParityOperators.optional(stream, scope, given, "position_table", name -> places(given, name, positionFormat)),
+                positionFormat,
                 given.word("position_mode", "from_start", Set.of("from_start", "from_end")).equals("from_end"),
                 Math.toIntExact(given.integer("contextual_seq_len", 0)));
         SequenceTimes times = new SequenceTimes(
-                ParityOperators.optional(stream, scope, given, "time_table", name -> given.floats(name, 2)),
+                ParityOperators.optional(stream, scope, given, "time_table", name -> places(given, name, timeFormat)),
+                timeFormat,
                 given.word("time_function", "sqrt", Set.of("sqrt", "log")).equals("log") ? TimeFunction.LOG : TimeFunction.SQRT,
                 given.integer("time_unit", 60),
-                lastBucket(given));
+                lastBucket(given, timeFormat));
         SequenceEmbeddingDesc desc = SequenceEmbeddingDesc.of(tables, offsets.elements() - 1, ids.dim(1))
                 .withSummed(summed)
                 .withScale((float) given.number("scale", 1))
@@ -68,9 +72,22 @@ final class ParityIds {
     }
 
     /** Where time differences are cut: at the table's end at the latest. */
-    private static int lastBucket(ParityCase given) throws IOException {
+    private static int lastBucket(ParityCase given, RowFormat format) throws IOException {
         int last = given.intParam("max_time_bucket", 0);
-        return given.hasInput("time_table") ? Math.min(last, Math.toIntExact(given.floats("time_table", 2).shape()[0]) - 1) : last;
+        return given.hasInput("time_table")
+                ? Math.min(last, Math.toIntExact(places(given, "time_table", format).shape()[0]) - 1)
+                : last;
+    }
+
+    /** Of the position or time table, where there is one. */
+    private static RowFormat rowFormat(ParityCase given, String of) throws IOException {
+        String name = of + "_row_format";
+        return given.hasParam(name) ? ParityBags.ROW_FORMATS.get(given.word(name, "plain", ParityBags.ROW_FORMATS.keySet())) : RowFormat.PLAIN;
+    }
+
+    /** A table of positions or times: numbers, or rows of codes. */
+    private static HostTensor places(ParityCase given, String name, RowFormat format) throws IOException {
+        return format == RowFormat.PLAIN ? given.floats(name, 2) : given.rows(name, 2);
     }
 
     /** {@code [T, total]}, or the vector of the only table. */
