@@ -252,6 +252,24 @@ TEST_P(Rq, a_code_is_always_in_range) {
   EXPECT_TRUE(std::isnan(got.norms[2]));
 }
 
+// 0 * infinity is a NaN, which never wins; a score of plus infinity does, wherever it stands.
+TEST_P(Rq, an_infinite_score_wins_over_a_nan) {
+  Rig rig(GetParam());
+  for (const int64_t codes : {2, 70}) {
+    for (const int64_t place : {int64_t{0}, codes - 1}) {
+      reference::RqCase c;
+      c.n = 1;
+      c.levels = 1;
+      c.codes = codes;
+      c.dim = 4;
+      c.x = {INFINITY, 1, 1, 1};
+      c.codebooks.assign(static_cast<size_t>(4 * codes), 0);
+      c.codebooks[static_cast<size_t>(4 * place)] = 1;
+      EXPECT_EQ(encode(rig, {1, 1, codes, 4}, c).codes[0], place) << codes << " codes";
+    }
+  }
+}
+
 TEST_P(Rq, decode_sums_codes) {
   Rig rig(GetParam());
   for (const int64_t dim : {4, 8, 12, 64, 104}) {
