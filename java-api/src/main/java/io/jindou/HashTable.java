@@ -310,9 +310,10 @@ public final class HashTable implements AutoCloseable {
      * Enqueues putting the table into the state of a snapshot, of a table on any device and of any size; what it held is gone.
      *
      * <p>A table with as many slots as the snapshot's goes on exactly as that one. One of another size has its keys and rows, with the
-     * scores that they had, so that it evicts in the same order of worth; where it is too small for all of them, of the keys that compete for
-     * a place those with the higher scores stay, and a table that evicts nothing refuses the rest as {@link #insert} does. Its admission
-     * starts anew, since sights are counted by size.
+     * scores that they had, so that it evicts in the same order of worth. Keys compete for their sixteen places there as they do at an insertion:
+     * of those that find none free the ones with the higher scores stay. In a table that is too small these are many, and in a larger one,
+     * half full, about one in a thousand; a table that evicts nothing moves keys as {@link #insert} does and so has room for all up to its capacity. Its
+     * admission starts anew, since sights are counted by size.
      *
      * <p>The snapshot is looked through first, since it may come from a file: the sizes of its parts, that every key lies where it may,
      * once, as many of them as it says, and that ticks and counts are none that could overflow. Should the device fail on the way, the table is empty, or holds some of the keys with their rows.

@@ -73,9 +73,13 @@ public final class TopKInnerProduct extends NativePlan implements Plan {
      * @param allowed the items that may be found
      * @param items how many there are; bits past them are dropped
      * @return a tensor {@code [(items + 7) / 8]} {@link DType#U8}, to be closed
+     * @throws InvalidArgumentException when {@code items} is negative
      */
     public static Tensor bitmap(Stream stream, BitSet allowed, int items) {
         Objects.requireNonNull(allowed, "allowed");
+        if (items < 0) {
+            throw new InvalidArgumentException("argument 'items': expected at least 0, got " + items);
+        }
         byte[] bits = Arrays.copyOf(allowed.get(0, items).toByteArray(), (int) ((items + 7L) / 8));
         return Tensor.of(stream, new HostTensor(DType.U8, MemorySegment.ofArray(bits), bits.length));
     }

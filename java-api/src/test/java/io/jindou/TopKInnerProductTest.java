@@ -154,6 +154,8 @@ class TopKInnerProductTest {
             assertEquals(-1, expected[2]);
             assertEquals(Float.NEGATIVE_INFINITY, scores.readFloats(rig.stream)[2]);
 
+            refused(IllegalArgumentException.class, () -> TopKInnerProduct.bitmap(rig.stream, few, -1), "'items'");
+
             // A bitmap for each query.
             Tensor each = rig.keep(Tensor.create(rig.device, DType.U8, m, (ITEMS + 7) / 8));
             for (int i = 0; i < m; i++) {

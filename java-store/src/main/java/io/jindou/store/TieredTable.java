@@ -97,6 +97,9 @@ public final class TieredTable implements AutoCloseable {
         if (desc.maxKeys() < 1) {
             throw new InvalidArgumentException("argument 'maxKeys': expected at least 1, got " + desc.maxKeys());
         }
+        if (desc.deviceRows() < 1) {
+            throw new InvalidArgumentException("argument 'deviceRows': expected at least 1, got " + desc.deviceRows());
+        }
         if (desc.hostRows() < 0 && desc.hostRows() != TieredTableDesc.DEFAULT_HOST_ROWS) {
             throw new InvalidArgumentException("argument 'hostRows': expected at least 0, got " + desc.hostRows());
         }

@@ -325,6 +325,7 @@ class TieredTableTest {
     void bad_input_is_refused(String name) throws Exception {
         try (Device device = open(name); Stream stream = Stream.create(device)) {
             refused("'eviction': expected LRU or LFU", () -> TieredTable.open(device, folder, desc(10).withEviction(Eviction.NONE)));
+            refused("'deviceRows'", () -> TieredTable.open(device, folder, desc(0).withHostRows(0)));
             refused("'hostRows'", () -> TieredTable.open(device, folder, desc(10).withHostRows(-2)));
             refused("'capacity'", () -> TieredTable.open(device, folder, desc(0)));
             for (long bytes : new long[] {-1, (1L << 40) + 1, 1L << 62, Long.MAX_VALUE}) {
