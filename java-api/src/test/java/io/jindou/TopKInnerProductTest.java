@@ -154,7 +154,7 @@ class TopKInnerProductTest {
             assertEquals(-1, expected[2]);
             assertEquals(Float.NEGATIVE_INFINITY, scores.readFloats(rig.stream)[2]);
 
-            refused(IllegalArgumentException.class, () -> TopKInnerProduct.bitmap(rig.stream, few, -1), "'items'");
+            refused(InvalidArgumentException.class, () -> TopKInnerProduct.bitmap(rig.stream, few, -1), "'items'");
 
             // A bitmap for each query.
             Tensor each = rig.keep(Tensor.create(rig.device, DType.U8, m, (ITEMS + 7) / 8));
