@@ -327,7 +327,6 @@ class TieredTableTest {
             refused("'eviction': expected LRU or LFU", () -> TieredTable.open(device, folder, desc(10).withEviction(Eviction.NONE)));
             refused("'deviceRows'", () -> TieredTable.open(device, folder, desc(0).withHostRows(0)));
             refused("'hostRows'", () -> TieredTable.open(device, folder, desc(10).withHostRows(-2)));
-            refused("'capacity'", () -> TieredTable.open(device, folder, desc(0)));
             for (long bytes : new long[] {-1, (1L << 40) + 1, 1L << 62, Long.MAX_VALUE}) {
                 refused("'blockCacheBytes': expected 0 to 1099511627776 (MAX_BLOCK_CACHE_BYTES), got " + bytes,
                         () -> TieredTable.open(device, folder, desc(10).withBlockCacheBytes(bytes)));
