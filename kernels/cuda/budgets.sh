@@ -81,7 +81,7 @@ measured=$({
     /^[A-Za-z:]*Hopper/ && !/\|sm_90a/ { next }  # kernels of sm_90a alone compile to nothing elsewhere
     { at = index($0, "|"); kernel = substr($0, 1, at - 1); key = "\"" kernel "\"," substr($0, at + 1)
       if (!index(substr($0, at + 1), ",")) key = key "," (key in T ? T[key] : "0,0,0,0,0")
-      print key "," (kernel in D ? D[kernel] : "?") }')
+      print key "," (kernel in D ? D[kernel] : "?") }' | sort -u)
 
 if [ "$mode" = update ]; then
   { echo "# nvcc $version"; printf '%s\n' "${hashes[@]}"; echo "$columns"; echo "$measured"; } >"$table"

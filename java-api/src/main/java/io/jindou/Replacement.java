@@ -20,7 +20,7 @@ import java.util.concurrent.ThreadLocalRandom;
 
 /**
  * Replaces a file at once when everything is written, or not at all. Who may read it is as if it had been written in place: a new file has the
- * permissions that the umask leaves, one that was there keeps its own and its group.
+ * permissions that the umask leaves, one that was there keeps its own, its group and, where this process may set it, its owner.
  */
 final class Replacement {
     private static final FileAttribute<?>[] PRIVATE = {
@@ -76,6 +76,13 @@ final class Replacement {
     private static void permit(Path part, PosixFileAttributes old) throws IOException {
         PosixFileAttributeView view = Files.getFileAttributeView(part, PosixFileAttributeView.class);
         Set<PosixFilePermission> permissions = old.permissions();
+        if (!view.readAttributes().owner().equals(old.owner())) {
+            try {
+                view.setOwner(old.owner());
+            } catch (IOException e) {
+                // only root may: the file is this process's then
+            }
+        }
         if (!view.readAttributes().group().equals(old.group())) {
             try {
                 view.setGroup(old.group());

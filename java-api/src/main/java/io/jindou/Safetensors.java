@@ -108,8 +108,8 @@ public final class Safetensors implements AutoCloseable {
      * which nothing needs, and which others do not delete, since it may be of a process that is still writing.
      *
      * <p>Who may read it is as if it were written in place: a new file has the permissions of any that the process creates there (its umask); one
-     * that replaces another has those of the other, and its group. Where the process may not give it that group, its own group may do no more than
-     * all others. A symbolic link is replaced by a new file.
+     * that replaces another has those of the other, its group and, where the process may give it that, its owner. Where it may not give it the group,
+     * its own group may do no more than all others. A symbolic link is replaced by a new file.
      *
      * @param file its path; replaced at once when everything is written, or not at all
      * @param tensors by name, written in the map's order

@@ -15,8 +15,8 @@ import java.util.Arrays;
  * then others wait for it. So rows are put off while others look up, and go in together with those of a later call that finds the cache free, or
  * when there is no room for more. Lookups of several threads would else spend more time on waiting than on rows.
  *
- * <p>Rows that are put off stay right: an update takes its keys out when it begins. All methods are called under
- * {@link UpdateLog#caches}.
+ * <p>Rows that are put off are found here meanwhile, so that nobody reads them from the disk again, and stay right: an update takes its keys out when it
+ * begins. All methods but {@link #isEmpty} are called under {@link UpdateLog#caches}.
  */
 final class Backlog implements AutoCloseable {
     /** The tests play a crowd. */
@@ -32,11 +32,16 @@ final class Backlog implements AutoCloseable {
     private final MemorySegment rowsInHost;
     private final MemorySegment evictedInHost;
     private final int room;
-    private int count;
+    /** Of each key the number of its row + 1, from its {@link #home} on; 0: no key. Null: nobody searches. */
+    private final int[] places;
 
-    Backlog(Device device, TieredTableDesc desc, HashTable table) {
+    private volatile int count;
+
+    /** searched: whether {@link #find} is asked. */
+    Backlog(Device device, TieredTableDesc desc, HashTable table, boolean searched) {
         this.table = table;
         room = desc.maxKeys();
+        places = searched ? new int[Integer.highestOneBit(room) << 2] : null;
         rowBytes = desc.rowBytes();
         Stream on = null;
         Tensor first = null, second = null, third = null;
@@ -65,14 +70,14 @@ final class Backlog implements AutoCloseable {
      * @param given the keys, -1 for those that are left out
      * @param values their rows, in host memory
      * @param gone written, when the answer is true: the evicted keys
+     * @param more how many there are; behind them is nothing but -1
      * @return whether they are there now
      */
-    boolean put(Stream on, Tensor given, Tensor values, Tensor gone) {
+    boolean put(Stream on, Tensor given, Tensor values, Tensor gone, int more) {
         HashTableResults results = new HashTableResults(null, null, gone);
         if (!crowded && table.tryInsert(on, given, values, results)) {
             return true;
         }
-        int more = (int) given.dim(0);
         if (more <= room - count) {
             putOff(given.hostMemory(), values.hostMemory(), more);
             return false;
@@ -82,14 +87,44 @@ final class Backlog implements AutoCloseable {
     }
 
     private void putOff(MemorySegment given, MemorySegment values, int more) {
+        int n = count;
         for (int i = 0; i < more; i++) {
             long key = given.getAtIndex(ValueLayout.JAVA_LONG, i);
-            if (key != -1) {
-                keysInHost.setAtIndex(ValueLayout.JAVA_LONG, count, key);
-                MemorySegment.copy(values, i * rowBytes, rowsInHost, count * rowBytes, rowBytes);
-                count++;
+            int place = key == -1 || places == null ? -1 : place(key);
+            if (key == -1 || place >= 0 && places[place] != 0) {
+                continue; // left out, or there
+            }
+            keysInHost.setAtIndex(ValueLayout.JAVA_LONG, n, key);
+            MemorySegment.copy(values, i * rowBytes, rowsInHost, n * rowBytes, rowBytes);
+            n++;
+            if (place >= 0) {
+                places[place] = n;
             }
         }
+        count = n;
+    }
+
+    /** Where the number of the key's row is, or would be. */
+    private int place(long key) {
+        int at = home(key);
+        while (places[at] != 0 && keysInHost.getAtIndex(ValueLayout.JAVA_LONG, places[at] - 1) != key) {
+            at = at + 1 & places.length - 1; // half of the places are free at least
+        }
+        return at;
+    }
+
+    private int home(long key) {
+        return (int) (key * 0x9E3779B97F4A7C15L >>> 32) & places.length - 1;
+    }
+
+    /** The row of a key in {@link #rows}, or -1. */
+    int find(long key) {
+        return places[place(key)] - 1;
+    }
+
+    /** Rows, by what {@link #find} gives. */
+    MemorySegment rows() {
+        return rowsInHost;
     }
 
     /** The rows that were put off go into the cache, if it is free or they are many; gives how many it evicted for them. */
@@ -109,7 +144,7 @@ final class Backlog implements AutoCloseable {
         for (int i = 0; i < count; i++) {
             replaced += evictedInHost.getAtIndex(ValueLayout.JAVA_LONG, i) == -1 ? 0 : 1;
         }
-        count = 0;
+        clear();
         return replaced;
     }
 
@@ -120,15 +155,23 @@ final class Backlog implements AutoCloseable {
         }
         long[] sorted = updated.clone();
         Arrays.sort(sorted);
-        for (int i = 0; i < count; i++) {
-            if (Arrays.binarySearch(sorted, keysInHost.getAtIndex(ValueLayout.JAVA_LONG, i)) >= 0) {
-                keysInHost.setAtIndex(ValueLayout.JAVA_LONG, i, -1);
+        for (int row = 0; row < count; row++) {
+            if (Arrays.binarySearch(sorted, keysInHost.getAtIndex(ValueLayout.JAVA_LONG, row)) >= 0) {
+                keysInHost.setAtIndex(ValueLayout.JAVA_LONG, row, -1); // who looks for another key goes on over its place
             }
         }
     }
 
     void clear() {
         count = 0;
+        if (places != null) {
+            Arrays.fill(places, 0);
+        }
+    }
+
+    /** Without the lock: what comes just now may be missed. */
+    boolean isEmpty() {
+        return count == 0;
     }
 
     /** Rows that wait. */

@@ -61,6 +61,9 @@ final class Fetchers implements AutoCloseable {
             }
             waits = running == TURNS;
             if (waits) {
+                if (guesses.size() >= mostGuesses) {
+                    guesses.removeIf(each -> each.answer.isDone()); // cancelled by who asked
+                }
                 kind.add(task);
                 tooOld = guesses.size() > mostGuesses ? guesses.poll() : null;
             } else {

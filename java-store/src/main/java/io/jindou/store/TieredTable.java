@@ -115,8 +115,8 @@ public final class TieredTable implements AutoCloseable {
         Device cpu = null;
         try {
             onDevice = new RowCache(device, desc, desc.deviceRows());
-            waiting = inHost ? new Backlog(device, desc, onDevice.table) : null;
             long hostRows = desc.hostRowsBeside(inHost);
+            waiting = inHost ? new Backlog(device, desc, onDevice.table, hostRows == 0) : null;
             if (hostRows > 0) {
                 cpu = inHost ? null : Device.open("cpu");
                 onHost = new RowCache(inHost ? device : cpu, desc, hostRows);
@@ -543,9 +543,30 @@ public final class TieredTable implements AutoCloseable {
 
         private void answer() throws IOException {
             Missing missing = missing(w, keys);
+            if (backlog != null && hostCache == null && missing.keys.length > 0 && !backlog.isEmpty()) {
+                missing = withoutBacklog(missing); // a cache in host memory has them, and is asked beside others
+            }
             if (missing.keys.length > 0) {
                 fetch(this, missing);
             }
+        }
+
+        /** The rows on their way into the cache count as there. */
+        private Missing withoutBacklog(Missing missing) {
+            int count = 0;
+            synchronized (log.caches) {
+                for (int i = 0; i < missing.keys.length; i++) {
+                    int row = backlog.find(missing.keys[i]);
+                    if (row < 0) {
+                        missing.keys[count] = missing.keys[i];
+                        missing.positions[count++] = missing.positions[i];
+                    } else if (rows != null) {
+                        copyRow(backlog.rows(), row, rows, missing.positions[i]);
+                    }
+                }
+            }
+            deviceHits.add(missing.keys.length - count);
+            return new Missing(Arrays.copyOf(missing.keys, count), missing.positions);
         }
 
         /** The result is complete: in the order of a stream or, for null, now. */
@@ -697,7 +718,7 @@ public final class TieredTable implements AutoCloseable {
             if (backlog == null) {
                 fill(cache.table, w.copies, given, values, evicted);
                 w.inserted(count, evicted);
-            } else if (backlog.put(w.copies, given, values, evicted)) {
+            } else if (backlog.put(w.copies, given, values, evicted, count)) {
                 w.inserted(count, evicted);
                 evictions.add(backlog.work());
             }
@@ -735,13 +756,17 @@ public final class TieredTable implements AutoCloseable {
     }
 
     private void complete(Missing missing, Fetched fetched, MemorySegment from, Tensor rows) {
-        MemorySegment result = rows.hostMemory();
-        long bytes = desc.rowBytes(), stride = rows.strides()[0] * desc.dtype().size();
         for (int i = 0; i < missing.keys.length; i++) {
             if (fetched.rowOf[i] >= 0) {
-                MemorySegment.copy(from, fetched.rowOf[i] * bytes, result, missing.positions[i] * stride, bytes);
+                copyRow(from, fetched.rowOf[i], rows, missing.positions[i]);
             }
         }
+    }
+
+    /** A row of host memory to a row of a result there. */
+    private void copyRow(MemorySegment from, int row, Tensor result, int position) {
+        long bytes = desc.rowBytes(), stride = result.strides()[0] * desc.dtype().size();
+        MemorySegment.copy(from, row * bytes, result.hostMemory(), position * stride, bytes);
     }
 
     /** The key -1 is left out. */

@@ -88,11 +88,14 @@ class BacklogTest {
         table.backlog.crowded = true;
         assertEquals(0, hits(1, KEYS));
         assertEquals(3, table.backlog.size());
-        assertEquals(0, hits(1, KEYS), "nobody waited");
+        assertEquals(4, hits(1, 5, 6, 7, 6), "nobody fetches them again");
+        table.prefetch(new long[] {8, 5}).join();
+        assertEquals(4, table.backlog.size());
+        assertEquals(4, hits(1, 5, 6, 7, 8), "a prefetch brought what the lookup wants");
         table.backlog.crowded = false;
         assertEquals(0, hits(1, 50), "the call that finds the cache free");
         assertEquals(0, table.backlog.size());
-        assertEquals(4, hits(1, 5, 6, 7, 50));
+        assertEquals(5, hits(1, 5, 6, 7, 8, 50));
     }
 
     @Test
@@ -102,6 +105,10 @@ class BacklogTest {
         expect(1, KEYS);
         table.update(new long[] {6}, rows(1, 2));
         table.erase(new long[] {7});
+        assertEquals(1, hits(1, 5));
+        assertEquals(0, hits(2, 6));
+        assertEquals(1, hits(2, 6), "it is back");
+        expect(0, 7);
         table.backlog.crowded = false;
         expect(1, 50);
         expect(2, 6);

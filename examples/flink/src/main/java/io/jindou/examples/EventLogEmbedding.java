@@ -23,6 +23,7 @@ import org.apache.flink.configuration.Configuration;
 import org.apache.flink.configuration.RestartStrategyOptions;
 import org.apache.flink.configuration.TaskManagerOptions;
 import org.apache.flink.connector.file.src.FileSource;
+import org.apache.flink.connector.file.src.enumerate.NonSplittingRecursiveEnumerator;
 import org.apache.flink.connector.file.src.reader.TextLineInputFormat;
 import org.apache.flink.streaming.api.datastream.DataStream;
 import org.apache.flink.streaming.api.environment.StreamExecutionEnvironment;
@@ -149,6 +150,7 @@ public final class EventLogEmbedding {
             flink.setRuntimeMode(RuntimeExecutionMode.BATCH);
             FileSource<String> file = FileSource.forRecordStreamFormat(
                             new TextLineInputFormat(), new org.apache.flink.core.fs.Path(log.toUri()))
+                    .setFileEnumerator(() -> new NonSplittingRecursiveEnumerator(path -> true)) // of any name: else none that begins with _ or .
                     .build();
             DataStream<Tuple2<Long, int[]>> histories = flink.fromSource(file, WatermarkStrategy.noWatermarks(), "event log")
                     .setParallelism(1) // the order of a user's events is that of their lines

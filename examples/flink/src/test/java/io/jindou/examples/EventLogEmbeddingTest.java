@@ -36,7 +36,7 @@ class EventLogEmbeddingTest {
         for (int i = 0; i < 3000; i++) {
             lines.append(1 + random.nextInt(150)).append(' ').append(1 + random.nextInt(23_000)).append('\n');
         }
-        return Files.writeString(folder.resolve("events.txt"), lines);
+        return Files.writeString(folder.resolve("_events.txt"), lines);
     }
 
     @Test
