@@ -236,17 +236,26 @@ public final class EmbeddingBag extends NativePlan implements Plan {
                     "argument 'ids': expected " + tables.size() + " numbers (one a table), got " + ids.length);
         }
         Tensor[] each = new Tensor[ids.length];
-        long at = 0;
-        for (boolean pooled : new boolean[] {true, false}) {
-            for (int t = 0; t < ids.length; t++) {
-                if (pooled == (desc.poolingOf(t) == Pooling.NONE)) {
-                    continue;
+        try {
+            long at = 0;
+            for (boolean pooled : new boolean[] {true, false}) {
+                for (int t = 0; t < ids.length; t++) {
+                    if (pooled == (desc.poolingOf(t) == Pooling.NONE)) {
+                        continue;
+                    }
+                    long rows = pooled ? batch : ids[t];
+                    long columns = tables.get(t).columns();
+                    each[t] = out.view(at, new long[] {rows, columns}, new long[] {columns, 1});
+                    at += rows * columns;
                 }
-                long rows = pooled ? batch : ids[t];
-                long columns = tables.get(t).columns();
-                each[t] = out.view(at, new long[] {rows, columns}, new long[] {columns, 1});
-                at += rows * columns;
             }
+        } catch (RuntimeException | Error e) { // out is too small for a later one
+            for (Tensor view : each) {
+                if (view != null) {
+                    view.close();
+                }
+            }
+            throw e;
         }
         return List.of(each);
     }
