@@ -17,6 +17,7 @@
 
 #include "core/hash_geometry.h"
 #include "cpu/kernels/hash_places.h"
+#include "cpu/kernels/hash_rows.h"
 #include "cpu/kernels/kernel_table.h"
 #include "cpu/simd/simd.h"
 
@@ -46,8 +47,6 @@ struct HashLookup {
   }
 
  private:
-  static constexpr int64_t kLine = 64;
-  static constexpr int64_t kMostPrefetched = 1024;  // bytes of a row; the hardware fetches the rest behind them
   static constexpr int kBlock = 64;
   static constexpr int kRing = 2 * kBlock;           // keys of which one stage tells the next
   static constexpr int kChunk = 1024;                // keys of a first pass
@@ -112,7 +111,9 @@ struct HashLookup {
       copies[i % kRing] = {from, to};
       prefetch_row<kLines>(from);
     };
-    const auto copy = [&](int i) __attribute__((always_inline)) { copy_row<kLines>(copies[i % kRing].to, copies[i % kRing].from); };
+    const auto copy = [&](int i) __attribute__((always_inline)) {
+      copy_row(copies[i % kRing].to, copies[i % kRing].from, kLines > 0 ? kLines * kLine : t.row_bytes);
+    };
 
     const auto block = [&](int first, const auto &work) __attribute__((always_inline)) {
       const int end = first + kBlock < count ? first + kBlock : count;
@@ -135,21 +136,7 @@ struct HashLookup {
       for (int line = 0; line < kLines; ++line) prefetch(row + line * kLine);
       return;
     }
-    const char *const end = row + (t.row_bytes < kMostPrefetched ? t.row_bytes : kMostPrefetched);
-    for (const char *line = row - reinterpret_cast<uintptr_t>(row) % kLine; line < end; line += kLine) prefetch(line);
-  }
-
-  // Whole lines without a call.
-  template <int kLines>
-  void copy_row(char *to, const char *from) const {
-    const int64_t bytes = kLines > 0 ? kLines * kLine : t.row_bytes;
-    int64_t at = 0;
-    for (; at + kLine <= bytes; at += kLine) {
-      char line[kLine];  // by a register: both may be the same
-      memcpy(line, from + at, kLine);
-      memcpy(to + at, line, kLine);
-    }
-    if (at < bytes && from != to) memcpy(to + at, from + at, static_cast<size_t>(bytes - at));
+    for_lines(row, t.row_bytes, [](const char *line) { prefetch(line); });
   }
 
   // What else is written, and the rows of the keys that are nowhere.

@@ -9,6 +9,7 @@
 #include <string.h>
 
 #include "cpu/kernels/hash_places.h"
+#include "cpu/kernels/hash_rows.h"
 #include "cpu/kernels/kernel_table.h"
 #include "cpu/simd/simd.h"
 #include "embedding/hash_buckets.h"
@@ -101,8 +102,6 @@ class HashWrite {
   }
 
  private:
-  static constexpr int64_t kLine = 64;
-
   // The rows of keys that were put in. In order, so that of two rows in one slot the later stays. Where insertions move rows, at once.
   class RowCopies {
    public:
@@ -111,7 +110,7 @@ class HashWrite {
     void add(int64_t slot, int64_t at) {
       const Copy copy = {table_.row(slot), table_.t.rows + at * table_.t.rows_stride};
       if (table_.eviction == JD_EVICT_NONE) return run(copy);
-      for (int64_t line = 0; line < table_.t.row_bytes && line < kMostPrefetched; line += kLine) __builtin_prefetch(copy.to + line, 1);
+      for_lines(copy.to, table_.t.row_bytes, [](const char *line) { __builtin_prefetch(line, 1); });
       if (end_ - begin_ == kAhead) run(waiting_[begin_++ % kAhead]);
       waiting_[end_++ % kAhead] = copy;
     }
@@ -122,19 +121,12 @@ class HashWrite {
 
    private:
     static constexpr int kAhead = 8;
-    static constexpr int64_t kMostPrefetched = 1024;
     struct Copy {
       char *to;
       const char *from;
     };
 
-    // Whole lines without a call.
-    void run(const Copy &copy) const {
-      const int64_t bytes = table_.t.row_bytes;
-      int64_t at = 0;
-      for (; at + kLine <= bytes; at += kLine) memcpy(copy.to + at, copy.from + at, kLine);
-      if (at < bytes) memcpy(copy.to + at, copy.from + at, static_cast<size_t>(bytes - at));
-    }
+    void run(const Copy &copy) const { copy_row(copy.to, copy.from, table_.t.row_bytes); }
 
     const HashTableMemory<Isa> &table_;
     Copy waiting_[kAhead];
