@@ -191,14 +191,7 @@ public final class EmbeddingBag extends NativePlan implements Plan {
             throw new InvalidArgumentException("argument 'out': expected that of pooled tables only (splitTables takes any), got pooling "
                     + desc.pooling());
         }
-        long batch = out.dim(0) / desc.columns();
-        List<Tensor> each = new java.util.ArrayList<>();
-        long at = 0;
-        for (EmbeddingTable table : desc.tables()) {
-            each.add(out.view(at, new long[] {batch, table.columns()}, new long[] {table.columns(), 1}));
-            at += batch * table.columns();
-        }
-        return each;
+        return splitTables(out, out.dim(0) / desc.columns(), new long[desc.tables().size()]);
     }
 
     /**

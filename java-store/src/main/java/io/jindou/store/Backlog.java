@@ -132,7 +132,6 @@ final class Backlog implements AutoCloseable {
         if (count == 0) {
             return 0;
         }
-        int replaced = 0;
         try (Tensor given = keys.slice(0, 0, count); Tensor values = rows.slice(0, 0, count); Tensor gone = evicted.slice(0, 0, count)) {
             HashTableResults results = new HashTableResults(null, null, gone);
             if (count > room / 2) {
@@ -141,9 +140,7 @@ final class Backlog implements AutoCloseable {
                 return 0;
             }
         }
-        for (int i = 0; i < count; i++) {
-            replaced += evictedInHost.getAtIndex(ValueLayout.JAVA_LONG, i) == -1 ? 0 : 1;
-        }
+        int replaced = RowCache.countEvicted(evictedInHost, count);
         clear();
         return replaced;
     }

@@ -117,6 +117,15 @@ final class RowCache implements AutoCloseable {
         closeAll(table, keys, outcomes, rows, stream, memory);
     }
 
+    /** Of the keys that insertions say were evicted, -1 where none was, how many there are. */
+    static int countEvicted(MemorySegment keys, int count) {
+        int evicted = 0;
+        for (int i = 0; i < count; i++) {
+            evicted += keys.getAtIndex(ValueLayout.JAVA_LONG, i) == -1 ? 0 : 1;
+        }
+        return evicted;
+    }
+
     /** Null is left out. */
     static void closeAll(AutoCloseable... objects) {
         for (AutoCloseable object : objects) {

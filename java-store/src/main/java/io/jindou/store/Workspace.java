@@ -219,10 +219,7 @@ final class Workspace implements AutoCloseable {
             return 0;
         }
         copies.synchronize();
-        int count = 0;
-        for (int i = 0; i < inserted; i++) {
-            count += seenEvicted.segment.getAtIndex(ValueLayout.JAVA_LONG, i) == -1 ? 0 : 1;
-        }
+        int count = RowCache.countEvicted(seenEvicted.segment, inserted);
         inserted = 0;
         return count;
     }
